@@ -1,0 +1,72 @@
+# `make help` lists the targets. Each makes the virtual environment it needs, once; afterwards
+# everything works without a network, also the rebuild after a change of the C++ sources.
+#
+# VENV    where the virtual environment lives
+# PYTHON  the interpreter it is made from
+# CXX     the C++20 compiler; c++, g++ and clang++ are tried if it is not given
+# ARGS    further arguments for demo, test and bench: make test ARGS="-k filter"
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+SOURCES := $(wildcard vecstore/kernels/CMakeLists.txt vecstore/kernels/*.cpp vecstore/kernels/*.h)
+
+# make always has a CXX; only one that somebody chose is passed on.
+ifneq ($(origin CXX),default)
+export CXX
+endif
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each environment compiles in its own folder, so that two never share a CMake cache.
+export SKBUILD_BUILD_DIR := $(abspath $(VENV))/build
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check bench proto clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
+
+demo: $(VENV)/.demo ## search Python's standard library, embedded and over gRPC
+	$(BIN)/vecstore demo $(ARGS)
+
+test: $(VENV)/.dev ## run every test
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.dev ## run ruff, mypy, the import contracts and the tidy tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/tidy
+
+bench: $(VENV)/.bench ## measure, beside FAISS, and print tables
+	$(BIN)/python -m bench.run $(ARGS)
+
+proto: $(VENV)/.dev ## generate the wire code from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \
+	    --grpc_python_out=proto proto/vecstore_proto/v1/*.proto
+
+clean: ## remove the virtual environment, builds, caches and the demo's database
+	rm -rf $(VENV) build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, with what pyproject.toml wants for a build.
+$(VENV)/.base: pyproject.toml .ci/machine
+	@.ci/machine >/dev/null
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' >$(VENV)/build-requires.txt
+	@$(PIP) cmake ninja -r $(VENV)/build-requires.txt
+	@touch $@
+
+# vecstore with EXTRAS: downloads what is not there yet, compiles the kernels.
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.dev: EXTRAS := dev
+$(VENV)/.bench: EXTRAS := dev,cpu
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: $(VENV)/.base pyproject.toml $(SOURCES)
+	@echo "installing vecstore[$(EXTRAS)] into $(VENV) (minutes, the first time)"
+	@CXX=$$(.ci/machine) && export CXX && $(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@

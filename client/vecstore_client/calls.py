@@ -1,0 +1,247 @@
+"""What each method sends and how it reads the answer, without sending anything.
+
+The sync and the asyncio client are two ways to run the same `Call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar
+
+from vecstore import options
+from vecstore.errors import RequestError
+from vecstore.request import Cascade, check_count
+from vecstore.schema import Schema
+from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore_client import inputs
+from vecstore_proto.convert import (
+    plan_to_wire,
+    schema_from_wire,
+    schema_to_wire,
+    stats_from_wire,
+)
+from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire, spans
+from vecstore_proto.v1 import collection_pb2 as pb
+from vecstore_proto.v1 import common_pb2, database_pb2
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Answer]):
+    """One rpc.
+
+    Attributes:
+        method: its name; the service is known by it.
+        request: the message, or an iterator of messages for a method that takes a stream.
+        read: from the messages of the answer to a value.
+        stream: the method and request to call where one message cannot hold the answer.
+    """
+
+    method: str
+    request: Any
+    read: Callable[[Sequence[Any]], Answer]
+    stream: tuple[str, Any] | None = None
+
+
+class SearchOptions(TypedDict):
+    """The keywords of `search` and `search_batch`."""
+
+    limit: int
+    where: str | None
+    plan: Cascade | None
+    exact: bool
+    with_payload: bool
+    with_vectors: bool
+    explain: bool
+
+
+# Database
+
+
+def server_info() -> Call[str]:
+    """The version of the server."""
+    request = database_pb2.GetServerInfoRequest()
+    return Call(method="GetServerInfo", request=request, read=lambda parts: str(parts[0].version))
+
+
+def create_collection(name: str, schema: Schema) -> Call[Schema]:
+    """Make a collection; reads its schema."""
+    inputs.check_collection_name(name)
+    inputs.check_schema(schema)
+    request = database_pb2.CreateCollectionRequest(name=name, schema=schema_to_wire(schema))
+    return Call(method="CreateCollection", request=request, read=_read_schema)
+
+
+def get_collection(name: str) -> Call[Schema]:
+    """The schema of a collection."""
+    inputs.check_collection_name(name)
+    request = database_pb2.GetCollectionRequest(name=name)
+    return Call(method="GetCollection", request=request, read=_read_schema)
+
+
+def list_collections() -> Call[list[str]]:
+    """The names of the collections."""
+    request = database_pb2.ListCollectionsRequest()
+    return Call(
+        method="ListCollections", request=request, read=lambda parts: list(parts[0].names)
+    )
+
+
+def drop_collection(name: str) -> Call[None]:
+    """Delete a collection."""
+    inputs.check_collection_name(name)
+    request = database_pb2.DropCollectionRequest(name=name)
+    return Call(method="DropCollection", request=request, read=lambda _: None)
+
+
+def check() -> Call[list[str]]:
+    """The problems of the database."""
+    request = database_pb2.CheckRequest()
+    return Call(method="Check", request=request, read=lambda parts: list(parts[0].problems))
+
+
+def _read_schema(parts: Sequence[Any]) -> Schema:
+    return schema_from_wire(parts[0].schema)
+
+
+# Collection: writes
+
+
+def upsert(
+    name: str, schema: Schema, ids: Sequence[Id], vectors: Any, payloads: Sequence[Any] | None
+) -> Call[int]:
+    """Write a batch: as one message, or as a stream of them where it is large."""
+    batch = inputs.read_batch(schema, ids, vectors, payloads)
+    parts = list(spans(batch.sizes(), options.REQUEST_BYTES_TARGET))
+    if len(parts) == 1:
+        request = pb.UpsertRequest(collection=name, records=batch.to_wire(*parts[0]))
+        return Call(method="Upsert", request=request, read=_read_written)
+
+    def requests() -> Iterator[pb.UpsertStreamRequest]:
+        for start, stop in parts:
+            yield pb.UpsertStreamRequest(collection=name, records=batch.to_wire(start, stop))
+
+    return Call(method="UpsertStream", request=requests(), read=_read_written)
+
+
+def _read_written(parts: Sequence[Any]) -> int:
+    return int(parts[0].written)
+
+
+def delete(name: str, schema: Schema, ids: Sequence[Id] | None, where: str | None) -> Call[int]:
+    """Delete by ids or by filter; that it is one of both is checked by the server."""
+    request = pb.DeleteRequest(
+        collection=name,
+        ids=None if ids is None else inputs.read_ids(ids),
+        where=inputs.read_where(schema, where),
+    )
+    return Call(method="Delete", request=request, read=lambda parts: int(parts[0].deleted))
+
+
+def flush(name: str) -> Call[None]:
+    """Move the write buffer to a segment."""
+    request = pb.FlushRequest(collection=name)
+    return Call(method="Flush", request=request, read=lambda _: None)
+
+
+# Collection: reads
+
+
+def get(name: str, ids: Sequence[Id], *, with_vectors: bool) -> Call[list[Record | None]]:
+    """Records by id."""
+    ids = inputs.as_ids(ids)
+    request = pb.GetRequest(
+        collection=name, ids=inputs.read_ids(ids), with_vectors=bool(with_vectors)
+    )
+    return Call(
+        method="Get",
+        request=request,
+        read=lambda parts: records_from_wire(parts, len(ids)),
+        stream=("GetStream", pb.GetStreamRequest(request=request)),
+    )
+
+
+def scroll_page(
+    name: str, schema: Schema, after: int, limit: int, where: str | None, *, with_vectors: bool
+) -> Call[tuple[list[Record], int | None]]:
+    """A page, which the server may cut short; the cursor of the next one."""
+    check_count("limit", limit, options.LIMIT_MAX)
+    inputs.check_cursor(after)
+    request = pb.ScrollRequest(
+        collection=name,
+        after=after,
+        limit=limit,
+        where=inputs.read_where(schema, where),
+        with_vectors=bool(with_vectors),
+    )
+    return Call(method="Scroll", request=request, read=_read_page)
+
+
+def _read_page(parts: Sequence[Any]) -> tuple[list[Record], int | None]:
+    (page,) = parts
+    return page_from_wire(page.records), page.next if page.HasField("next") else None
+
+
+def count(name: str, schema: Schema, where: str | None) -> Call[int]:
+    """How many records there are."""
+    request = pb.CountRequest(collection=name, where=inputs.read_where(schema, where))
+    return Call(method="Count", request=request, read=lambda parts: int(parts[0].records))
+
+
+def stats(name: str) -> Call[CollectionStats]:
+    """What the collection costs."""
+    request = pb.GetStatsRequest(collection=name)
+    return Call(
+        method="GetStats", request=request, read=lambda parts: stats_from_wire(parts[0])
+    )
+
+
+def search(name: str, schema: Schema, vectors: Any, asked: SearchOptions) -> Call[Hits]:
+    """One query."""
+    queries = inputs.read_queries(schema, vectors, many=False)
+    request = _search_request(name, schema, queries.to_wire(), asked)
+    return Call(
+        method="Search",
+        request=request,
+        read=lambda parts: _read_hits(parts)[0],
+        stream=("SearchStream", pb.SearchStreamRequest(request=request)),
+    )
+
+
+def search_batch(
+    name: str, schema: Schema, vectors: Any, asked: SearchOptions
+) -> list[Call[list[Hits]]]:
+    """Many queries, in calls that are not too large; their answers go end to end."""
+    queries = inputs.read_queries(schema, vectors, many=True)
+    found = []
+    for start, stop in queries.spans():
+        request = _search_request(name, schema, queries.to_wire(start, stop), asked)
+        request.batch = True
+        stream = ("SearchStream", pb.SearchStreamRequest(request=request))
+        found.append(Call(method="Search", request=request, read=_read_hits, stream=stream))
+    return found
+
+
+def _search_request(
+    name: str, schema: Schema, vectors: Iterable[common_pb2.FieldVectors], asked: SearchOptions
+) -> pb.SearchRequest:
+    plan = asked["plan"]
+    if plan is not None and not isinstance(plan, Cascade):
+        raise RequestError(f"plan is {plan!r}, expected Cascade([Scan(...), ...])")
+    return pb.SearchRequest(
+        collection=name,
+        vectors=vectors,
+        limit=check_count("limit", asked["limit"], options.LIMIT_MAX),
+        where=inputs.read_where(schema, asked["where"]),
+        plan=None if plan is None else plan_to_wire(plan),
+        exact=bool(asked["exact"]),
+        with_payload=bool(asked["with_payload"]),
+        with_vectors=bool(asked["with_vectors"]),
+        explain=bool(asked["explain"]),
+    )
+
+
+def _read_hits(parts: Sequence[Any]) -> list[Hits]:
+    return hits_from_wire(parts)

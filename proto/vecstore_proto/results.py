@@ -1,0 +1,240 @@
+"""What reads answer with, to messages and back: records and hits.
+
+An answer that one message cannot hold is cut into parts, between records or hits; the reader joins
+the parts. A database that hands out payloads as it stores them has them sent as they are.
+
+Shapes  n hits or records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vecstore import options
+from vecstore.types import Float32, Hits, Id, Payload, Record, StageReport
+from vecstore_proto.convert import (
+    ids_from_wire,
+    ids_to_wire,
+    payloads_from_wire,
+    payloads_to_wire,
+)
+from vecstore_proto.tensors import (
+    mappings_from_wire,
+    mappings_to_wire,
+    rows_from_wire,
+    tensor_from_wire,
+    tensor_to_wire,
+)
+from vecstore_proto.v1 import collection_pb2, common_pb2
+
+PART_BYTES_MAX = options.MESSAGE_BYTES_MAX // 2
+"""A part holds this many bytes of payloads and vectors, or one record that has more."""
+
+_REPORT = (
+    "stage",
+    "representation",
+    "rows_in",
+    "rows_out",
+    "bytes_read",
+    "milliseconds",
+    "threads",
+)
+
+
+class _Columns(NamedTuple):
+    """Records column by column, as they are about to be sent."""
+
+    ids: list[Id]
+    payloads: list[bytes]
+    vectors: Sequence[Mapping[str, Float32]]
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """(start, stop, bytes) of runs that fit into a part."""
+        sizes = [
+            len(payload) + sum(array.nbytes for array in vectors.values())
+            for payload, vectors in zip(self.payloads, self.vectors, strict=True)
+        ]
+        return [
+            (start, stop, sum(sizes[start:stop])) for start, stop in spans(sizes, PART_BYTES_MAX)
+        ]
+
+    def to_wire(self, start: int, stop: int) -> common_pb2.Records:
+        payloads = self.payloads[start:stop]
+        return common_pb2.Records(
+            ids=ids_to_wire(self.ids[start:stop]),
+            vectors=mappings_to_wire(self.vectors[start:stop]),
+            payloads=common_pb2.Payloads(json=payloads) if any(payloads) else None,
+        )
+
+
+class WireLoader:
+    """Reads what hits carry from a message, when it is asked for."""
+
+    __slots__ = ("_count", "_records")
+
+    def __init__(self, records: common_pb2.Records, count: int) -> None:
+        self._records = records
+        self._count = count
+
+    def ids(self) -> list[Id]:
+        """The ids of the hits."""
+        return ids_from_wire(self._records.ids)
+
+    def raw_payloads(self) -> list[bytes]:
+        """Payloads as JSON, no bytes where there is none or none was asked for."""
+        return list(self._records.payloads.json) or [b""] * self._count
+
+    def payloads(self) -> list[Payload]:
+        """Payloads as objects."""
+        return payloads_from_wire(self.raw_payloads())
+
+    def vectors(self) -> list[Mapping[str, Float32]]:
+        """Field -> vector of each hit."""
+        return list(mappings_from_wire(self._records.vectors, self._count))
+
+
+def hits_to_wire(results: Iterable[Hits]) -> Iterator[collection_pb2.SearchResponse]:
+    """The answers to some queries as messages: one, unless it would be too large."""
+    part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
+    for query, hits in enumerate(results):
+        loader = hits.loader
+        columns = _Columns(loader.ids(), loader.raw_payloads(), loader.vectors())
+        for start, stop, size in columns.spans():
+            if size > room and part.results:
+                yield part
+                part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
+            room -= size
+            part.results.append(
+                collection_pb2.QueryHits(
+                    query=query,
+                    records=columns.to_wire(start, stop),
+                    scores=tensor_to_wire(hits.scores[start:stop]),
+                    partial=hits.partial,
+                    explanation=_explain_to_wire(hits.explain),
+                )
+            )
+    yield part
+
+
+def hits_from_wire(parts: Iterable[collection_pb2.SearchResponse]) -> list[Hits]:
+    """The inverse: one `Hits` for each query."""
+    queries: list[list[collection_pb2.QueryHits]] = []
+    for part in parts:
+        for piece in part.results:
+            if piece.query == len(queries):
+                queries.append([])
+            queries[piece.query].append(piece)
+    return [_hits_from_wire(pieces) for pieces in queries]
+
+
+def _hits_from_wire(pieces: Sequence[collection_pb2.QueryHits]) -> Hits:
+    first = pieces[0]
+    loaders = []
+    scores = []
+    for piece in pieces:
+        scores.append(tensor_from_wire(piece.scores))
+        loaders.append(WireLoader(piece.records, len(scores[-1])))
+    return Hits(
+        np.concatenate(scores),
+        loaders[0] if len(loaders) == 1 else _JoinedLoader(loaders),
+        partial=first.partial,
+        explain=_explain_from_wire(first),
+    )
+
+
+class _JoinedLoader:
+    """The loaders of hits that came in parts, end to end."""
+
+    __slots__ = ("_loaders",)
+
+    def __init__(self, loaders: Sequence[WireLoader]) -> None:
+        self._loaders = loaders
+
+    def ids(self) -> list[Id]:
+        return [item for loader in self._loaders for item in loader.ids()]
+
+    def raw_payloads(self) -> list[bytes]:
+        return [item for loader in self._loaders for item in loader.raw_payloads()]
+
+    def payloads(self) -> list[Payload]:
+        return [item for loader in self._loaders for item in loader.payloads()]
+
+    def vectors(self) -> list[Mapping[str, Float32]]:
+        return [item for loader in self._loaders for item in loader.vectors()]
+
+
+def _explain_to_wire(
+    reports: tuple[StageReport, ...] | None,
+) -> collection_pb2.Explanation | None:
+    if reports is None:
+        return None
+    return collection_pb2.Explanation(
+        stages=[
+            collection_pb2.StageReport(**{name: getattr(report, name) for name in _REPORT})
+            for report in reports
+        ]
+    )
+
+
+def _explain_from_wire(piece: collection_pb2.QueryHits) -> tuple[StageReport, ...] | None:
+    if not piece.HasField("explanation"):
+        return None
+    return tuple(
+        StageReport(**{name: getattr(report, name) for name in _REPORT})
+        for report in piece.explanation.stages
+    )
+
+
+def records_to_wire(records: Sequence[Record | None]) -> Iterator[collection_pb2.GetResponse]:
+    """Records, None where there is none, as messages: one, unless it would be too large."""
+    found = [(place, record) for place, record in enumerate(records) if record is not None]
+    columns = _Columns(
+        [record.id for _, record in found],
+        payloads_to_wire(record.payload or None for _, record in found),
+        [record.vectors for _, record in found],
+    )
+    for start, stop, _ in columns.spans():
+        yield collection_pb2.GetResponse(
+            records=columns.to_wire(start, stop),
+            positions=common_pb2.RowNumbers(values=[place for place, _ in found[start:stop]]),
+        )
+
+
+def records_from_wire(
+    parts: Iterable[collection_pb2.GetResponse], count: int
+) -> list[Record | None]:
+    """The inverse, for `count` records that were asked for."""
+    found: list[Record | None] = [None] * count
+    for part in parts:
+        places = rows_from_wire(part.positions, count)
+        for place, record in zip(places, page_from_wire(part.records), strict=True):
+            found[place] = record
+    return found
+
+
+def page_from_wire(message: common_pb2.Records) -> list[Record]:
+    """The records of one message."""
+    ids = ids_from_wire(message.ids)
+    loader = WireLoader(message, len(ids))
+    return [
+        Record(*values) for values in zip(ids, loader.payloads(), loader.vectors(), strict=True)
+    ]
+
+
+def spans(sizes: Sequence[int], bytes_max: int) -> Iterator[tuple[int, int]]:
+    """Cut rows of the given bytes into (start, stop) runs of at most `bytes_max`, or one row.
+
+    There is at least one run, which is empty where there are no rows.
+    """
+    ends = np.cumsum(sizes, dtype=np.int64)
+    start, before = 0, 0
+    while True:
+        stop = max(int(np.searchsorted(ends, before + bytes_max, side="right")), start + 1)
+        stop = min(stop, len(ends))
+        yield start, stop
+        if stop == len(ends):
+            return
+        start, before = stop, int(ends[stop - 1])

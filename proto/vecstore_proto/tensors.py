@@ -1,0 +1,160 @@
+"""Arrays to messages and back: tensors, and the vectors of a field.
+
+A tensor is its numbers as little-endian, row-major bytes beside their type and shape, so that
+sending one costs a copy of memory and no conversion. A receiver trusts none of the three.
+
+Shapes  N records, n records that have the field, D dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from vecstore.errors import DimensionError, RequestError, VectorError
+from vecstore.types import Array, Float32
+from vecstore_proto.v1 import common_pb2 as pb
+
+AXES_MAX = 8
+
+_DTYPES: dict[int, np.dtype[Any]] = {
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+    pb.DATA_TYPE_INT8: np.dtype("i1"),
+    pb.DATA_TYPE_INT16: np.dtype("<i2"),
+    pb.DATA_TYPE_INT32: np.dtype("<i4"),
+    pb.DATA_TYPE_INT64: np.dtype("<i8"),
+    pb.DATA_TYPE_UINT8: np.dtype("u1"),
+    pb.DATA_TYPE_UINT16: np.dtype("<u2"),
+    pb.DATA_TYPE_UINT32: np.dtype("<u4"),
+    pb.DATA_TYPE_UINT64: np.dtype("<u8"),
+    pb.DATA_TYPE_BOOL: np.dtype("?"),
+}
+_DATA_TYPES = {(dtype.kind, dtype.itemsize): code for code, dtype in _DTYPES.items()}
+
+Vectors: TypeAlias = Any
+"""What users pass as vectors: a mapping of field -> array-like, or a bare array-like."""
+
+
+def tensor_to_wire(array: Array) -> pb.Tensor:
+    """An array of numbers as a message, or VectorError for any other dtype."""
+    code = _DATA_TYPES.get((array.dtype.kind, array.dtype.itemsize))
+    if code is None:
+        raise VectorError(f"array has dtype {array.dtype}, expected numbers of at most 64 bits")
+    data = array.astype(_DTYPES[code], copy=False).tobytes()
+    return pb.Tensor(data_type=pb.DataType.ValueType(code), shape=array.shape, data=data)
+
+
+def tensor_from_wire(tensor: pb.Tensor) -> Array:
+    """A read-only array over the bytes of a message, or VectorError where they do not fit."""
+    dtype = _DTYPES.get(tensor.data_type)
+    if dtype is None:
+        raise VectorError(
+            f"tensor has data type {tensor.data_type}, expected one of {sorted(_DTYPES)}"
+        )
+    shape = tuple(tensor.shape)
+    data = tensor.data
+    if len(shape) > AXES_MAX:
+        raise VectorError(f"tensor has {len(shape)} axes, expected at most {AXES_MAX}")
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != len(data) or math.prod(max(axis, 1) for axis in shape) >= 1 << 48:
+        raise VectorError(
+            f"tensor of shape {shape} and type {dtype.name} has {len(data)} bytes, "
+            f"expected {expected}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def field_vectors_to_wire(field: str | None, values: object) -> pb.FieldVectors:
+    """Vectors as users pass them, None standing for a record that lacks the field.
+
+    Args:
+        field: the vector field, or None for the only one.
+        values: array-like [N, D], or a sequence of N array-likes [D] or None.
+
+    Raises:
+        DimensionError: the vectors are ragged.
+        VectorError: they are not numbers.
+    """
+    has = _present(values)
+    if has is None:
+        return pb.FieldVectors(field=field, vectors=tensor_to_wire(as_numbers(values)))
+    rows = [row for row, value in has.items() if value is not None]
+    present = as_numbers([has[row] for row in rows])
+    return pb.FieldVectors(
+        field=field, vectors=tensor_to_wire(present), rows=pb.RowNumbers(values=rows)
+    )
+
+
+def field_vectors_from_wire(message: pb.FieldVectors, count: int) -> Array | list[Array | None]:
+    """The inverse: an array, or a list of `count` entries where some records lack the field."""
+    vectors = tensor_from_wire(message.vectors)
+    if not message.HasField("rows"):
+        return vectors
+    rows = rows_from_wire(message.rows, count)
+    if len(rows) != (len(vectors) if vectors.ndim else -1):
+        raise DimensionError(
+            f"vectors of field {message.field!r} have shape {vectors.shape}, "
+            f"expected one for each of {len(rows)} rows"
+        )
+    found: list[Array | None] = [None] * count
+    for row, vector in zip(rows, vectors, strict=True):
+        found[row] = vector
+    return found
+
+
+def rows_from_wire(message: pb.RowNumbers, count: int) -> list[int]:
+    """Positions, checked to be strictly ascending and below `count`, else RequestError."""
+    rows = list(message.values)
+    steps = np.diff(np.array([-1, *rows, count], dtype=np.int64))
+    if (steps <= 0).any():
+        raise RequestError(f"row numbers are not strictly ascending and below {count}")
+    return rows
+
+
+def mappings_to_wire(records: Sequence[Mapping[str, Float32]]) -> list[pb.FieldVectors]:
+    """Vectors record by record (field -> [D]) as one message for each field."""
+    rows_of: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        for field in record:
+            rows_of.setdefault(field, []).append(row)
+    return [
+        pb.FieldVectors(
+            field=field,
+            vectors=tensor_to_wire(np.stack([records[row][field] for row in rows])),
+            rows=None if len(rows) == len(records) else pb.RowNumbers(values=rows),
+        )
+        for field, rows in rows_of.items()
+    ]
+
+
+def mappings_from_wire(messages: Sequence[pb.FieldVectors], count: int) -> list[dict[str, Float32]]:
+    """The inverse: for each of `count` records its vectors, which share no memory with others."""
+    found: list[dict[str, Float32]] = [{} for _ in range(count)]
+    for message in messages:
+        for record, vector in zip(found, field_vectors_from_wire(message, count), strict=True):
+            if vector is not None:
+                record[message.field] = vector.copy()
+    return found
+
+
+def as_numbers(values: object) -> Array:
+    """An array-like as an array, or DimensionError where it is ragged."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DimensionError(f"vectors are ragged, expected all of one length: {error}") from None
+
+
+def _present(values: object) -> dict[int, object] | None:
+    """Row -> value where some value is None, else None."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return None
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
+        return None
+    found = dict(enumerate(values)) if getattr(values, "ndim", 1) else {}
+    return found if any(value is None for value in found.values()) else None

@@ -1,0 +1,200 @@
+"""Start and stop a server."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import threading
+from concurrent import futures
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+import vecstore
+from vecstore import options as limits
+from vecstore.errors import RemoteError, RequestError
+from vecstore.options import Options
+from vecstore_proto.status import METADATA_BYTES_MAX
+from vecstore_proto.v1 import collection_pb2_grpc, database_pb2_grpc
+from vecstore_server.interceptors import ErrorInterceptor, TokenInterceptor
+from vecstore_server.service import CollectionService, DatabaseService
+
+if TYPE_CHECKING:
+    from vecstore.database import Database
+
+_LOG = logging.getLogger("vecstore_server")
+
+WORKERS = 16
+CALLS_MAX = 1_024
+DRAIN_S = 10.0
+
+_CHANNEL = (
+    ("grpc.so_reuseport", 0),  # else a second server would take half of the calls, unnoticed
+    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+)
+
+
+class Server:
+    """An open database behind a port.
+
+    Args:
+        database: what to serve; it is closed when the server stops.
+        host: the address to listen on.
+        port: the port, or 0 for any that is free.
+        token: what clients must send; needed where other machines can reach `host`.
+
+    Raises:
+        RequestError: a host or port that cannot be, or a token that is missing or cannot be sent.
+        RemoteError: the port is taken.
+
+    Attributes:
+        host: the address.
+        port: the port.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        host: str = "127.0.0.1",
+        port: int = limits.DEFAULT_PORT,
+        token: str | None = None,
+    ) -> None:
+        _check_address(host, port, token)
+        self.host = host
+        self._database = database
+        self._stopping = threading.Lock()
+        self._health = health.HealthServicer()
+        self._grpc = grpc.server(
+            futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="vecstore"),
+            interceptors=[ErrorInterceptor(), *([] if token is None else [TokenInterceptor(token)])],
+            options=_CHANNEL,
+            maximum_concurrent_rpcs=CALLS_MAX,
+        )
+        database_pb2_grpc.add_DatabaseServiceServicer_to_server(
+            DatabaseService(database), self._grpc
+        )
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(
+            CollectionService(database), self._grpc
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        try:
+            self.port: int = self._grpc.add_insecure_port(_address(host, port))
+        except RuntimeError:
+            raise RemoteError(
+                f"cannot listen on {_address(host, port)}: the port is taken or the address is "
+                "not one of this machine; stop the other server, or choose another port"
+            ) from None
+
+    @property
+    def address(self) -> str:
+        """What clients connect to: "host:port"."""
+        return _address(self.host, self.port)
+
+    def start(self) -> None:
+        """Answer calls from now on."""
+        self._grpc.start()
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until the server has stopped; True where `timeout_s` ran out before."""
+        return bool(self._grpc.wait_for_termination(timeout_s))
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Take no new calls, let running ones finish within `drain_s`, close the database."""
+        with self._stopping:
+            self._health.enter_graceful_shutdown()
+            self._grpc.stop(drain_s).wait()
+            self._database.close()
+
+
+def serve(
+    path: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = limits.DEFAULT_PORT,
+    token: str | None = None,
+    options: Options | None = None,
+) -> Server:
+    """Open the database in a directory and serve it, in threads of this process.
+
+    Args:
+        path: the directory; made if there is none.
+        host: the address to listen on; others than loopback need a token.
+        port: the port, or 0 for any that is free (see `Server.port`).
+        token: what clients must send with every call.
+        options: as for `vecstore.open`.
+
+    Returns:
+        The server, started. `Server.stop` ends it and closes the database.
+
+    Raises:
+        RequestError: a host or port that cannot be, or a token that is missing or cannot be sent.
+        RemoteError: the port is taken.
+        StorageError: as `vecstore.open`.
+    """
+    _check_address(host, port, token)
+    database = vecstore.open(path, options=options)
+    try:
+        server = Server(database, host=host, port=port, token=token)
+    except BaseException:
+        database.close()
+        raise
+    server.start()
+    return server
+
+
+def run(
+    path: str | os.PathLike[str],
+    host: str = "127.0.0.1",
+    port: int = limits.DEFAULT_PORT,
+    token: str | None = None,
+) -> None:
+    """Serve a directory until SIGINT or SIGTERM, then drain; call it from the main thread.
+
+    Errors are those of `serve`. What it does is logged as "vecstore_server".
+    """
+    server = serve(path, host=host, port=port, token=token)
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        _LOG.info("serving %s at %s", os.fspath(path), server.address)
+        stop.wait()
+        _LOG.info("stopping: waiting up to %g s for running calls", DRAIN_S)
+    finally:
+        server.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    _LOG.info("stopped")
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_address(host: str, port: int, token: str | None) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise RequestError(f"port is {port!r}, expected an int from 0 to 65,535")
+    if token is None and not _is_loopback(host):
+        raise RequestError(
+            f"host {host!r} can be reached from other machines and there is no token; "
+            "set one, or listen on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,88 @@
+"""vecstore: a vector database that keeps embeddings compressed from disk to answer.
+
+    import vecstore as vs
+
+    with vs.open("library") as db:
+        books = db.create_collection("books", vs.Schema(vectors=[vs.Vector("text", dim=384)]))
+        books.upsert(ids, vectors=embeddings, payloads=payloads)
+        for hit in books.search(query, limit=10):
+            ...
+
+Importing this module costs numpy only; `open` loads the engine, `connect` the client.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from vecstore import errors
+from vecstore.options import RPC_TIMEOUT_S, Options
+from vecstore.request import Cascade, Rescore, Scan
+from vecstore.schema import Column, Schema, Vector
+from vecstore.types import CollectionStats, Hit, Hits, Record, StageReport
+
+if TYPE_CHECKING:
+    import os
+
+    from vecstore.database import Database
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cascade",
+    "CollectionStats",
+    "Column",
+    "Hit",
+    "Hits",
+    "Options",
+    "Record",
+    "Rescore",
+    "Scan",
+    "Schema",
+    "StageReport",
+    "Vector",
+    "connect",
+    "errors",
+    "open",
+]
+
+
+def open(  # noqa: A001  (vecstore.open, as in gzip.open)
+    path: str | os.PathLike[str], *, read_only: bool = False, options: Options | None = None
+) -> Database:
+    """Open the database in a directory; made if there is none.
+
+    Args:
+        path: the directory.
+        read_only: open beside a writer in another process; every read sees the writer's last
+            acknowledged write. The directory must hold a database.
+        options: sizes and threads; see `Options`.
+
+    Returns:
+        The database, to be closed or used as a context manager.
+
+    Raises:
+        LockedError: another process writes here.
+        NotADatabaseError: the directory holds something else.
+        FormatVersionError: a newer vecstore wrote it.
+    """
+    from vecstore.database import Database  # the engine, only when it is used
+
+    return Database.open(path, read_only=read_only, options=options or Options())
+
+
+def connect(address: str, *, token: str | None = None, timeout_s: float = RPC_TIMEOUT_S) -> Any:
+    """Connect to a server: the same methods as an embedded database.
+
+    Args:
+        address: "host:port".
+        token: what the server was started with, if it was.
+        timeout_s: how long one call may take.
+
+    Raises:
+        UnavailableError: no server answers there.
+        MissingExtraError: grpcio is not installed.
+    """
+    client = importlib.import_module("vecstore_client")
+    return client.connect(address, token=token, timeout_s=timeout_s)

@@ -1,0 +1,94 @@
+"""Scores of integer codes: exact integer products, then one rounding to float32.
+
+A row stands for scale * (c - K / 2) or low + step * c, with c an integer for each dimension; the
+query is rounded to integers too, so a kernel computes code . query exactly and the result is the
+same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.codec.base import Parts
+from vecstore.kernels import _kernels
+from vecstore.options import ERROR_BOUND_SIGMAS
+from vecstore.types import Array, Float32, Float64, Int8, Int64, Metric, Uint8, Uint64
+
+# Two signed digits: q = RADIX * high + low, |high| <= 127, -RADIX / 2 <= low < RADIX / 2.
+RADIX = 128
+TWO_DIGITS_MAX = RADIX * 127
+ONE_DIGIT_MAX = 127
+
+
+def to_integers(queries: Float32, largest: int) -> tuple[Int64, Float64]:
+    """Round queries [Q, D] to integers in -largest .. largest; return them and the steps [Q]."""
+    steps = np.abs(queries).max(axis=1).astype(np.float64) / largest
+    steps = np.where(steps > 1e-37, steps, 1.0)  # a query of (nearly) zeros scores 0
+    return np.rint(queries / steps[:, None]).astype(np.int64), steps
+
+
+def two_digits(integers: Int64) -> Int8:
+    """Split integers [Q, D] into digits [Q, 2, D]: high, low."""
+    high = (integers + RADIX // 2) // RADIX
+    return np.stack([high, integers - RADIX * high], axis=1).astype(np.int8)
+
+
+def factors_of(bias: Array, step: Array, offset: Array, norm: Array) -> Float64:
+    """Return what the kernels want to know of each query, [Q, 4]; see `_kernels.octets`."""
+    columns = np.broadcast_arrays(bias, step, offset, norm)
+    return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffinePrepared:
+    """Queries as integers.
+
+    Attributes:
+        kernel: `_kernels.octets`, `nibbles` or `packed`.
+        integers: what the kernel multiplies codes with: digits or tables.
+        factors: float64 [Q, 4].
+        lengths: float64 [Q].
+        metric: what scores estimate.
+    """
+
+    kernel: Callable[..., _kernels.Scorer]
+    integers: Int8 | Uint8
+    factors: Float64
+    lengths: Float64
+    metric: Metric
+
+    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+        return self.kernel(
+            parts["codes"], self.integers, self.factors, parts.get("scale"), parts.get("norm")
+        )
+
+    def scan(
+        self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
+        return self._scorer(parts).score(query, rows)
+
+    def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
+        """ERROR_BOUND_SIGMAS standard deviations, over random rotations, of the estimate."""
+        if "error" not in parts:
+            return None
+        sigmas = ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
+        half: Float32 = from_bfloat16(parts["error"][rows]) * np.float32(
+            sigmas * self.lengths[query]
+        )
+        return half
+
+
+def to_bfloat16(values: Float32) -> Array:
+    """Return the upper 16 bits of float32 values >= 0, rounded up: uint16."""
+    return ((values.view(np.uint32) + np.uint32(0xFFFF)) >> np.uint32(16)).astype("<u2")
+
+
+def from_bfloat16(values: Array) -> Float32:
+    """Return the float32 values that `to_bfloat16` kept."""
+    return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,0 +1,115 @@
+"""What a codec is: vectors <-> codes, and scores straight from the codes.
+
+Shapes  N rows, Q queries, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from vecstore.errors import VectorError
+from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint64
+
+Parts: TypeAlias = Mapping[str, Array]
+"""How a codec lays codes out for scanning: the named arrays of a component."""
+
+SQUARED_LENGTH_MAX = 2.0**122
+"""Longer vectors could overflow a float32 score."""
+
+
+class Codec(Protocol):
+    """Turns vectors into codes and back. Immutable; does no I/O.
+
+    Scores are estimates of the metric's score in original units: the cosine similarity of
+    vectors that arrive at unit length, the inner product, or the negated squared distance.
+
+    Attributes:
+        spec: the representation it implements.
+        dim: dimensions D of the vectors it takes.
+        metric: what its scores estimate.
+        code_bytes: bytes of one code.
+    """
+
+    @property
+    def spec(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def metric(self) -> Metric: ...
+    @property
+    def code_bytes(self) -> int: ...
+
+    def encode(self, vectors: Float32) -> Uint8:
+        """Return the codes [N, code_bytes] of vectors [N, D].
+
+        Raises:
+            VectorError: a vector is too long, or holds a value that the codec cannot.
+        """
+        ...
+
+    def decode(self, codes: Uint8) -> Float32:
+        """Return vectors [N, D] near the ones that were encoded; unit length for cosine."""
+        ...
+
+    def pack(self, codes: Uint8) -> Parts:
+        """Lay codes [N, code_bytes] out for scanning."""
+        ...
+
+    def unpack(self, parts: Parts, rows: Int64) -> Uint8:
+        """Return the codes of some rows, as `encode` made them."""
+        ...
+
+    def prepare(self, queries: Float32) -> Prepared:
+        """Do the work that queries [Q, D] need once.
+
+        Raises:
+            VectorError: a query is too long.
+        """
+        ...
+
+
+class Prepared(Protocol):
+    """Queries ready to be scored against the parts of their codec. May be shared by threads."""
+
+    def scan(
+        self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        """Return the rows and scores of the best allowed rows in a span, for each query.
+
+        Args:
+            parts: what `pack` returned.
+            span: rows [start, stop); start is a multiple of 64.
+            allowed: bit i of word w allows row 64 * w + i; None allows all.
+            keep: rows to return at most; best first, the lower row where scores are equal.
+        """
+        ...
+
+    def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
+        """Return the scores of some rows: the numbers that `scan` gives, bit for bit."""
+        ...
+
+    def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
+        """Return the half-width of each score's error bound, or None if it is not known."""
+        ...
+
+
+def check_lengths(vectors: Float32, noun: str) -> Float32:
+    """Return the squared lengths [N] of vectors, or raise VectorError if one is too long."""
+    with np.errstate(over="ignore"):
+        squared: Float32 = np.einsum("nd,nd->n", vectors, vectors)
+    if not (squared <= SQUARED_LENGTH_MAX).all():
+        row = int(np.argmin(squared <= SQUARED_LENGTH_MAX))
+        raise VectorError(
+            f"{noun} {row} has squared length {squared[row]:.3g}, expected finite values and at "
+            f"most {SQUARED_LENGTH_MAX:.3g}; scale your vectors down"
+        )
+    return squared
+
+
+def normalized(vectors: Float32) -> Float32:
+    """Return the vectors at unit length; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, np.float32(1))

@@ -1,0 +1,188 @@
+"""1, 2, 4 or 8 bits a dimension after a random rotation; nothing is trained.
+
+A row x is rotated and rounded to y, y[d] = c[d] - (2^B - 1) / 2, at a step chosen for the row so
+that the angle between x and y is small. Then |x|^2 / (x . y) * (q . y) is an unbiased estimate
+of q . x, and its error shrinks with the tangent of that angle and the square root of D:
+RaBitQ (Gao and Long, SIGMOD 2024) and its extension to B bits (Gao et al., SIGMOD 2025).
+
+    a code:  D * B / 8 bytes | scale float32 | error bfloat16 | l2: squared length float32
+    bits1    byte i: dimensions 8i .. 8i + 7, low bit first     (D: rotated dimensions,
+    bits2    byte i: dimensions 4i .. 4i + 3, low bits first     a multiple of 64)
+    bits4    byte i: dimensions 2i, 2i + 1, low nibble first
+    bits8    byte i: dimension i
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.codec.affine import (
+    ONE_DIGIT_MAX,
+    TWO_DIGITS_MAX,
+    AffinePrepared,
+    factors_of,
+    from_bfloat16,
+    to_bfloat16,
+    to_integers,
+    two_digits,
+)
+from vecstore.codec.base import Parts, check_lengths, normalized
+from vecstore.codec.rotation import padded_dim, rotate, unrotate
+from vecstore.kernels import _kernels
+from vecstore.types import Array, Float32, Int8, Int64, Metric, Uint8
+
+GROUP = 16
+# The largest query integer whose table entries, sums over a nibble, fit a byte.
+_TABLE_MAX = {1: 63, 2: 42}
+# What each of the 16 values of a nibble multiplies its dimensions with, [dimensions, 16].
+_NIBBLE = {
+    1: np.arange(16)[None, :] >> np.arange(4)[:, None] & 1,
+    2: np.arange(16)[None, :] >> np.arange(0, 4, 2)[:, None] & 3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BitsCodec:
+    """B bits a dimension. Attributes: see `Codec`."""
+
+    spec: str
+    dim: int
+    metric: Metric
+
+    @property
+    def bits(self) -> int:
+        return int(self.spec.removeprefix("bits"))
+
+    @property
+    def packed(self) -> bool:
+        """True if rows are interleaved for the look-up kernel."""
+        return self.bits <= 2
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row's integers."""
+        return padded_dim(self.dim) * self.bits // 8
+
+    @property
+    def code_bytes(self) -> int:
+        return self.width + (10 if self.metric == "l2" else 6)
+
+    def encode(self, vectors: Float32) -> Uint8:
+        check_lengths(vectors, "vector")
+        codes, factors = _kernels.quantize(rotate(vectors), self.bits)
+        columns = [
+            pack_bits(codes, self.bits),
+            factors[:, :1].astype("<f4").view(np.uint8),
+            to_bfloat16(factors[:, 1:2]).view(np.uint8),
+        ]
+        if self.metric == "l2":
+            columns.append(np.ascontiguousarray(factors[:, 2:], dtype="<f4").view(np.uint8))
+        return np.concatenate(columns, axis=1)
+
+    def decode(self, codes: Uint8) -> Float32:
+        """The direction of y at the length of x."""
+        scale, error, norm = self._factors(codes)
+        padded = padded_dim(self.dim)
+        y = unpack_bits(codes[:, : self.width], self.bits).astype(np.float32)
+        y -= np.float32((2**self.bits - 1) / 2)
+        lengths = np.linalg.norm(y, axis=1)  # y is never 0
+        if norm is None:
+            # scale |y| = |x| / cos and error = |x| tan / sqrt(D - 1) give |x|.
+            norm = (scale * lengths) ** 2 - from_bfloat16(error) ** 2 * np.float32(padded - 1)
+        vectors = unrotate(y * (np.sqrt(np.maximum(norm, 0)) / lengths)[:, None], self.dim)
+        return normalized(vectors) if self.metric == "cosine" else vectors
+
+    def pack(self, codes: Uint8) -> Parts:
+        scale, error, norm = self._factors(codes)
+        rows = codes[:, : self.width]
+        if self.packed:
+            groups = -(-len(rows) // GROUP)
+            whole = np.zeros((groups * GROUP, self.width), dtype=np.uint8)
+            whole[: len(rows)] = rows
+            rows = whole.reshape(groups, GROUP, self.width).transpose(0, 2, 1)
+        parts: dict[str, Array] = {"codes": np.ascontiguousarray(rows), "scale": scale}
+        parts["error"] = error
+        if norm is not None:
+            parts["norm"] = norm
+        return parts
+
+    def unpack(self, parts: Parts, rows: Int64) -> Uint8:
+        codes = parts["codes"]
+        taken = codes[rows // GROUP, :, rows % GROUP] if self.packed else codes[rows]
+        names = ("scale", "error", "norm") if self.metric == "l2" else ("scale", "error")
+        columns = [parts[name][rows][:, None].view(np.uint8) for name in names]
+        return np.concatenate([taken, *columns], axis=1)
+
+    def _factors(self, codes: Uint8) -> tuple[Float32, Array, Float32 | None]:
+        def column(start: int, dtype: str) -> Array:
+            at = self.width + start
+            size = np.dtype(dtype).itemsize
+            return np.ascontiguousarray(codes[:, at : at + size]).view(dtype)[:, 0]
+
+        norm = column(6, "<f4") if self.metric == "l2" else None
+        return column(0, "<f4"), column(4, "<u2"), norm
+
+    def prepare(self, queries: Float32) -> AffinePrepared:
+        norms = check_lengths(queries, "query").astype(np.float64)
+        largest = _TABLE_MAX.get(self.bits, ONE_DIGIT_MAX if self.bits == 4 else TWO_DIGITS_MAX)
+        integers, steps = to_integers(rotate(queries), largest)
+        # 2 (q . y) = 2 (q . c) - (2^B - 1) sum(q)
+        bias = -(2**self.bits - 1) * integers.sum(axis=1)
+        arrays: Int8 | Uint8
+        if self.packed:
+            arrays, lowest = tables_of(integers, self.bits)
+            bias += 2 * lowest
+            kernel = _kernels.packed
+        elif self.bits == 4:
+            halves = integers.reshape(len(integers), -1, 2).transpose(0, 2, 1)
+            arrays = np.ascontiguousarray(halves, dtype=np.int8)
+            kernel = _kernels.nibbles
+        else:
+            arrays, kernel = two_digits(integers), _kernels.octets
+        return AffinePrepared(
+            kernel=kernel,
+            integers=arrays,
+            factors=factors_of(bias, steps / 2, np.zeros(1), norms),
+            lengths=np.sqrt(norms),
+            metric=self.metric,
+        )
+
+
+def tables_of(integers: Int64, bits: int) -> tuple[Uint8, Int64]:
+    """Return what each nibble of a code adds to code . query, and what all entries lack.
+
+    Args:
+        integers: queries [Q, D].
+        bits: 1 or 2.
+
+    Returns:
+        tables [Q, D * bits / 4, 16], those of the low nibbles before those of the high ones,
+        each with 0 as its smallest entry; and for each query the sum of what was taken off.
+    """
+    per_nibble = 4 // bits
+    nibbles = integers.reshape(len(integers), -1, per_nibble)
+    tables = (nibbles.astype(np.float32) @ _NIBBLE[bits].astype(np.float32)).astype(np.int64)
+    lowest = tables.min(axis=2, keepdims=True)
+    tables = np.concatenate([(tables - lowest)[:, 0::2], (tables - lowest)[:, 1::2]], axis=1)
+    return tables.astype(np.uint8), lowest.sum(axis=(1, 2))
+
+
+def pack_bits(values: Uint8, bits: int) -> Uint8:
+    """Pack integers of `bits` bits [N, D] into bytes [N, D * bits / 8], low bits first."""
+    if bits == 1:
+        return np.packbits(values, axis=1, bitorder="little")
+    per_byte = 8 // bits
+    packed = values[:, ::per_byte].copy()
+    for i in range(1, per_byte):
+        packed |= values[:, i::per_byte] << np.uint8(i * bits)
+    return packed
+
+
+def unpack_bits(packed: Uint8, bits: int) -> Uint8:
+    """Undo `pack_bits`."""
+    per_byte = 8 // bits
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = packed[:, :, None] >> shifts & np.uint8(2**bits - 1)
+    return values.reshape(len(packed), packed.shape[1] * per_byte)

@@ -1,0 +1,64 @@
+"""From a spec to a codec, and from a sample to what a codec learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from vecstore.codec.base import Codec
+from vecstore.codec.bits import BitsCodec
+from vecstore.codec.flat import FlatCodec
+from vecstore.codec.int8 import Int8Codec, train_ranges
+from vecstore.codec.spec import Spec
+from vecstore.codec.transform import ReducedCodec, train_basis
+from vecstore.types import Array, Float32, Metric
+
+Arrays: TypeAlias = Mapping[str, Array]
+
+
+def build_codec(spec: Spec, dim: int, metric: Metric, params: Arrays) -> Codec:
+    """Return the codec of an encode version.
+
+    Args:
+        spec: the representation.
+        dim: dimensions D of the vectors.
+        metric: what scores estimate.
+        params: what `train_codec` returned; nothing is read where `spec` is not trained.
+    """
+    inner = _plain(spec.codec, spec.dims or dim, metric, params)
+    if not spec.transform:
+        return inner
+    basis = params["basis"] if spec.transform == "pca" else None
+    return ReducedCodec(spec=str(spec), dim=dim, inner=inner, basis=basis)
+
+
+def _plain(name: str, dim: int, metric: Metric, params: Arrays) -> Codec:
+    if name == "int8":
+        return Int8Codec(dim=dim, metric=metric, low=params["low"], step=params["step"])
+    if name.startswith("bits"):
+        return BitsCodec(spec=name, dim=dim, metric=metric)
+    return FlatCodec(spec=name, dim=dim, metric=metric)
+
+
+def train_codec(spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int) -> Arrays:
+    """Learn an encode version from a sample [n, D], n >= 1: the same bytes every time.
+
+    Returns:
+        the arrays to store; none where `spec` is not trained.
+    """
+    assert sample.ndim == 2 and sample.shape[1] == dim and len(sample), sample.shape
+    params: dict[str, Array] = {}
+    if spec.transform == "pca":
+        assert spec.dims is not None
+        params["basis"] = train_basis(sample, spec.dims, seed)
+    if spec.codec == "int8":
+        kept = sample
+        if spec.transform:
+            inner = _plain("float32", spec.dims or dim, metric, {})
+            kept = ReducedCodec(
+                spec=str(spec), dim=dim, inner=inner, basis=params.get("basis")
+            ).reduce(sample)
+        params.update(train_ranges(np.ascontiguousarray(kept)))
+    return params

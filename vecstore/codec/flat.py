@@ -1,0 +1,92 @@
+"""float32 and float16: a code is the values themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.codec.base import Parts, check_lengths, normalized
+from vecstore.errors import VectorError
+from vecstore.kernels import _kernels
+from vecstore.types import Float32, Int64, Metric, Uint8, Uint64
+
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatCodec:
+    """Keeps every value, as float32 or rounded to float16.
+
+    Attributes: see `Codec`.
+    """
+
+    spec: str
+    dim: int
+    metric: Metric
+
+    @property
+    def code_bytes(self) -> int:
+        return self.dim * self._dtype.itemsize
+
+    @property
+    def _dtype(self) -> np.dtype[np.float16 | np.float32]:
+        return np.dtype("<f2") if self.spec == "float16" else np.dtype("<f4")
+
+    def encode(self, vectors: Float32) -> Uint8:
+        check_lengths(vectors, "vector")
+        if self.spec == "float16" and vectors.size and np.abs(vectors).max() > _HALF_MAX:
+            row = int(np.argmax(np.abs(vectors).max(axis=1) > _HALF_MAX))
+            raise VectorError(
+                f"vector {row} has a value beyond {_HALF_MAX:,.0f}, the largest of float16; "
+                "scale your vectors down or use float32"
+            )
+        return np.ascontiguousarray(vectors, dtype=self._dtype).view(np.uint8)
+
+    def decode(self, codes: Uint8) -> Float32:
+        vectors = np.ascontiguousarray(codes).view(self._dtype).astype(np.float32)
+        if self.spec == "float16" and self.metric == "cosine":
+            return normalized(vectors)
+        return vectors
+
+    def pack(self, codes: Uint8) -> Parts:
+        return {"values": np.ascontiguousarray(codes).view(self._dtype)}
+
+    def unpack(self, parts: Parts, rows: Int64) -> Uint8:
+        taken: Uint8 = parts["values"][rows].view(np.uint8)
+        return taken
+
+    def prepare(self, queries: Float32) -> FlatPrepared:
+        check_lengths(queries, "query")
+        return FlatPrepared(queries=np.ascontiguousarray(queries), codec=self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatPrepared:
+    """Queries float32 [Q, D], used as they are."""
+
+    queries: Float32
+    codec: FlatCodec
+
+    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+        return _kernels.flat(parts["values"], self.queries, self.codec.metric == "l2")
+
+    def scan(
+        self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
+        return self._scorer(parts).score(query, rows)
+
+    def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
+        """What rounding to float16 can change at most (Cauchy-Schwarz); zeros for float32."""
+        if self.codec.spec == "float32":
+            return np.zeros(len(rows), dtype=np.float32)
+        query_length = np.linalg.norm(self.queries[query])
+        lengths = np.linalg.norm(parts["values"][rows].astype(np.float32), axis=1)
+        # Half a unit in the last place of 11 bits, and of the smallest subnormal number.
+        off = lengths * np.float32(2**-11 * 1.001) + np.float32(2**-25 * self.codec.dim**0.5)
+        if self.codec.metric == "l2":
+            return off * (2 * (query_length + lengths) + off)
+        return off * query_length

@@ -1,0 +1,250 @@
+"""One named set of records: where writes meet reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vecstore import options
+from vecstore.codec.ladder import float_dtype
+from vecstore.errors import RequestError
+from vecstore.ingest.batch import check_ids, check_queries, make_batch
+from vecstore.ingest.store import CollectionStore
+from vecstore.request import Cascade, SearchRequest, check_count
+from vecstore.schema import Schema
+from vecstore.search.answer import answer, passing
+from vecstore.search.parallel import Workers
+from vecstore.search.where import Node, parse_where
+from vecstore.segment.ids import decode_id
+from vecstore.segment.snapshot import Live
+from vecstore.segment.stats import collection_stats
+from vecstore.segment.vectors import read_vectors
+from vecstore.types import CollectionStats, Hits, Id, Int64, Record
+
+
+class Collection:
+    """A collection of an open database; made by `Database.create_collection` or `.collection`.
+
+    Safe to use from many threads: searches run side by side, each on the state after the last
+    acknowledged write; writes take turns.
+    """
+
+    def __init__(self, store: CollectionStore, workers: Workers) -> None:
+        self._store = store
+        self._workers = workers
+        self._dtypes = {item.name: float_dtype(item) for item in store.info.schema.vectors}
+
+    @property
+    def name(self) -> str:
+        """The name it was created with."""
+        return self._store.info.name
+
+    @property
+    def schema(self) -> Schema:
+        """Its fields, with every representation spelled out, coarse to fine."""
+        return self._store.info.schema
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r})"
+
+    # Writes
+
+    def upsert(
+        self,
+        ids: Sequence[Id],
+        vectors: Mapping[str, Any] | Any = None,
+        payloads: Sequence[Any] | None = None,
+    ) -> int:
+        """Write records; those whose id exists are replaced whole.
+
+        Args:
+            ids: N ids, int or str. Where one occurs twice, the last record wins.
+            vectors: field name -> array [N, D], or one array where there is one vector field. A
+                record may lack a field: leave the field out, or give a list with None in places.
+            payloads: N JSON objects or None. Columns take their values from them by name.
+
+        Returns:
+            The number of records written. They are on disk (fsynced) when it returns; a batch is
+            applied whole or not at all.
+
+        Raises:
+            InvalidInputError: something in the batch cannot be stored; nothing was written.
+        """
+        batch = make_batch(self.schema, ids, vectors, payloads, dtypes=self._dtypes)
+        return self._store.upsert(batch)
+
+    def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+        """Delete records by id, or all that a filter passes; give one of both.
+
+        Returns:
+            The number of records deleted; ids that do not exist are passed over.
+        """
+        if (ids is None) == (where is None):
+            raise RequestError("delete takes either ids or where=, exactly one of them")
+        if ids is not None:
+            return self._store.delete(check_ids(ids))
+        node = self._filter(where)
+        return self._store.delete_found(lambda live: np.flatnonzero(passing(node, live)))
+
+    def flush(self) -> None:
+        """Move the write buffer into a segment: compressed, and out of the memory."""
+        self._store.flush()
+
+    # Reads
+
+    def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+        """Records by id, in the order of `ids`; None where there is none."""
+        snapshot, seqs = self._store.find(check_ids(ids))
+        found: list[Record | None] = []
+        for seq in seqs:
+            place = None if seq is None else snapshot.locate(seq)
+            if place is None:
+                found.append(None)
+            else:
+                live, row = place
+                found += _records(live, np.array([row]), with_vectors=with_vectors)
+        return found
+
+    def scroll(
+        self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
+    ) -> Iterator[Record]:
+        """Iterate over all records, oldest write first, reading `batch` of them at a time.
+
+        A record that is written again meanwhile comes again at its new place.
+        """
+        after: int | None = 0
+        while after is not None:
+            records, after = self.scroll_page(
+                after, batch, where=where, with_vectors=with_vectors
+            )
+            yield from records
+
+    def scroll_page(
+        self, after: int, limit: int, *, where: str | None = None, with_vectors: bool = False
+    ) -> tuple[list[Record], int | None]:
+        """One page of a scroll: at most `limit` records from the cursor `after` (0 at first).
+
+        Returns:
+            The records, and the cursor of the next page or None at the end.
+        """
+        check_count("limit", limit, options.LIMIT_MAX)
+        if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 1 << 63:
+            raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
+        node = self._filter(where)
+        records: list[Record] = []
+        for live in self._store.snapshot().sources:
+            if not live.source.rows or live.source.seqs[-1] < after:
+                continue
+            rows = np.flatnonzero(passing(node, live))
+            rows = rows[live.source.seqs[rows] >= after]
+            chosen = rows[: limit - len(records)]
+            records += _records(live, chosen, with_vectors=with_vectors)
+            if len(chosen) < len(rows):
+                return records, int(live.source.seqs[rows[len(chosen)]])
+        return records, None
+
+    def count(self, where: str | None = None) -> int:
+        """How many records there are, or how many a filter passes."""
+        node = self._filter(where)
+        snapshot = self._store.snapshot()
+        if node is None:
+            return snapshot.manifest.live
+        return sum(int(np.count_nonzero(passing(node, live))) for live in snapshot.sources)
+
+    def stats(self) -> CollectionStats:
+        """Counts and bytes, by representation."""
+        return collection_stats(self._store.snapshot(), self.schema)
+
+    def search(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> Hits:
+        """The records nearest to one query.
+
+        Args:
+            vectors: field name -> query [D], or the query alone where there is one vector field.
+            limit: hits wanted, 1 to 10,000.
+            where: a filter on columns, such as "year >= 2015 AND lang IN ('en', 'fr')".
+            plan: explicit stages; the default scans a coarse representation and rescores.
+            exact: score every row with the finest representation.
+            with_payload: hits carry payloads (read when first asked for).
+            with_vectors: hits carry vectors (read when first asked for).
+            explain: hits carry a report for each stage.
+
+        Returns:
+            Hits, best first: score descending, then oldest write first.
+        """
+        field, queries = check_queries(self.schema, vectors, many=False)
+        request = SearchRequest(
+            field=field,
+            queries=queries,
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        return self._answer(request)[0]
+
+    def search_batch(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> list[Hits]:
+        """The records nearest to each of many queries; faster than one at a time.
+
+        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D].
+        """
+        field, queries = check_queries(self.schema, vectors, many=True)
+        request = SearchRequest(
+            field=field,
+            queries=queries,
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        return self._answer(request)
+
+    def _answer(self, request: SearchRequest) -> list[Hits]:
+        return answer(request, self._store.snapshot(), self.schema, self._workers)
+
+    def _filter(self, where: str | None) -> Node | None:
+        return None if where is None else parse_where(where, self.schema.columns)
+
+
+def _encoded(ids: Sequence[Id]) -> list[bytes]:
+    return [encode_id(id_) for id_ in check_ids(ids)]
+
+
+def _records(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:
+    vectors = read_vectors(live.source, rows) if with_vectors else [{} for _ in rows]
+    return [
+        Record(decode_id(id_), msgspec.json.decode(payload) if payload else {}, found)
+        for id_, payload, found in zip(
+            live.source.ids(rows), live.source.payloads(rows), vectors, strict=True
+        )
+    ]

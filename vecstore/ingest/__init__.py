@@ -1,0 +1,1 @@
+"""Records in: from the caller's arrays to rows."""

@@ -1,0 +1,56 @@
+"""Which collections a database has."""
+
+from __future__ import annotations
+
+from vecstore.schema import Schema
+from vecstore.segment.catalog import CollectionInfo
+from vecstore.segment.codecs import CodecShelf
+from vecstore.segment.environment import Environment
+from vecstore.segment.manifest import Manifest, from_bytes, to_bytes
+from vecstore.segment.meta import next_number
+from vecstore.storage import keys
+
+
+def names(environment: Environment) -> list[str]:
+    """The names of all collections, sorted."""
+    with environment.kv.read() as txn:
+        return sorted(keys.parse_name(key) for key, _ in txn.scan(keys.COLLECTIONS))
+
+
+def find(environment: Environment, name: str) -> CollectionInfo | None:
+    """The collection of that name, if there is one."""
+    with environment.kv.read() as txn:
+        stored = txn.get(keys.COLLECTIONS, keys.name_key(name))
+    return None if stored is None else CollectionInfo.from_bytes(name, stored)
+
+
+def create(environment: Environment, name: str, schema: Schema) -> None:
+    """Add a collection; its ladders are spelled out."""
+    with environment.kv.write() as txn:
+        number = next_number(txn, keys.NEXT_COLLECTION)
+        info = CollectionInfo(number, name, schema)
+        txn.put(keys.COLLECTIONS, keys.name_key(name), info.to_bytes())
+        txn.put(keys.MANIFESTS, keys.collection_key(info.id), to_bytes(Manifest()))
+
+
+def drop(environment: Environment, shelf: CodecShelf) -> None:
+    """Remove a collection: first from LMDB, then its files.
+
+    A crash in between leaves files that nothing names, which the next open removes.
+    """
+    info = shelf.collection
+    with environment.kv.write() as txn:
+        stored = txn.get(keys.MANIFESTS, keys.collection_key(info.id))
+        manifest = Manifest() if stored is None else from_bytes(Manifest, stored)
+        txn.delete(keys.COLLECTIONS, keys.name_key(info.name))
+        start, stop = keys.collection_range(info.id)
+        for db in (keys.MANIFESTS, keys.IDS, keys.BUFFER, keys.TOMBSTONES):
+            txn.delete_range(db, start, stop)
+        trained = [codec.id for codec in shelf.infos(txn)]
+        for codec in trained:
+            txn.delete(keys.CODECS, keys.codec_key(codec))
+    for segment in manifest.segments:
+        environment.files.remove(environment.paths.segment(segment.id))
+    for codec in trained:
+        environment.files.remove(environment.paths.codec(codec))
+

@@ -1,0 +1,1 @@
+"""Hot loops in C++; `_kernels.pyi` describes them. Imports nothing of vecstore."""

@@ -1,0 +1,70 @@
+// Sixteen float32 lanes as one, two or four registers, whichever the variant has.
+// Included by the variants' files only.
+#pragma once
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace vecstore::VARIANT {
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX2__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+constexpr int PARTS = LANES / WIDTH;
+
+typedef float Floats __attribute__((vector_size(WIDTH * 4)));
+typedef float FloatsU __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
+typedef i32 Ints __attribute__((vector_size(WIDTH * 4)));
+typedef float Float8 __attribute__((vector_size(32)));
+typedef float Float4 __attribute__((vector_size(16)));
+
+static inline Floats load(const float* from) { return *reinterpret_cast<const FloatsU*>(from); }
+static inline void store(float* to, Floats lanes) { *reinterpret_cast<FloatsU*>(to) = lanes; }
+static inline Floats all(float value) { return Floats{} + value; }
+
+// float16 bits -> float32, exactly; infinities and NaN do not occur.
+static inline float widen(u16 half) {
+    u32 bits = u32(half & 0x7fff) << 13;
+    float value;
+    __builtin_memcpy(&value, &bits, 4);
+    value *= 0x1p112f;
+    return half & 0x8000 ? -value : value;
+}
+
+static inline Floats load(const u16* from) {
+#if defined(__AVX512F__)
+    return Floats(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#elif defined(__F16C__)
+    return Floats(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#else
+    float values[WIDTH];
+    for (int i = 0; i < WIDTH; i++) values[i] = widen(from[i]);
+    return load(values);
+#endif
+}
+
+static inline float sum4(Float4 s) { return (s[0] + s[2]) + (s[1] + s[3]); }
+
+// Adds sixteen lanes in one order: i + (i + 8), then i + (i + 4), then i + (i + 2), then the rest.
+static inline float sum(const Floats (&lanes)[PARTS]) {
+#if defined(__AVX512F__)
+    Float8 eight = __builtin_shufflevector(lanes[0], lanes[0], 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(lanes[0], lanes[0], 8, 9, 10, 11, 12, 13, 14, 15);
+    return sum4(__builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
+                __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+#elif defined(__AVX2__)
+    Float8 eight = lanes[0] + lanes[1];
+    return sum4(__builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
+                __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+#else
+    return sum4((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]));
+#endif
+}
+
+}  // namespace vecstore::VARIANT

@@ -1,0 +1,181 @@
+// 1- and 2-bit rows: each nibble of a code looks up what it adds to code . query (1 bit: four
+// dimensions, 2 bits: two). Sixteen rows are interleaved byte by byte, so that one 16-byte
+// lane holds the same byte of all of them:
+//
+//   group g of 16 rows:  byte 0 of rows 16g .. 16g + 15 | byte 1 of the same rows | ...
+//
+// The table look-up in registers is FAISS's "fast scan" (André et al., "Cache locality is not
+// enough", VLDB 2015); here the tables are exact, as the query holds small integers.
+#include "lanes.h"
+
+namespace vecstore::VARIANT {
+
+constexpr int GROUPS = BLOCK / GROUP;
+constexpr u8 LOW = 15;
+
+struct Tables {
+    const u8* low;   // [bytes][16]
+    const u8* high;  // [bytes][16]
+};
+
+#if defined(__AVX512BW__)
+
+constexpr int STEP = 4;    // bytes of each row that one register holds
+constexpr i64 CHUNK = 32;  // steps before 16 bits could overflow: 32 * 2 * 4 * 255 < 65536
+
+template <int N>
+static inline void add_chunk(const u8* codes, i64 stride, Tables tables, i64 steps,
+                             __m512i (&sums)[GROUPS]) {
+    const __m512i mask = _mm512_set1_epi8(LOW);
+    __m512i even[N], odd[N];  // u16: even rows (plus 256 times the odd ones), odd rows
+    for (int g = 0; g < N; g++) even[g] = odd[g] = _mm512_setzero_si512();
+    for (i64 s = 0; s < steps; s++) {
+        __m512i low = _mm512_loadu_si512(tables.low + 64 * s);
+        __m512i high = _mm512_loadu_si512(tables.high + 64 * s);
+        for (int g = 0; g < N; g++) {
+            __m512i code = _mm512_loadu_si512(codes + g * stride + 64 * s);
+            __m512i a = _mm512_shuffle_epi8(low, _mm512_and_si512(code, mask));
+            __m512i b = _mm512_shuffle_epi8(
+                high, _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
+            even[g] = _mm512_add_epi16(even[g], _mm512_add_epi16(a, b));
+            odd[g] = _mm512_add_epi16(
+                odd[g], _mm512_add_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)));
+        }
+    }
+    for (int g = 0; g < N; g++) {
+        __m512i evens = _mm512_sub_epi16(even[g], _mm512_slli_epi16(odd[g], 8));
+        auto fold = [](__m512i v) {
+            __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
+                                         _mm512_extracti64x4_epi64(v, 1));
+            return _mm_add_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+        };
+        __m128i e = fold(evens), o = fold(odd[g]);
+        __m256i rows = _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
+        sums[g] = _mm512_add_epi32(sums[g], _mm512_cvtepu16_epi32(rows));
+    }
+}
+
+template <int N>
+static inline void add_groups(const u8* codes, i64 bytes, Tables tables, i32* out) {
+    __m512i sums[GROUPS] = {};
+    const i64 steps = bytes / STEP;
+    for (i64 s = 0; s < steps; s += CHUNK) {
+        i64 n = steps - s < CHUNK ? steps - s : CHUNK;
+        add_chunk<N>(codes + 64 * s, bytes * GROUP, {tables.low + 64 * s, tables.high + 64 * s},
+                     n, sums);
+    }
+    for (int g = 0; g < N; g++) _mm512_storeu_si512(out + g * GROUP, sums[g]);
+}
+
+static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
+    if (groups == GROUPS) return add_groups<GROUPS>(codes, bytes, tables, out);
+    for (i64 g = 0; g < groups; g++)
+        add_groups<1>(codes + g * bytes * GROUP, bytes, tables, out + g * GROUP);
+}
+
+#elif defined(__AVX2__)
+
+constexpr int STEP = 2;
+constexpr i64 CHUNK = 64;  // 64 * 2 * 2 * 255 < 65536
+
+static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
+    const __m256i mask = _mm256_set1_epi8(LOW);
+    const i64 steps = bytes / STEP;
+    auto at = [](const u8* from) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    };
+    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
+        __m256i first = _mm256_setzero_si256(), second = first;  // i32: rows 0..7, 8..15
+        for (i64 start = 0; start < steps; start += CHUNK) {
+            i64 stop = steps - start < CHUNK ? steps : start + CHUNK;
+            __m256i even = _mm256_setzero_si256(), odd = even;
+            for (i64 s = start; s < stop; s++) {
+                __m256i code = at(codes + 32 * s);
+                __m256i a = _mm256_shuffle_epi8(at(tables.low + 32 * s),
+                                                _mm256_and_si256(code, mask));
+                __m256i b = _mm256_shuffle_epi8(
+                    at(tables.high + 32 * s),
+                    _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
+                even = _mm256_add_epi16(even, _mm256_add_epi16(a, b));
+                odd = _mm256_add_epi16(
+                    odd, _mm256_add_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8)));
+            }
+            even = _mm256_sub_epi16(even, _mm256_slli_epi16(odd, 8));
+            auto fold = [](__m256i v) {
+                return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+            };
+            __m128i e = fold(even), o = fold(odd);
+            first = _mm256_add_epi32(first, _mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)));
+            second = _mm256_add_epi32(second, _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o)));
+        }
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), first);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), second);
+    }
+}
+
+#else
+
+static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
+    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
+        for (int i = 0; i < GROUP; i++) out[i] = 0;
+        for (i64 b = 0; b < bytes; b++)
+            for (int i = 0; i < GROUP; i++) {
+                u8 code = codes[b * GROUP + i];
+                out[i] += tables.low[b * 16 + (code & LOW)] + tables.high[b * 16 + (code >> 4)];
+            }
+    }
+}
+
+#endif
+
+static inline float finish(i32 sum, const Query& query, float scale) {
+    // |2 sum + bias| stays below 2^24 for honest queries; unsigned, so that others only wrap.
+    float value = float(i32(2 * u32(sum) + u32(query.bias))) * query.step;
+    value *= scale;
+    return value + query.offset;
+}
+
+static inline float negated_distance(float dot, float norm, const Query& query) {
+    return (dot + dot) - (norm + query.norm);
+}
+
+static Tables tables_of(const PackedJob& job, i64 query) {
+    const u8* low = job.tables + query * 2 * job.bytes * 16;
+    return {low, low + job.bytes * 16};
+}
+
+void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+    const PackedJob& job = *static_cast<const PackedJob*>(any);
+    const u8* codes = job.codes + row * job.bytes;
+    const float* scale = job.rows.scale + row;
+    const float* norm = job.rows.norm ? job.rows.norm + row : nullptr;
+    for (i64 q = first; q < last; q++, out += BLOCK) {
+        i32 found[BLOCK];
+        sums(codes, (count + GROUP - 1) / GROUP, job.bytes, tables_of(job, q), found);
+        const Query query = job.queries[q];
+        for (i64 i = 0; i < count; i++) out[i] = finish(found[i], query, scale[i]);
+        if (norm)
+            for (i64 i = 0; i < count; i++) out[i] = negated_distance(out[i], norm[i], query);
+    }
+}
+
+void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) {
+    const PackedJob& job = *static_cast<const PackedJob*>(any);
+    const Tables tables = tables_of(job, q);
+    const Query query = job.queries[q];
+    auto start = [&](i64 i) { return job.codes + rows[i] / GROUP * GROUP * job.bytes; };
+    for (i64 i = 0; i < count; i++) {
+        if (i + 1 < count)
+            for (i64 at = 0; at < job.bytes * GROUP; at += 64) __builtin_prefetch(start(i + 1) + at);
+        const u8* codes = start(i) + rows[i] % GROUP;
+        i32 sum = 0;
+        for (i64 b = 0; b < job.bytes; b++) {
+            u8 code = codes[b * GROUP];
+            sum += tables.low[b * 16 + (code & LOW)] + tables.high[b * 16 + (code >> 4)];
+        }
+        out[i] = finish(sum, query, job.rows.scale[rows[i]]);
+        if (job.rows.norm) out[i] = negated_distance(out[i], job.rows.norm[rows[i]], query);
+    }
+}
+
+}  // namespace vecstore::VARIANT

@@ -1,0 +1,51 @@
+// The table of one variant's functions.
+#include "lanes.h"
+
+#define NAME_OF(variant) #variant
+#define NAME(variant) NAME_OF(variant)
+
+namespace vecstore::VARIANT {
+
+void flat_block(const void*, i64, i64, i64, i64, float*);
+void flat_rows(const void*, i64, const i64*, i64, float*);
+void dense_block(const void*, i64, i64, i64, i64, float*);
+void dense_rows(const void*, i64, const i64*, i64, float*);
+void packed_block(const void*, i64, i64, i64, i64, float*);
+void packed_rows(const void*, i64, const i64*, i64, float*);
+void rotate(const float*, i64, i64, const float*, i64, i64, float*);
+void unrotate(float*, i64, i64, const float*, i64, i64, float*);
+void quantize(const float*, i64, i64, i64, u8*, float*);
+
+static u64 above(const float* scores, float threshold) {
+    u64 found = 0;
+#if defined(__AVX512F__)
+    for (int i = 0; i < 4; i++)
+        found |= u64(_mm512_cmp_ps_mask(__m512(load(scores + 16 * i)), _mm512_set1_ps(threshold),
+                                        _CMP_GT_OQ))
+                 << (16 * i);
+#else
+    for (int i = 0; i < BLOCK; i += LANES) {
+        Ints any = {};
+        for (int p = 0; p < PARTS; p++) any |= load(scores + i + p * WIDTH) > all(threshold);
+        bool hit = false;
+        for (int lane = 0; lane < WIDTH; lane++) hit |= any[lane] != 0;
+        if (!hit) continue;
+        for (int j = i; j < i + LANES; j++) found |= u64(scores[j] > threshold) << j;
+    }
+#endif
+    return found;
+}
+
+extern const Variant variant;
+const Variant variant = {
+    NAME(VARIANT),
+    {flat_block, flat_rows},
+    {dense_block, dense_rows},
+    {packed_block, packed_rows},
+    above,
+    rotate,
+    unrotate,
+    quantize,
+};
+
+}  // namespace vecstore::VARIANT

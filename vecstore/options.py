@@ -1,0 +1,59 @@
+"""Every default and limit, each with its unit, in one place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+DIM_MAX = 65_536
+ID_BYTES_MAX = 255
+BATCH_ROWS_MAX = 100_000
+PAYLOAD_BYTES_MAX = 1 << 20
+LIMIT_MAX = 10_000
+KEEP_MAX = 1_000_000
+QUERIES_MAX = 10_000
+STAGES_MAX = 8
+VECTOR_FIELDS_MAX = 64
+COLUMNS_MAX = 256
+REPRESENTATIONS_MAX = 16
+WHERE_CHARS_MAX = 10_000
+WHERE_TERMS_MAX = 1_000
+
+DEFAULT_PORT = 7700
+MESSAGE_BYTES_MAX = 64 << 20
+REQUEST_BYTES_TARGET = 4 << 20
+RPC_TIMEOUT_S = 60.0
+
+# A codec trained on fewer rows than this is trained again by the next larger flush.
+TRAINING_ROWS_MAX = 65_536
+# A filter that leaves fewer rows than this (or this share of them) skips the scan of codes:
+# its rows are gathered and scored with the finest representation.
+GATHER_ROWS_MAX = 2_000
+GATHER_SHARE_MAX = 0.01
+# Rows that one thread scans at least; fewer are not worth handing to another thread.
+PARALLEL_BYTES_MIN = 4 << 20
+# Candidates that the default plan scans for each hit asked, by the codec it scans, and at least.
+OVERSAMPLING = {"bits1": 64, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
+OVERSAMPLING_SHORTENED = 64
+KEEP_MIN = 100
+# How many standard deviations an error bound spans.
+ERROR_BOUND_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a database is opened; every value has a unit.
+
+    Attributes:
+        flush_bytes_max: the write buffer is flushed to a segment beyond this many bytes.
+        map_bytes: address space for the LMDB file (not disk space, which grows as needed).
+        threads: threads that one search may use; 0 means one for each core.
+    """
+
+    flush_bytes_max: int = 64 << 20
+    map_bytes: int = 1 << 40
+    threads: int = 0
+
+    def thread_count(self) -> int:
+        """The number of threads to use, resolved for this machine."""
+        return self.threads or os.cpu_count() or 1

@@ -1,0 +1,151 @@
+"""What a collection holds: vector fields, columns, and the rules for their names.
+
+A schema is a frozen value, checked when it is made, so that a wrong one fails in the caller's
+process with the same words whether the database is embedded or remote. Whether a representation
+is known is checked by the engine, which knows the codecs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from vecstore import options
+from vecstore.errors import NotFoundError, SchemaError
+from vecstore.types import ColumnType, Metric
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def check_name(kind: str, name: object) -> str:
+    """Return `name` if it may name a collection, field or column, else raise SchemaError."""
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        raise SchemaError(
+            f"{kind} name is {name!r}, expected 1 to 128 letters, digits, '_', '.' or '-', "
+            "not starting with '.' or '-'"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One vector per record.
+
+    Attributes:
+        name: what queries and records call it.
+        dim: dimensions D, 1 to 65,536.
+        metric: "cosine" (vectors are stored at unit length), "dot", or "l2" (scores are the
+            negated squared distance, so that bigger is better everywhere).
+        representations: specs such as "bits1", "prefix128/bits4" or "float16", coarse to fine.
+            Empty means the default ladder.
+    """
+
+    name: str
+    dim: int
+    metric: Metric = "cosine"
+    representations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("vector field", self.name)
+        if not _is_int(self.dim) or not 1 <= self.dim <= options.DIM_MAX:
+            raise SchemaError(
+                f"vector field {self.name!r} has dim {self.dim!r}, "
+                f"expected an int from 1 to {options.DIM_MAX:,}"
+            )
+        if self.metric not in get_args(Metric):
+            raise SchemaError(
+                f"vector field {self.name!r} has metric {self.metric!r}, "
+                f"expected one of {', '.join(map(repr, get_args(Metric)))}"
+            )
+        if isinstance(self.representations, str):
+            raise SchemaError(
+                f"vector field {self.name!r} has representations {self.representations!r}, "
+                f"expected a list such as [{self.representations!r}]"
+            )
+        specs = tuple(self.representations)
+        if len(specs) > options.REPRESENTATIONS_MAX or len(set(specs)) != len(specs):
+            raise SchemaError(
+                f"vector field {self.name!r} has representations {list(specs)}, "
+                f"expected at most {options.REPRESENTATIONS_MAX}, each once"
+            )
+        object.__setattr__(self, "representations", specs)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A typed, filterable payload value: the payload key of the same name.
+
+    Attributes:
+        name: the payload key.
+        type: "int", "float", "bool", "keyword" (a string) or "timestamp" (ISO 8601 text, or
+            microseconds since 1970 as an int), or a list of one of them: "list[keyword]".
+    """
+
+    name: str
+    type: ColumnType
+
+    def __post_init__(self) -> None:
+        check_name("column", self.name)
+        if self.type not in get_args(ColumnType):
+            raise SchemaError(
+                f"column {self.name!r} has type {self.type!r}, "
+                f"expected one of {', '.join(map(repr, get_args(ColumnType)))}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The fields of a collection. Lists are accepted and kept as tuples."""
+
+    vectors: tuple[Vector, ...]
+    columns: tuple[Column, ...] = ()
+    _by_name: dict[str, Vector] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        vectors = _tuple_of("vectors", self.vectors, Vector)
+        columns = _tuple_of("columns", self.columns, Column)
+        if not 1 <= len(vectors) <= options.VECTOR_FIELDS_MAX:
+            raise SchemaError(
+                f"schema has {len(vectors)} vector fields, "
+                f"expected 1 to {options.VECTOR_FIELDS_MAX}"
+            )
+        if len(columns) > options.COLUMNS_MAX:
+            raise SchemaError(
+                f"schema has {len(columns)} columns, expected at most {options.COLUMNS_MAX}"
+            )
+        for kind, items in (("vector field", vectors), ("column", columns)):
+            names = [item.name for item in items]
+            for name in names:
+                if names.count(name) > 1:
+                    raise SchemaError(f"schema has two {kind}s named {name!r}")
+        object.__setattr__(self, "vectors", vectors)
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "_by_name", {item.name: item for item in vectors})
+
+    def vector(self, name: str) -> Vector:
+        """The vector field of that name, or NotFoundError."""
+        found = self._by_name.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"no vector field {name!r}; the collection has "
+                f"{', '.join(repr(item.name) for item in self.vectors)}"
+            )
+        return found
+
+
+def _tuple_of(name: str, items: object, kind: type) -> tuple[Any, ...]:
+    if isinstance(items, kind):
+        raise SchemaError(f"{name} is one {kind.__name__}, expected a list of them")
+    if not isinstance(items, Iterable):
+        raise SchemaError(f"{name} is {items!r}, expected a list of {kind.__name__}")
+    found = tuple(items)
+    for item in found:
+        if not isinstance(item, kind):
+            raise SchemaError(f"{name} holds {item!r}, expected {kind.__name__}(...)")
+    return found
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,117 @@
+"""From a checked request and a snapshot to hits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from vecstore import options
+from vecstore.request import SearchRequest
+from vecstore.schema import Schema
+from vecstore.search.candidates import Candidates, Target
+from vecstore.search.cascade import run_cascade
+from vecstore.search.mask import evaluate
+from vecstore.search.parallel import Workers
+from vecstore.search.plan import make_plan
+from vecstore.search.where import Node, parse_where
+from vecstore.segment.ids import decode_id
+from vecstore.segment.snapshot import Live, Snapshot
+from vecstore.segment.vectors import read_vectors
+from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload, StageReport
+
+Value = TypeVar("Value")
+
+
+def answer(
+    request: SearchRequest, snapshot: Snapshot, schema: Schema, workers: Workers
+) -> list[Hits]:
+    """Answer every query of a request from one snapshot."""
+    vector = schema.vector(request.field)
+    targets = _targets(request, snapshot, schema)
+    allowed = sum(target.allowed.count for target in targets)
+    rows = sum(target.live.source.field_count(request.field) for target in targets)
+    few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
+    plan = make_plan(request, vector, few=few)
+    return [
+        _hits(request, targets, found.candidates, found.reports if request.explain else None)
+        for found in run_cascade(plan, targets, request.queries, workers)
+    ]
+
+
+def passing(node: Node | None, live: Live) -> Bool:
+    """bool [N]: the live rows of a source that a filter passes; all live rows without one."""
+    if node is None:
+        return live.alive
+    return live.alive & evaluate(node, live.source.column, live.source.rows)
+
+
+def _targets(request: SearchRequest, snapshot: Snapshot, schema: Schema) -> list[Target]:
+    name = request.field
+    node = None if request.where is None else parse_where(request.where, schema.columns)
+    targets = []
+    for live in snapshot.sources:
+        allowed = live.allowed(name, None if node is None else passing(node, live))
+        if allowed.count:
+            targets.append(Target(live, name, allowed))
+    return targets
+
+
+def _hits(
+    request: SearchRequest,
+    targets: Sequence[Target],
+    candidates: Candidates,
+    reports: tuple[StageReport, ...] | None,
+) -> Hits:
+    best = slice(request.limit)
+    loader = _Loader(
+        targets=targets,
+        target=candidates.target[best],
+        row=candidates.row[best],
+        with_payload=request.with_payload,
+        with_vectors=request.with_vectors,
+    )
+    return Hits(candidates.score[best], loader, explain=reports)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loader:
+    """Reads ids, payloads and vectors of hits from the sources that held them."""
+
+    targets: Sequence[Target]
+    target: Int64  # [n]
+    row: Int64  # [n] rows of the field
+    with_payload: bool
+    with_vectors: bool
+
+    def ids(self) -> list[Id]:
+        return [decode_id(raw) for raw in self._gather(lambda live, rows: live.source.ids(rows))]
+
+    def payloads(self) -> list[Payload]:
+        if not self.with_payload:
+            return [{} for _ in self.row]
+        return [msgspec.json.decode(raw) if raw else {} for raw in self.raw_payloads()]
+
+    def raw_payloads(self) -> list[bytes]:
+        """Payloads as stored: JSON, or empty."""
+        if not self.with_payload:
+            return [b""] * len(self.row)
+        return self._gather(lambda live, rows: live.source.payloads(rows))
+
+    def vectors(self) -> list[Mapping[str, Float32]]:
+        if not self.with_vectors:
+            return [{} for _ in self.row]
+        return self._gather(lambda live, rows: read_vectors(live.source, rows))
+
+    def _gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
+        found: dict[int, Value] = {}
+        for position, target in enumerate(self.targets):
+            places = np.flatnonzero(self.target == position)
+            if not len(places):
+                continue
+            rows = target.source_rows(self.row[places])
+            found.update(zip(places.tolist(), read(target.live, rows), strict=True))
+        return [found[place] for place in range(len(self.row))]

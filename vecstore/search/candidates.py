@@ -1,0 +1,98 @@
+"""What stages hand on, and what they read from.
+
+Shapes  n candidates, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.codec import Codec, Prepared
+from vecstore.segment.base import Codes
+from vecstore.segment.snapshot import Allowed, Live
+from vecstore.types import Float32, Int64, Uint64
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A source as one search sees it: its rows of one vector field, and which are allowed."""
+
+    live: Live
+    field: str
+    allowed: Allowed
+
+    def codes(self, spec: str) -> Codes:
+        """The codes of a representation, or of the finest where this source has none such.
+
+        The write buffer holds floats only; a segment written before a representation was added
+        lacks it. Both are then scored better than was asked.
+        """
+        source = self.live.source
+        found = source.codes(self.field, spec)
+        if found is None:
+            found = source.codes(self.field, source.specs(self.field)[-1])
+        assert found is not None
+        return found
+
+    def source_rows(self, rows: Int64) -> Int64:
+        """The rows of the source that some rows of the field belong to."""
+        of_field = self.live.source.field_rows(self.field)
+        return rows if of_field is None else of_field[rows].astype(np.int64)
+
+    def seqs(self, rows: Int64) -> Uint64:
+        """The seqs of some rows of the field."""
+        return self.live.source.seqs[self.source_rows(rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows with scores, in total order: score descending, then seq ascending."""
+
+    target: Int64  # [n] position of the target
+    row: Int64  # [n] row of the field in that target
+    score: Float32  # [n]
+    bound: Float32 | None = None  # [n] half-width of the error bound of the score, if known
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+class Queries:
+    """The queries of one search, prepared once for each codec that scores them."""
+
+    def __init__(self, vectors: Float32) -> None:
+        self.vectors = vectors
+        self._prepared: dict[int, tuple[Codec, Prepared]] = {}
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def prepared(self, codec: Codec) -> Prepared:
+        """The queries, ready to score codes of `codec`."""
+        found = self._prepared.get(id(codec))
+        if found is None:
+            found = self._prepared[id(codec)] = (codec, codec.prepare(self.vectors))
+        return found[1]
+
+
+def in_order(candidates: Candidates, targets: Sequence[Target], keep: int) -> Candidates:
+    """The best `keep` candidates in total order."""
+    seqs = np.empty(len(candidates), dtype=np.uint64)
+    for position, target in enumerate(targets):
+        own = candidates.target == position if len(targets) > 1 else slice(None)
+        seqs[own] = target.seqs(candidates.row[own])
+    return pick(candidates, np.lexsort((seqs, -candidates.score))[:keep])
+
+
+def pick(candidates: Candidates, places: Int64) -> Candidates:
+    """The candidates at `places`, in that order."""
+    bound = candidates.bound
+    return Candidates(
+        candidates.target[places],
+        candidates.row[places],
+        candidates.score[places],
+        None if bound is None else bound[places],
+    )

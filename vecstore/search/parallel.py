@@ -1,0 +1,48 @@
+"""The one place that decides threads: kernels are single-threaded and release the GIL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from vecstore import options
+
+Result = TypeVar("Result")
+
+# Spans start at whole blocks of the kernels and whole words of the allowed bits.
+SPAN_ROWS = 4096
+
+
+class Workers:
+    """Threads that searches of one database share; started when first needed."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: Executor | None = None
+
+    def run(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Run every task, the first on the calling thread; results in the tasks' order."""
+        if len(tasks) == 1 or self.count == 1:
+            return [task() for task in tasks]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="vecstore-search")
+        futures = [self._pool.submit(task) for task in tasks[1:]]
+        return [tasks[0](), *(future.result() for future in futures)]
+
+    def spans(self, rows: int, bytes_read: int) -> list[tuple[int, int]]:
+        """Cut [0, rows) into one span for each thread that is worth its start.
+
+        Args:
+            rows: rows to scan.
+            bytes_read: bytes of codes that this reads.
+        """
+        parts = max(1, min(self.count, bytes_read // options.PARALLEL_BYTES_MIN))
+        step = -(-rows // parts)
+        step = -(-step // SPAN_ROWS) * SPAN_ROWS
+        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def close(self) -> None:
+        """Stop the threads once they are idle."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)

@@ -1,0 +1,55 @@
+"""From a request to the stages that answer it."""
+
+from __future__ import annotations
+
+from vecstore import options
+from vecstore.codec.spec import parse_spec
+from vecstore.errors import NotFoundError
+from vecstore.request import Cascade, Rescore, Scan, SearchRequest
+from vecstore.schema import Vector
+
+
+def make_plan(request: SearchRequest, vector: Vector, *, few: bool) -> Cascade:
+    """The stages for one request.
+
+    Args:
+        request: what was asked.
+        vector: the field; its representations are in order, coarse to fine.
+        few: whether so few rows are allowed that scoring them all with the finest is cheapest.
+
+    Returns:
+        The explicit plan, checked against the field; else one scan of the finest representation
+        for an exact search or few rows; else a scan of the smallest full-width representation,
+        rescored with the finest.
+    """
+    ladder = vector.representations
+    finest = ladder[-1]
+    if request.plan is not None:
+        for stage in request.plan.stages:
+            if stage.representation not in ladder:
+                raise NotFoundError(
+                    f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
+                    f"{', '.join(map(repr, ladder))}"
+                )
+        return request.plan
+    coarse = _coarse(vector)
+    if request.exact or few or coarse == finest:
+        return Cascade((Scan(finest, request.limit),))
+    keep = max(request.limit * _oversampling(coarse, vector), options.KEEP_MIN)
+    return Cascade(
+        (Scan(coarse, min(keep, options.KEEP_MAX)), Rescore(finest, request.limit))
+    )
+
+
+def _coarse(vector: Vector) -> str:
+    """The smallest full-width representation; a shortened one only where nothing else is."""
+    ladder = vector.representations
+    full = [spec for spec in ladder if not parse_spec(spec, vector.dim).transform]
+    return full[0] if len(full) > 1 else ladder[0]
+
+
+def _oversampling(coarse: str, vector: Vector) -> int:
+    spec = parse_spec(coarse, vector.dim)
+    if spec.transform:
+        return options.OVERSAMPLING_SHORTENED
+    return options.OVERSAMPLING[spec.codec]

@@ -1,0 +1,98 @@
+"""Scan: score every allowed row of every target, for all queries, and keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from vecstore.request import Scan
+from vecstore.search.candidates import Candidates, Queries, Target, in_order
+from vecstore.search.parallel import Workers
+from vecstore.segment.base import Codes
+from vecstore.segment.bits import unpack_mask
+from vecstore.types import Float32, Int64
+
+Found = list[tuple[Int64, Float32]]  # for each query: rows, scores
+
+# Where fewer than one row in this many is allowed, only the blocks of those are verified.
+SPARSE = 16
+
+
+def scan(
+    stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, bounds: bool
+) -> tuple[list[Candidates], int, int]:
+    """Run a scan.
+
+    Args:
+        stage: what to read and how many candidates to keep.
+        targets: sources, each with at least one allowed row.
+        queries: the queries, Q of them.
+        workers: threads.
+        bounds: whether the next stage wants error bounds.
+
+    Returns:
+        Candidates for each query, the bytes of codes in the scanned rows, the threads used.
+    """
+    read = [target.codes(stage.representation) for target in targets]
+    tasks: list[Callable[[], Found]] = []
+    owners: list[int] = []
+    bytes_read = 0
+    for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
+        rows = target.live.source.field_count(target.field)
+        _touch(target, codes, rows)
+        prepared = queries.prepared(codes.codec)
+        scored = target.allowed.count * codes.codec.code_bytes
+        bytes_read += scored
+        for span in workers.spans(rows, scored * len(queries)):
+            tasks.append(
+                partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep)
+            )
+            owners.append(position)
+    found = workers.run(tasks)
+    merged = [
+        _merge([part[query] for part in found], owners, targets, stage.keep)
+        for query in range(len(queries))
+    ]
+    if bounds:
+        merged = [
+            _with_bounds(candidates, read, queries, query)
+            for query, candidates in enumerate(merged)
+        ]
+    return merged, bytes_read, min(workers.count, len(tasks))
+
+
+def _touch(target: Target, codes: Codes, rows: int) -> None:
+    bits, count = target.allowed.bits, target.allowed.count
+    if bits is None or count * SPARSE > rows:
+        codes.touch()
+    else:
+        codes.touch(np.flatnonzero(unpack_mask(bits, rows)))
+
+
+def _merge(
+    parts: list[tuple[Int64, Float32]], owners: list[int], targets: Sequence[Target], keep: int
+) -> Candidates:
+    if len(parts) == 1:
+        rows, scores = parts[0]
+        return Candidates(np.zeros(len(rows), dtype=np.int64), rows, scores)
+    everything = Candidates(
+        np.repeat(np.array(owners), [len(rows) for rows, _ in parts]),
+        np.concatenate([rows for rows, _ in parts]),
+        np.concatenate([scores for _, scores in parts]),
+    )
+    return in_order(everything, targets, keep)
+
+
+def _with_bounds(
+    candidates: Candidates, read: list[Codes], queries: Queries, query: int
+) -> Candidates:
+    bound = np.empty(len(candidates), dtype=np.float32)
+    for position, codes in enumerate(read):
+        own = candidates.target == position if len(read) > 1 else slice(None)
+        half = queries.prepared(codes.codec).bound(codes.parts, query, candidates.row[own])
+        if half is None:
+            return candidates
+        bound[own] = half
+    return Candidates(candidates.target, candidates.row, candidates.score, bound)

@@ -1,0 +1,1 @@
+"""Segments: immutable folders of records, and the bytes they are made of."""

@@ -1,0 +1,99 @@
+"""What a search reads: a source of rows, and the codes of one representation of a field.
+
+Shapes  N rows of the source, n rows that have a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vecstore.codec.base import Codec
+from vecstore.segment.columns import ColumnData
+from vecstore.types import Array, Int64, Uint32, Uint64
+
+
+class Touch(Protocol):
+    """Verifies stored bytes before they are read; nearly free once they are verified."""
+
+    def __call__(self, rows: Int64 | None = None) -> None:
+        """Verify what is stored of some rows of the field, or of all.
+
+        Raises:
+            CorruptionError: bytes changed after they were written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """The codes of one representation of a field, numbered by the rows of the field."""
+
+    codec: Codec
+    parts: Mapping[str, Array]
+    touch: Touch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCodec:
+    """A codec, and what builds it again.
+
+    Attributes:
+        id: of a trained codec, 0 where nothing was trained.
+        codec: encodes and scores.
+        params: what `build_codec` takes; empty where nothing was trained.
+    """
+
+    id: int
+    codec: Codec
+    params: Mapping[str, Array]
+
+
+class Source(Protocol):
+    """Rows in ascending order of seq: a segment, or a block of the write buffer.
+
+    Every method raises CorruptionError where stored bytes changed after they were written.
+    """
+
+    @property
+    def rows(self) -> int:
+        """Rows N, live or not."""
+        ...
+
+    @property
+    def seqs(self) -> Uint64:
+        """The seqs, uint64 [N], ascending."""
+        ...
+
+    def ids(self, rows: Int64) -> list[bytes]:
+        """The encoded ids of some rows."""
+        ...
+
+    def payloads(self, rows: Int64) -> list[bytes]:
+        """The JSON of some rows; empty where none was given."""
+        ...
+
+    def column(self, name: str) -> ColumnData:
+        """The values of a column, one for each row."""
+        ...
+
+    def fields(self) -> tuple[str, ...]:
+        """The vector fields that some row has."""
+        ...
+
+    def field_rows(self, field: str) -> Uint32 | None:
+        """The ascending rows that have a field, uint32 [n]; None where all have it or none."""
+        ...
+
+    def field_count(self, field: str) -> int:
+        """How many rows have a field: n."""
+        ...
+
+    def specs(self, field: str) -> tuple[str, ...]:
+        """The representations of a field, coarse to fine; none where no row has it."""
+        ...
+
+    def codes(self, field: str, spec: str) -> Codes | None:
+        """The codes of one representation, or None where there is none of that spec."""
+        ...

@@ -1,0 +1,379 @@
+"""Named arrays as bytes: packed in one value, or as a file of their own, a component.
+
+Both hold a directory, [kind, [[name, dtype, shape], ...]] in MessagePack, and then the arrays in
+its order: little-endian, C order, each begun at the next multiple of the alignment, gaps zero.
+
+    packed     alignment 8, lengths in bytes
+        0   4  magic "VSA\\0"
+        4   4  format version, u32
+        8   4  length of the directory, u32
+       12   .  directory, zeros up to a multiple of 8, arrays
+
+    component  alignment 64
+        0   8  magic "VSCOMP\\r\\n"
+        8   4  format version, u32
+       12   4  length of the directory, u32
+       16   8  length of the file, u64
+       24   8  zero
+       32   .  directory, zeros up to a multiple of 64
+        .   .  arrays, the last one also padded to a multiple of 64
+        .  4b  CRC32C of each block, u32: each padded array is cut into blocks of 65,536 bytes,
+               its last block may be shorter; b blocks in the order of the arrays
+        .   4  CRC32C of everything before and after the arrays: the component's own checksum
+
+What is not checked on open is covered by the blocks, which are checked when first read. So every
+bit is covered once, and a component can be named by its length and its own checksum.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from vecstore.errors import CorruptionError, FormatVersionError, StorageError
+from vecstore.segment.manifest import ComponentInfo
+from vecstore.storage.checksum import crc32c
+from vecstore.storage.files import FileSystem
+from vecstore.types import Array, Bool, Int64, Uint8
+
+Arrays: TypeAlias = Mapping[str, Array]
+
+FORMAT_VERSION = 1
+BLOCK_BYTES = 1 << 16
+_PACKED = struct.Struct("<4sII")
+_PACKED_MAGIC = b"VSA\0"
+_PACKED_ALIGN = 8
+_HEADER = struct.Struct("<8sIIQQ")
+_MAGIC = b"VSCOMP\r\n"
+_ALIGN = 64
+_CRC = np.dtype("<u4")
+_DTYPES = frozenset(
+    {"|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"}
+)
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class _Directory(msgspec.Struct, frozen=True, array_like=True):
+    kind: str
+    entries: list[_Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an array lies: bytes [start, start + used), padded to `padded` bytes."""
+
+    entry: _Entry
+    start: int
+    used: int
+    padded: int
+
+
+def pack_arrays(arrays: Arrays) -> bytes:
+    """Arrays as one value; the inverse of `unpack_arrays`."""
+    stored = {name: _plain(array) for name, array in arrays.items()}
+    directory = _directory("", stored)
+    chunks = [_PACKED.pack(_PACKED_MAGIC, FORMAT_VERSION, len(directory)), directory]
+    chunks.append(_gap(_PACKED.size + len(directory), _PACKED_ALIGN))
+    for array in stored.values():
+        chunks += array.tobytes(), _gap(array.nbytes, _PACKED_ALIGN)
+    return b"".join(chunks)
+
+
+def unpack_arrays(buffer: bytes) -> dict[str, Array]:
+    """The arrays of one value, as read-only views of it.
+
+    Raises:
+        FormatVersionError: a newer version wrote it.
+        CorruptionError: it is not what pack_arrays makes.
+    """
+    where = "a packed value"
+    if len(buffer) < _PACKED.size:
+        raise CorruptionError(f"{where} has {len(buffer)} bytes, expected {_PACKED.size} or more")
+    magic, version, length = _PACKED.unpack_from(buffer)
+    _check_magic(magic, _PACKED_MAGIC, version, where)
+    start = _PACKED.size + length
+    directory = _parse(buffer[_PACKED.size : start], length, where)
+    places, end = _places(directory, _aligned(start, _PACKED_ALIGN), _PACKED_ALIGN, where)
+    if end != len(buffer):
+        raise CorruptionError(f"{where} has {len(buffer)} bytes, expected {end}")
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    return {place.entry.name: _view(data, place, where) for place in places}
+
+
+def write_component(files: FileSystem, path: Path, kind: str, arrays: Arrays) -> ComponentInfo:
+    """Write arrays as a component and sync it.
+
+    Args:
+        files: where to.
+        path: a file that does not exist.
+        kind: what the arrays mean; `Component.open` is told what to expect.
+        arrays: at most 8 dimensions each.
+    """
+    stored = {name: _plain(array) for name, array in arrays.items()}
+    directory = _directory(kind, stored)
+    padded = [_aligned(array.nbytes, _ALIGN) for array in stored.values()]
+    blocks = sum(-(-size // BLOCK_BYTES) for size in padded)
+    start = _aligned(_HEADER.size + len(directory), _ALIGN)
+    total = start + sum(padded) + _CRC.itemsize * (blocks + 1)
+    head = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(directory), total, 0) + directory
+    head += _gap(len(head), _ALIGN)
+    own = 0
+
+    def chunks() -> Iterator[bytes | Uint8]:
+        nonlocal own
+        yield head
+        table: list[int] = []
+        for array in stored.values():
+            yield from _blocks(array, table)
+        tail = np.array(table, dtype=_CRC).tobytes()
+        own = crc32c(tail, crc32c(head))
+        yield tail + own.to_bytes(_CRC.itemsize, "little")
+
+    written = files.write(path, chunks())
+    assert written == total
+    return ComponentInfo(name=path.name, bytes=total, crc=own)
+
+
+class Component:
+    """A component, mapped. Its blocks are verified when first touched.
+
+    Threads may share one.
+    """
+
+    __slots__ = ("_arrays", "_crcs", "_data", "_pending", "_places", "bytes", "path", "verified")
+
+    def __init__(self, path: Path, data: Uint8, places: list[_Place], crcs: list[Array]) -> None:
+        self.path = path
+        self.bytes = len(data)
+        # Names of arrays with no block left to verify: the one look-up of a touch on the hot path.
+        self.verified: set[str] = {place.entry.name for place in places if not place.padded}
+        self._data = data
+        self._places = {place.entry.name: place for place in places}
+        self._crcs = {place.entry.name: crc for place, crc in zip(places, crcs, strict=True)}
+        self._pending: dict[str, Bool] = {
+            name: np.ones(len(crc), dtype=np.bool_) for name, crc in self._crcs.items()
+        }
+        self._arrays = {place.entry.name: _view(data, place, str(path)) for place in places}
+
+    @classmethod
+    def open(cls, files: FileSystem, path: Path, kind: str, info: ComponentInfo | None) -> Component:
+        """Map a component and check all but its arrays.
+
+        Args:
+            files: where it lies.
+            path: the file.
+            kind: what it must hold.
+            info: what was written; None where the file has to speak for itself.
+
+        Raises:
+            FormatVersionError: a newer version wrote it.
+            CorruptionError: it is damaged, another file than was written, or missing.
+            StorageError: it cannot be read.
+        """
+        try:
+            data = files.map(path)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise CorruptionError(f"{path} is missing") from error
+            raise
+        where = str(path)
+        size = info.bytes if info is not None else len(data)
+        if len(data) != size or size < _HEADER.size + _CRC.itemsize:
+            raise CorruptionError(f"{where} has {len(data)} bytes, expected {size}")
+        magic, version, length, total, _ = _HEADER.unpack(data[: _HEADER.size].tobytes())
+        _check_magic(magic, _MAGIC, version, where)
+        if total != size:
+            raise CorruptionError(f"{where} has {size} bytes, its header says {total}")
+        directory = _parse(data[_HEADER.size : _HEADER.size + length].tobytes(), length, where)
+        start = _aligned(_HEADER.size + length, _ALIGN)
+        places, end = _places(directory, start, _ALIGN, where)
+        counts = [-(-place.padded // BLOCK_BYTES) for place in places]
+        if end + _CRC.itemsize * (sum(counts) + 1) != size:
+            raise CorruptionError(f"{where} has {size} bytes, its directory says otherwise")
+        table = np.frombuffer(data[end:].tobytes(), dtype=_CRC)
+        own = crc32c(data[end : -_CRC.itemsize], crc32c(data[:start]))
+        if own != table[-1] or (info is not None and own != info.crc):
+            raise CorruptionError(f"the checksum of {where} does not match")
+        if directory.kind != kind:
+            raise CorruptionError(f"{where} is a {directory.kind!r} component, expected {kind!r}")
+        return cls(path, data, places, np.split(table[:-1], np.cumsum(counts)[:-1]))
+
+    @property
+    def arrays(self) -> Arrays:
+        """Every array by its name, read-only views of the map that are not verified yet."""
+        return self._arrays
+
+    def array(self, name: str) -> Array:
+        """One array, not verified yet.
+
+        Raises:
+            CorruptionError: there is none of that name.
+        """
+        found = self._arrays.get(name)
+        if found is None:
+            raise CorruptionError(f"{self.path} has no array {name!r}")
+        return found
+
+    def whole(self, name: str) -> Array:
+        """One array, verified."""
+        self.touch(name)
+        return self.array(name)
+
+    def touch(self, name: str, rows: Int64 | None = None) -> None:
+        """Verify the blocks of an array that hold some rows of its first axis, or all.
+
+        Raises:
+            CorruptionError: a block changed after it was written.
+        """
+        if name not in self.verified:
+            if rows is None:
+                self._verify(name, np.flatnonzero(self._pending[name]))
+            else:
+                self.touch_spans(name, rows, rows + 1)
+
+    def touch_spans(self, name: str, starts: Int64, stops: Int64) -> None:
+        """Verify the blocks that hold the rows [start, stop) of each span.
+
+        Raises:
+            CorruptionError: a span lies outside of the array, or a block changed.
+        """
+        if name in self.verified or not len(starts):
+            return
+        array = self.array(name)
+        length = len(array)
+        if starts.min() < 0 or stops.max() > length or (starts > stops).any():
+            raise CorruptionError(f"{self.path} reads outside of its array {name!r} [{length}]")
+        row_bytes = array.nbytes // length if length else 0
+        first = starts * row_bytes // BLOCK_BYTES
+        last = np.maximum(stops * row_bytes - 1, starts * row_bytes) // BLOCK_BYTES
+        # A span at the very end may be empty.
+        last = np.minimum(last, len(self._pending[name]) - 1)
+        wanted = np.zeros(len(self._pending[name]) + 1, dtype=np.int32)
+        np.add.at(wanted, np.minimum(first, last), 1)
+        np.add.at(wanted, last + 1, -1)
+        self._verify(name, np.flatnonzero((np.cumsum(wanted[:-1]) > 0) & self._pending[name]))
+
+    def verify(self) -> list[str]:
+        """Check every block again, whatever was checked before; what is wrong, in words."""
+        problems = []
+        for name, pending in self._pending.items():
+            for block in range(len(pending)):
+                try:
+                    self._check(name, block)
+                except CorruptionError as error:
+                    problems.append(str(error))
+        return problems
+
+    def _verify(self, name: str, blocks: Int64) -> None:
+        # Threads may verify the same block twice, which is harmless.
+        pending = self._pending[name]
+        for block in blocks:
+            self._check(name, int(block))
+            pending[block] = False
+        if len(blocks) and not pending.any():
+            self.verified.add(name)
+
+    def _check(self, name: str, block: int) -> None:
+        place = self._places[name]
+        start = place.start + block * BLOCK_BYTES
+        stop = min(start + BLOCK_BYTES, place.start + place.padded)
+        if crc32c(self._data[start:stop]) != self._crcs[name][block]:
+            raise CorruptionError(
+                f"block {block} of array {name!r} in {self.path} does not match its checksum"
+            )
+
+
+def _plain(array: Array) -> Array:
+    """The array little-endian and in C order, whatever it was."""
+    found = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    assert found.dtype.str in _DTYPES, found.dtype
+    return found
+
+
+def _directory(kind: str, arrays: Arrays) -> bytes:
+    entries = [_Entry(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+    return msgspec.msgpack.encode(_Directory(kind, entries))
+
+
+def _blocks(array: Array, table: list[int]) -> Iterator[bytes | Uint8]:
+    """The bytes of an array, padded; appends the checksum of each block to `table`."""
+    data: Uint8 = array.reshape(-1).view(np.uint8)
+    gap = _gap(len(data), _ALIGN)
+    for start in range(0, len(data), BLOCK_BYTES):
+        block = data[start : start + BLOCK_BYTES]
+        last = start + BLOCK_BYTES >= len(data)
+        table.append(crc32c(gap, crc32c(block)) if last and gap else crc32c(block))
+    yield data
+    yield gap
+
+
+def _parse(data: bytes, length: int, where: str) -> _Directory:
+    try:
+        if len(data) != length:
+            raise ValueError("it is cut short")
+        return msgspec.msgpack.decode(data, type=_Directory)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CorruptionError(f"the directory of {where} is damaged: {error}") from error
+
+
+def _places(
+    directory: _Directory, start: int, align: int, where: str
+) -> tuple[list[_Place], int]:
+    """Where the arrays lie that begin at `start`, and where they end."""
+    places = []
+    for entry in directory.entries:
+        if entry.dtype not in _DTYPES or len(entry.shape) > 8 or min(entry.shape, default=0) < 0:
+            raise CorruptionError(f"{where} has an array {entry} of unknown form")
+        used = math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
+        places.append(_Place(entry, start, used, _aligned(used, align)))
+        start += places[-1].padded
+    if len({place.entry.name for place in places}) != len(places):
+        raise CorruptionError(f"{where} has two arrays of one name")
+    return places, start
+
+
+def _view(data: Uint8, place: _Place, where: str) -> Array:
+    entry = place.entry
+    try:
+        found: Array = np.ndarray(
+            entry.shape, np.dtype(entry.dtype), data[place.start : place.start + place.used]
+        )
+    except (TypeError, ValueError) as error:
+        raise CorruptionError(f"{where} has an array {entry} that cannot be: {error}") from error
+    found.flags.writeable = False
+    # NumPy trusts bools to be 0 or 1.
+    if entry.dtype == "|b1" and found.size and found.view(np.uint8).max() > 1:
+        raise CorruptionError(f"array {entry.name!r} of {where} holds bools other than 0 and 1")
+    return found
+
+
+def _check_magic(magic: bytes, expected: bytes, version: int, where: str) -> None:
+    if magic != expected:
+        raise CorruptionError(f"{where} starts with {magic!r}, expected {expected!r}")
+    if version > FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{where} has format version {version}, this vecstore reads up to {FORMAT_VERSION}; "
+            "open it with a newer vecstore"
+        )
+    if version < 1:
+        raise CorruptionError(f"{where} has format version {version}")
+
+
+def _aligned(size: int, align: int) -> int:
+    return -(-size // align) * align
+
+
+def _gap(size: int, align: int) -> bytes:
+    return bytes(-size % align)

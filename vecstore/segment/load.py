@@ -1,0 +1,71 @@
+"""From LMDB to a snapshot: at open, and again when a reader finds that the writer went on."""
+
+from __future__ import annotations
+
+from vecstore.segment.buffer import append_rows
+from vecstore.errors import NotFoundError
+from vecstore.segment.base import Source
+from vecstore.segment.codecs import CodecShelf
+from vecstore.segment.environment import Environment
+from vecstore.segment.format import unpack_arrays
+from vecstore.segment.manifest import Manifest, SegmentInfo, from_bytes
+from vecstore.segment.reader import Segment
+from vecstore.segment.rows import Rows
+from vecstore.segment.snapshot import Live, Snapshot
+from vecstore.storage import keys
+from vecstore.storage.kv import Txn
+
+
+def load_snapshot(
+    environment: Environment, shelf: CodecShelf, txn: Txn, known: Snapshot | None = None
+) -> Snapshot:
+    """The state of a collection that `txn` sees.
+
+    Segments are named, not read. Of the write buffer only what `known`, an earlier snapshot, does
+    not have is read; a flush since then empties the buffer, and then all of it is read.
+    """
+    info = shelf.collection
+    stored = txn.get(keys.MANIFESTS, keys.collection_key(info.id))
+    if stored is None:
+        raise NotFoundError(f"no collection {info.name!r}; it was dropped")
+    manifest = from_bytes(Manifest, stored)
+    start, stop = keys.collection_range(info.id)
+    tombstones = {
+        keys.parse_chunk_key(key)[1]: value
+        for key, value in txn.scan(keys.TOMBSTONES, start, stop)
+    }
+    blocks: tuple[Live, ...] = ()
+    if known is not None and known.manifest.segments == manifest.segments:
+        blocks = tuple(Live(live.source, tombstones) for live in known.blocks)
+        start = keys.buffer_key(info.id, known.manifest.next_seq)
+    for _, value in txn.scan(keys.BUFFER, start, stop):
+        rows = Rows.from_arrays(unpack_arrays(value), info.schema)
+        blocks = append_rows(blocks, rows, info.schema, tombstones)
+    return Snapshot(
+        manifest=manifest,
+        segments=tuple(
+            Live(_opened(known, segment.id) or open_segment(environment, shelf, segment), tombstones)
+            for segment in manifest.segments
+        ),
+        blocks=blocks,
+        tombstones=tombstones,
+        txn=txn.id,
+    )
+
+
+def open_segment(environment: Environment, shelf: CodecShelf, segment: SegmentInfo) -> Segment:
+    """A segment of this database; nothing of it is read yet."""
+    return Segment(
+        environment.files,
+        environment.paths.segment(segment.id),
+        segment,
+        shelf.load,
+    )
+
+
+def _opened(known: Snapshot | None, segment: int) -> Source | None:
+    if known is not None:
+        for info, live in zip(known.manifest.segments, known.segments, strict=True):
+            if info.id == segment:
+                return live.source
+    return None

@@ -1,0 +1,187 @@
+"""Whole records in columnar form: what the write buffer stores and a flush or compaction moves.
+
+Stored as arrays, little-endian, C order:
+
+    seqs                     uint64 [N], strictly ascending
+    ids/offsets, ids/data    encoded ids (see ids.py, ragged.py)
+    payloads/offsets, .../data   JSON text in UTF-8; empty: no payload
+    columns/<name>/...       see columns.py
+    vectors/<name>/values    float16 or float32 [n, D]
+    vectors/<name>/rows      uint32 [n], ascending; left out where every row has the field
+
+A column or field without arrays is one that was added to the schema later: no row has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vecstore.errors import CorruptionError
+from vecstore.schema import Schema
+from vecstore.segment.columns import ColumnData
+from vecstore.segment.ragged import Ragged, little_endian, read_array
+from vecstore.types import Array, Float16, Float32, Int64, Uint32, Uint64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FieldVectors:
+    """The vectors of one field.
+
+    Attributes:
+        rows: uint32 [n], the rows that have the field, ascending; None where all have it.
+        values: float16 or float32 [n, D].
+    """
+
+    rows: Uint32 | None
+    values: Float16 | Float32
+
+    @classmethod
+    def empty(cls, dim: int, count: int, dtype: np.dtype[Any]) -> FieldVectors:
+        """A field that none of `count` rows has."""
+        rows = np.empty(0, dtype=np.uint32) if count else None
+        return cls(rows=rows, values=np.empty((0, dim), dtype=dtype))
+
+    @classmethod
+    def concat(cls, parts: Sequence[FieldVectors], counts: Sequence[int]) -> FieldVectors:
+        """The vectors of all parts, which have `counts` rows; the wider dtype wins."""
+        values = np.concatenate([part.values for part in parts])
+        if all(part.rows is None for part in parts):
+            return cls(rows=None, values=values)
+        starts = np.cumsum([0, *counts[:-1]]).astype(np.uint32)
+        pieces = [
+            start + (np.arange(count, dtype=np.uint32) if part.rows is None else part.rows)
+            for part, start, count in zip(parts, starts, counts, strict=True)
+        ]
+        return cls(rows=np.concatenate(pieces), values=values)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], prefix: str, *, dim: int, count: int
+    ) -> FieldVectors:
+        """Read what `to_arrays` wrote; CorruptionError where the arrays do not fit."""
+        half = prefix + "values" in arrays and arrays[prefix + "values"].dtype.itemsize == 2
+        dtype = np.dtype(np.float16 if half else np.float32)
+        values = read_array(arrays, prefix + "values", dtype, ndim=2)
+        rows = None
+        if prefix + "rows" in arrays:
+            rows = read_array(arrays, prefix + "rows", np.dtype(np.uint32))
+            if np.any(rows[1:] <= rows[:-1]) or (len(rows) and rows[-1] >= count):
+                raise CorruptionError(f"array {prefix + 'rows'!r} does not ascend below {count}")
+        shape = (count if rows is None else len(rows), dim)
+        if values.shape != shape:
+            raise CorruptionError(
+                f"array {prefix + 'values'!r} has shape {values.shape}, expected {shape}"
+            )
+        return cls(rows=rows, values=values)
+
+    def to_arrays(self, prefix: str) -> dict[str, Array]:
+        """The arrays as stored."""
+        arrays = {prefix + "values": little_endian(self.values)}
+        if self.rows is not None:
+            arrays[prefix + "rows"] = little_endian(self.rows)
+        return arrays
+
+    def take(self, rows: Int64) -> FieldVectors:
+        """The vectors of the given rows, in the given order."""
+        if self.rows is None:
+            return FieldVectors(rows=None, values=self.values[rows])
+        place = np.searchsorted(self.rows, rows)
+        found = np.append(self.rows, np.uint32(0))[place] == rows
+        found &= place < len(self.rows)
+        kept = None if found.all() else np.flatnonzero(found).astype(np.uint32)
+        return FieldVectors(rows=kept, values=self.values[place[found]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """N records, by seq.
+
+    Attributes:
+        seqs: uint64 [N], strictly ascending.
+        ids: encoded ids.
+        payloads: JSON text in UTF-8; empty: no payload.
+        columns: one for each column of the schema, by name.
+        vectors: one for each vector field of the schema, by name.
+    """
+
+    seqs: Uint64
+    ids: Ragged
+    payloads: Ragged
+    columns: dict[str, ColumnData]
+    vectors: dict[str, FieldVectors]
+
+    @classmethod
+    def concat(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of all parts, in order. At least one part, all of one schema."""
+        first, counts = parts[0], [len(part) for part in parts]
+        return cls(
+            seqs=np.concatenate([part.seqs for part in parts]),
+            ids=Ragged.concat([part.ids for part in parts]),
+            payloads=Ragged.concat([part.payloads for part in parts]),
+            columns={
+                name: ColumnData.concat([part.columns[name] for part in parts])
+                for name in first.columns
+            },
+            vectors={
+                name: FieldVectors.concat([part.vectors[name] for part in parts], counts)
+                for name in first.vectors
+            },
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], schema: Schema) -> Rows:
+        """Read what `to_arrays` wrote; CorruptionError where the arrays do not fit."""
+        seqs = read_array(arrays, "seqs", np.dtype(np.uint64))
+        if np.any(seqs[1:] <= seqs[:-1]):
+            raise CorruptionError("array 'seqs' does not ascend")
+        count = len(seqs)
+        columns = {
+            column.name: ColumnData.from_arrays(column.type, arrays, f"columns/{column.name}/")
+            if f"columns/{column.name}/values" in arrays
+            else ColumnData.nulls(column.type, count)
+            for column in schema.columns
+        }
+        vectors = {
+            field.name: FieldVectors.from_arrays(
+                arrays, f"vectors/{field.name}/", dim=field.dim, count=count
+            )
+            if f"vectors/{field.name}/values" in arrays
+            else FieldVectors.empty(field.dim, count, np.dtype(np.float16))
+            for field in schema.vectors
+        }
+        ids = Ragged.from_arrays(arrays, "ids/")
+        payloads = Ragged.from_arrays(arrays, "payloads/")
+        lengths = {"ids": len(ids), "payloads": len(payloads)}
+        lengths |= {f"columns/{name}": len(column) for name, column in columns.items()}
+        for name, length in lengths.items():
+            if length != count:
+                raise CorruptionError(f"arrays {name!r} have {length} rows, expected {count}")
+        return cls(seqs=seqs, ids=ids, payloads=payloads, columns=columns, vectors=vectors)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """The arrays as stored."""
+        arrays = {"seqs": little_endian(self.seqs)}
+        arrays |= self.ids.to_arrays("ids/")
+        arrays |= self.payloads.to_arrays("payloads/")
+        for name, column in self.columns.items():
+            arrays |= column.to_arrays(f"columns/{name}/")
+        for name, vectors in self.vectors.items():
+            arrays |= vectors.to_arrays(f"vectors/{name}/")
+        return arrays
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def take(self, rows: Int64) -> Rows:
+        """The given rows; ascending, so that seqs still ascend."""
+        return Rows(
+            seqs=self.seqs[rows],
+            ids=self.ids.take(rows),
+            payloads=self.payloads.take(rows),
+            columns={name: column.take(rows) for name, column in self.columns.items()},
+            vectors={name: vectors.take(rows) for name, vectors in self.vectors.items()},
+        )

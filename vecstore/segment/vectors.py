@@ -1,0 +1,46 @@
+"""Vectors back from codes, as precise as the source has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vecstore.segment.base import Source
+from vecstore.types import Float32, Int64
+
+
+def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
+    """The vectors of some rows of a source.
+
+    Args:
+        source: a segment or a block.
+        rows: int64 [n] rows of the source.
+
+    Returns:
+        For each row: field name -> float32 [D], without the fields that the record lacks.
+    """
+    found: list[dict[str, Float32]] = [{} for _ in rows]
+    for field in source.fields():
+        places, values = field_vectors(source, field, rows)
+        for place, value in zip(places.tolist(), values, strict=True):
+            found[place][field] = value
+    return list(found)
+
+
+def field_vectors(source: Source, field: str, rows: Int64) -> tuple[Int64, Float32]:
+    """One field of some rows, decoded from its finest representation.
+
+    Returns:
+        Which of `rows` have the field (int64 [n]), and their vectors (float32 [n, D]).
+    """
+    of_field = source.field_rows(field)
+    places = np.arange(len(rows), dtype=np.int64)
+    if of_field is not None:
+        found = np.minimum(np.searchsorted(of_field, rows), len(of_field) - 1)
+        places = np.flatnonzero(of_field[found] == rows)
+        rows = found[places].astype(np.int64)
+    codes = source.codes(field, source.specs(field)[-1])
+    assert codes is not None
+    codes.touch(rows)
+    return places, codes.codec.decode(codes.codec.unpack(codes.parts, rows))

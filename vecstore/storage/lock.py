@@ -1,0 +1,66 @@
+"""One writer: a lock on a file that says who holds it.
+
+The operating system drops the lock when its process ends, however it ends. The file stays.
+
+    bytes  "<pid> <host>\n", UTF-8; empty while nobody writes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from vecstore.errors import LockedError
+from vecstore.storage.files import storage_errors
+
+
+class WriterLock:
+    """The right to write, from the moment it is made until `release`.
+
+    Raises:
+        LockedError: another handle holds it; the message says whose.
+        StorageError: the file cannot be opened.
+    """
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, path: Path) -> None:
+        with storage_errors("lock", path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
+                os.close(descriptor)
+                raise LockedError(_refusal(path, holder)) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Let another handle write; fine to call again."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+
+def _refusal(path: Path, holder: str) -> str:
+    pid, _, host = holder.strip().partition(" ")
+    if not pid.isdecimal():
+        who = "another process"
+    elif int(pid) == os.getpid() and host == socket.gethostname():
+        who = f"this process (pid {pid})"
+    else:
+        who = f"process {pid} on host {host}"
+    return (
+        f"{path.parent} is being written by {who}; close it there first, or open it here with "
+        "read_only=True"
+    )

@@ -1,0 +1,115 @@
+"""The one place that makes and parses the names of files.
+
+    <root>/
+        data.mdb, lock.mdb       LMDB
+        writer.lock              who writes
+        segments/<id>/<component>
+        segments/<id>.tmp/       being written, or left behind by a crash
+        codecs/<id>              a trained codec
+        codecs/<id>.tmp
+
+Ids are numbers, written as 16 hexadecimal digits. Names given by users never become part of a
+path: fields and columns are numbered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_COMPONENT = re.compile(
+    r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|codes-[0-9]{1,4}-[0-9]{1,4}"
+)
+_TEMPORARY = ".tmp"
+_OWN = frozenset({"data.mdb", "lock.mdb", "writer.lock", "segments", "codecs"})
+
+SEGMENT = "segment"
+ROWS = "rows"
+PAYLOADS = "payloads"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the parts of the database in `root` lie."""
+
+    root: Path
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held by the one process that writes."""
+        return self.root / "writer.lock"
+
+    @property
+    def segments(self) -> Path:
+        """The directory of all segments."""
+        return self.root / "segments"
+
+    @property
+    def codecs(self) -> Path:
+        """The directory of all trained codecs."""
+        return self.root / "codecs"
+
+    def segment(self, segment_id: int) -> Path:
+        """The directory of one segment."""
+        return self.segments / _name(segment_id)
+
+    def segment_temporary(self, segment_id: int) -> Path:
+        """Where a segment is written before it is renamed into place."""
+        return self.segments / (_name(segment_id) + _TEMPORARY)
+
+    def codec(self, codec_id: int) -> Path:
+        """The file of one trained codec."""
+        return self.codecs / _name(codec_id)
+
+    def codec_temporary(self, codec_id: int) -> Path:
+        """Where a codec is written before it is renamed into place."""
+        return self.codecs / (_name(codec_id) + _TEMPORARY)
+
+
+def component_path(folder: Path, component: str) -> Path:
+    """The file of a component in a segment's directory."""
+    assert _COMPONENT.fullmatch(component), component
+    return folder / component
+
+
+def is_component(name: str) -> bool:
+    """Whether `name` may name a component."""
+    return _COMPONENT.fullmatch(name) is not None
+
+
+def column_component(column: int) -> str:
+    """The component of the column of that number."""
+    return f"column-{column}"
+
+
+def presence_component(field: int) -> str:
+    """The component that lists which rows have the field of that number."""
+    return f"presence-{field}"
+
+
+def codes_component(field: int, representation: int) -> str:
+    """The component of one representation of the field of that number."""
+    return f"codes-{field}-{representation}"
+
+
+def parse_id(name: str) -> int | None:
+    """The id that names a segment's directory or a codec's file, or None for another name."""
+    return int(name, 16) if _ID.fullmatch(name) else None
+
+
+def is_temporary(name: str) -> bool:
+    """Whether the name is one that a crash may leave in `segments` or `codecs`."""
+    return name.endswith(_TEMPORARY) and parse_id(name.removesuffix(_TEMPORARY)) is not None
+
+
+def strangers(names: Iterable[str]) -> list[str]:
+    """The names in a root directory that no database has."""
+    return [name for name in names if name not in _OWN]
+
+
+def _name(number: int) -> str:
+    assert 0 <= number < 1 << 64, number
+    return f"{number:016x}"

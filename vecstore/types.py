@@ -1,0 +1,214 @@
+"""The values that go in and come out: array aliases, records, hits, reports.
+
+Shapes  N rows, Q queries, D dimensions, B bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Float16: TypeAlias = npt.NDArray[np.float16]
+Float32: TypeAlias = npt.NDArray[np.float32]
+Float64: TypeAlias = npt.NDArray[np.float64]
+Uint8: TypeAlias = npt.NDArray[np.uint8]
+Uint16: TypeAlias = npt.NDArray[np.uint16]
+Uint32: TypeAlias = npt.NDArray[np.uint32]
+Uint64: TypeAlias = npt.NDArray[np.uint64]
+Int8: TypeAlias = npt.NDArray[np.int8]
+Int64: TypeAlias = npt.NDArray[np.int64]
+Bool: TypeAlias = npt.NDArray[np.bool_]
+Array: TypeAlias = npt.NDArray[Any]
+
+Id: TypeAlias = int | str
+Payload: TypeAlias = dict[str, Any]
+Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+ColumnType: TypeAlias = Literal[
+    "int",
+    "float",
+    "bool",
+    "keyword",
+    "timestamp",
+    "list[int]",
+    "list[float]",
+    "list[bool]",
+    "list[keyword]",
+    "list[timestamp]",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One user item.
+
+    Attributes:
+        id: the user's key.
+        payload: the JSON object stored with it; empty where none was given.
+        vectors: field name -> float32 [D], where asked for. Cosine fields come back at unit
+            length, and as precise as the finest representation of the field.
+    """
+
+    id: Id
+    payload: Payload
+    vectors: Mapping[str, Float32] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result. `score`: bigger is better, whatever the metric."""
+
+    id: Id
+    score: float
+    payload: Payload
+    vectors: Mapping[str, Float32] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """What one stage of a query did, over all sources.
+
+    Attributes:
+        stage: "scan", "rescore" or "gather".
+        representation: the spec that was read.
+        rows_in: rows it could choose from.
+        rows_out: rows it handed on.
+        bytes_read: bytes of codes it scored.
+        milliseconds: wall time, summed over sources.
+        threads: most threads at work on one source.
+    """
+
+    stage: str
+    representation: str
+    rows_in: int
+    rows_out: int
+    bytes_read: int
+    milliseconds: float
+    threads: int
+
+
+class HitLoader(Protocol):
+    """Fetches what hits carry besides their scores, when it is asked for."""
+
+    def ids(self) -> list[Id]: ...
+    def payloads(self) -> list[Payload]: ...
+    def raw_payloads(self) -> list[bytes]: ...
+    def vectors(self) -> list[Mapping[str, Float32]]: ...
+
+
+class Hits(Sequence[Hit]):
+    """The results of one query, best first: score descending, then oldest write first.
+
+    Behaves as a sequence of `Hit`. `ids` (int64, or object where an id is a string) and
+    `scores` (float32) are arrays; payloads and vectors are read when first asked for.
+
+    Attributes:
+        scores: float32 [n], descending.
+        partial: True when something could not be read and hits may be missing.
+        explain: one report for each stage, where asked for.
+        loader: what ids, payloads and vectors are read from.
+    """
+
+    __slots__ = ("_hits", "_ids", "explain", "loader", "partial", "scores")
+
+    def __init__(
+        self,
+        scores: Float32,
+        loader: HitLoader,
+        *,
+        partial: bool = False,
+        explain: tuple[StageReport, ...] | None = None,
+    ) -> None:
+        self.scores = scores
+        self.partial = partial
+        self.explain = explain
+        self.loader = loader
+        self._ids: Array | None = None
+        self._hits: list[Hit] | None = None
+
+    @property
+    def ids(self) -> Array:
+        """The ids: int64 [n] when every one is an int, else object [n]."""
+        if self._ids is None:
+            found = self.loader.ids()
+            if all(isinstance(item, int) for item in found):
+                self._ids = np.array(found, dtype=np.int64)
+            else:
+                self._ids = np.empty(len(found), dtype=object)
+                self._ids[:] = found
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | list[Hit]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        return f"Hits({self._all()!r})"
+
+    def _all(self) -> list[Hit]:
+        if self._hits is None:
+            self._hits = [
+                Hit(id_, float(score), payload, vectors)
+                for id_, score, payload, vectors in zip(
+                    self.loader.ids(),
+                    self.scores,
+                    self.loader.payloads(),
+                    self.loader.vectors(),
+                    strict=True,
+                )
+            ]
+        return self._hits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepresentationStats:
+    """What one representation costs.
+
+    Attributes:
+        field: the vector field.
+        spec: the representation.
+        vectors: vectors encoded in segments.
+        bytes_total: bytes of its codes in segments.
+        bytes_per_vector: bytes of one code.
+        compression: float32 bytes / bytes_per_vector.
+    """
+
+    field: str
+    spec: str
+    vectors: int
+    bytes_total: int
+    bytes_per_vector: float
+    compression: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionStats:
+    """What a collection holds and costs.
+
+    Attributes:
+        records: live records.
+        buffered: live records in the write buffer, not yet in a segment.
+        deleted: rows in segments that are no longer live.
+        segments: segments on disk.
+        disk_bytes: bytes of the segments' files.
+        representations: one entry for each representation of each field.
+    """
+
+    records: int
+    buffered: int
+    deleted: int
+    segments: int
+    disk_bytes: int
+    representations: tuple[RepresentationStats, ...]
