@@ -115,6 +115,7 @@ class Collection:
 
         A record that is written again meanwhile comes again at its new place.
         """
+        check_count("batch", batch, options.LIMIT_MAX)
         after: int | None = 0
         while after is not None:
             records, after = self.scroll_page(
@@ -234,10 +235,6 @@ class Collection:
 
     def _filter(self, where: str | None) -> Node | None:
         return None if where is None else parse_where(where, self.schema.columns)
-
-
-def _encoded(ids: Sequence[Id]) -> list[bytes]:
-    return [encode_id(id_) for id_ in check_ids(ids)]
 
 
 def _records(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vecstore import options
@@ -39,7 +40,7 @@ class Rescore:
 class Cascade:
     """The stages of a query, coarse to fine: one Scan, then Rescores that keep ever fewer."""
 
-    stages: tuple[Scan | Rescore, ...]
+    stages: Sequence[Scan | Rescore]
 
     def __post_init__(self) -> None:
         stages = tuple(self.stages)

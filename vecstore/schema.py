@@ -8,7 +8,7 @@ is known is checked by the engine, which knows the codecs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -38,14 +38,14 @@ class Vector:
         dim: dimensions D, 1 to 65,536.
         metric: "cosine" (vectors are stored at unit length), "dot", or "l2" (scores are the
             negated squared distance, so that bigger is better everywhere).
-        representations: specs such as "bits1", "prefix128/bits4" or "float16", coarse to fine.
+        representations: a list of specs such as "bits1", "prefix128/bits4" or "float16", coarse to fine.
             Empty means the default ladder.
     """
 
     name: str
     dim: int
     metric: Metric = "cosine"
-    representations: tuple[str, ...] = ()
+    representations: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name("vector field", self.name)
@@ -97,10 +97,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The fields of a collection. Lists are accepted and kept as tuples."""
+    """The fields of a collection: lists of Vector and Column, kept as tuples."""
 
-    vectors: tuple[Vector, ...]
-    columns: tuple[Column, ...] = ()
+    vectors: Sequence[Vector]
+    columns: Sequence[Column] = ()
     _by_name: dict[str, Vector] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

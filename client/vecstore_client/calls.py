@@ -5,25 +5,27 @@ The sync and the asyncio client are two ways to run the same `Call`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar
 
+import numpy as np
+
 from vecstore import options
-from vecstore.errors import RequestError
-from vecstore.request import Cascade, check_count
+from vecstore.request import Cascade, SearchRequest, check_count
 from vecstore.schema import Schema
 from vecstore.types import CollectionStats, Hits, Id, Record
 from vecstore_client import inputs
+from vecstore_client.inputs import ReadQueries
 from vecstore_proto.convert import (
     plan_to_wire,
     schema_from_wire,
     schema_to_wire,
     stats_from_wire,
 )
-from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire, spans
+from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire
 from vecstore_proto.v1 import collection_pb2 as pb
-from vecstore_proto.v1 import common_pb2, database_pb2
+from vecstore_proto.v1 import database_pb2
 
 Answer = TypeVar("Answer")
 
@@ -57,7 +59,7 @@ class SearchOptions(TypedDict):
     explain: bool
 
 
-# Database
+# The database
 
 
 def server_info() -> Call[str]:
@@ -84,9 +86,7 @@ def get_collection(name: str) -> Call[Schema]:
 def list_collections() -> Call[list[str]]:
     """The names of the collections."""
     request = database_pb2.ListCollectionsRequest()
-    return Call(
-        method="ListCollections", request=request, read=lambda parts: list(parts[0].names)
-    )
+    return Call(method="ListCollections", request=request, read=lambda parts: list(parts[0].names))
 
 
 def drop_collection(name: str) -> Call[None]:
@@ -106,7 +106,7 @@ def _read_schema(parts: Sequence[Any]) -> Schema:
     return schema_from_wire(parts[0].schema)
 
 
-# Collection: writes
+# Writes to a collection
 
 
 def upsert(
@@ -114,14 +114,14 @@ def upsert(
 ) -> Call[int]:
     """Write a batch: as one message, or as a stream of them where it is large."""
     batch = inputs.read_batch(schema, ids, vectors, payloads)
-    parts = list(spans(batch.sizes(), options.REQUEST_BYTES_TARGET))
+    parts = batch.parts()
     if len(parts) == 1:
-        request = pb.UpsertRequest(collection=name, records=batch.to_wire(*parts[0]))
+        request = pb.UpsertRequest(collection=name, records=batch.to_wire(parts[0]))
         return Call(method="Upsert", request=request, read=_read_written)
 
     def requests() -> Iterator[pb.UpsertStreamRequest]:
-        for start, stop in parts:
-            yield pb.UpsertStreamRequest(collection=name, records=batch.to_wire(start, stop))
+        for rows in parts:
+            yield pb.UpsertStreamRequest(collection=name, records=batch.to_wire(rows))
 
     return Call(method="UpsertStream", request=requests(), read=_read_written)
 
@@ -146,7 +146,7 @@ def flush(name: str) -> Call[None]:
     return Call(method="Flush", request=request, read=lambda _: None)
 
 
-# Collection: reads
+# Reads from a collection
 
 
 def get(name: str, ids: Sequence[Id], *, with_vectors: bool) -> Call[list[Record | None]]:
@@ -193,19 +193,18 @@ def count(name: str, schema: Schema, where: str | None) -> Call[int]:
 def stats(name: str) -> Call[CollectionStats]:
     """What the collection costs."""
     request = pb.GetStatsRequest(collection=name)
-    return Call(
-        method="GetStats", request=request, read=lambda parts: stats_from_wire(parts[0])
-    )
+    return Call(method="GetStats", request=request, read=lambda parts: stats_from_wire(parts[0]))
 
 
 def search(name: str, schema: Schema, vectors: Any, asked: SearchOptions) -> Call[Hits]:
     """One query."""
     queries = inputs.read_queries(schema, vectors, many=False)
-    request = _search_request(name, schema, queries.to_wire(), asked)
+    request = _search_request(name, schema, queries, asked)
+    request.vectors.append(queries.to_wire(slice(None)))
     return Call(
         method="Search",
         request=request,
-        read=lambda parts: _read_hits(parts)[0],
+        read=lambda parts: hits_from_wire(parts)[0],
         stream=("SearchStream", pb.SearchStreamRequest(request=request)),
     )
 
@@ -216,24 +215,24 @@ def search_batch(
     """Many queries, in calls that are not too large; their answers go end to end."""
     queries = inputs.read_queries(schema, vectors, many=True)
     found = []
-    for start, stop in queries.spans():
-        request = _search_request(name, schema, queries.to_wire(start, stop), asked)
+    for rows in queries.parts():
+        request = _search_request(name, schema, queries, asked)
+        request.vectors.append(queries.to_wire(rows))
         request.batch = True
         stream = ("SearchStream", pb.SearchStreamRequest(request=request))
-        found.append(Call(method="Search", request=request, read=_read_hits, stream=stream))
+        found.append(Call(method="Search", request=request, read=hits_from_wire, stream=stream))
     return found
 
 
 def _search_request(
-    name: str, schema: Schema, vectors: Iterable[common_pb2.FieldVectors], asked: SearchOptions
+    name: str, schema: Schema, queries: ReadQueries, asked: SearchOptions
 ) -> pb.SearchRequest:
+    """The message without its queries; the options are checked as the database does it."""
+    SearchRequest(field=queries.field or "", queries=np.atleast_2d(queries.queries), **asked)
     plan = asked["plan"]
-    if plan is not None and not isinstance(plan, Cascade):
-        raise RequestError(f"plan is {plan!r}, expected Cascade([Scan(...), ...])")
     return pb.SearchRequest(
         collection=name,
-        vectors=vectors,
-        limit=check_count("limit", asked["limit"], options.LIMIT_MAX),
+        limit=asked["limit"],
         where=inputs.read_where(schema, asked["where"]),
         plan=None if plan is None else plan_to_wire(plan),
         exact=bool(asked["exact"]),
@@ -241,7 +240,3 @@ def _search_request(
         with_vectors=bool(asked["with_vectors"]),
         explain=bool(asked["explain"]),
     )
-
-
-def _read_hits(parts: Sequence[Any]) -> list[Hits]:
-    return hits_from_wire(parts)

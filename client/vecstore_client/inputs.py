@@ -11,13 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from vecstore import options
-from vecstore.errors import FilterError, InvalidInputError, RequestError, SchemaError
+from vecstore.errors import (
+    FilterError,
+    InvalidInputError,
+    PayloadError,
+    RequestError,
+    SchemaError,
+    VectorError,
+)
 from vecstore.schema import Schema, check_name
 from vecstore.types import Array, Id
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
@@ -29,6 +36,8 @@ Value = TypeVar("Value")
 Fields = dict[str | None, Any]
 """Field (None for the only one) -> array [N, D], or a list with None for records that lack it."""
 
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
@@ -36,32 +45,210 @@ class ReadBatch:
 
     ids: Sequence[Id]
     fields: Fields
-    payloads: list[bytes] | None
+    payloads: Sequence[bytes] | None
 
-    def sizes(self) -> list[int]:
-        """Bytes of each record, about; of nothing, where the lengths do not fit each other."""
-        count = len(self.ids)
-        columns = [*self.fields.values(), *([] if self.payloads is None else [self.payloads])]
-        if any(_length(column) != count for column in columns):
-            return []
-        sizes = np.full(count, 16 + sum(map(_row_bytes, self.fields.values())))
+    def parts(self) -> list[slice]:
+        """Runs of records of about REQUEST_BYTES_TARGET."""
+        sizes = np.full(len(self.ids), 16 + sum(map(_row_bytes, self.fields.values())))
         if self.payloads is not None:
-            sizes += np.fromiter(map(len, self.payloads), np.int64, count)
-        return list(sizes.tolist())
+            sizes += np.fromiter(map(len, self.payloads), np.int64, len(self.payloads))
+        return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
 
-    def to_wire(self, start: int, stop: int) -> common_pb2.Records:
-        """The records of a run; all of them, where there is only one run."""
-        if stop == 0:
-            start, stop = 0, len(self.ids)
-        payloads = self.payloads
-        if payloads is not None and len(payloads) == len(self.ids):
-            payloads = payloads[start:stop]
-        whole = stop - start == len(self.ids)
+    def to_wire(self, rows: slice) -> common_pb2.Records:
+        """A run of records as a message."""
         return common_pb2.Records(
-            ids=ids_to_wire(self.ids[start:stop]),
+            ids=ids_to_wire(self.ids[rows]),
             vectors=[
-                field_vectors_to_wire(field, values if whole else values[start:stop])
-                for field, values in self.fields.items()
+                field_vectors_to_wire(field, values[rows]) for field, values in self.fields.items()
             ],
-            payloads=None if payloads is None else common_pb2.Payloads(json=payloads),
+            payloads=None
+            if self.payloads is None
+            else common_pb2.Payloads(json=self.payloads[rows]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadQueries:
+    """Queries that can be sent, whole or, once they are known to be sound, in runs."""
+
+    field: str | None
+    queries: Array
+
+    def parts(self) -> list[slice]:
+        """Runs of queries of about REQUEST_BYTES_TARGET."""
+        if self.queries.ndim < 2 or self.queries.nbytes <= options.REQUEST_BYTES_TARGET:
+            return [slice(None)]
+        sizes = [self.queries[0].nbytes] * len(self.queries)
+        return [slice(*span) for span in spans(sizes, options.REQUEST_BYTES_TARGET)]
+
+    def to_wire(self, rows: slice) -> common_pb2.FieldVectors:
+        """A run of queries as a message."""
+        return field_vectors_to_wire(self.field, self.queries[rows])
+
+
+def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> ReadBatch:
+    """Make a batch ready to be sent.
+
+    Raises:
+        InvalidInputError: what `Collection.upsert` raises for a batch that cannot be sent.
+    """
+    ids = as_ids(ids)
+
+    def read() -> ReadBatch:
+        batch = ReadBatch(ids, _fields(schema, vectors), _json(payloads))
+        columns = [*batch.fields.values(), *([] if payloads is None else [batch.payloads])]
+        if any(len(column) != len(ids) for column in columns):
+            raise RequestError(f"columns of the batch differ in length, expected {len(ids)}")
+        ids_to_wire(ids)
+        return batch
+
+    return _or_refuse(read, lambda: _check_batch(schema, ids, vectors, payloads))
+
+
+def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
+    """Make queries ready to be sent.
+
+    Raises:
+        InvalidInputError: what `Collection.search` raises for queries that cannot be sent.
+    """
+
+    def read() -> ReadQueries:
+        fields = _fields(schema, vectors)
+        if len(fields) != 1:
+            raise RequestError(f"vectors of {len(fields)} fields are given, expected one field")
+        ((field, queries),) = fields.items()
+        if not isinstance(queries, np.ndarray):
+            raise VectorError("a query is None, expected numbers")
+        if len(ReadQueries(field, queries).parts()) > 1:
+            _check_queries(schema, vectors, many=many)
+        return ReadQueries(field, queries)
+
+    return _or_refuse(read, lambda: _check_queries(schema, vectors, many=many))
+
+
+def as_ids(ids: Any) -> Any:
+    """Ids as a list or tuple; IdError for what is no sequence of ids."""
+    if isinstance(ids, list | tuple):
+        return ids
+    if isinstance(ids, np.ndarray) and ids.ndim == 1:
+        return ids.tolist()
+    from vecstore.ingest.batch import check_ids
+
+    found = list(ids) if isinstance(ids, Iterator) else ids
+    check_ids(found)
+    return list(found)
+
+
+def read_ids(ids: Any) -> common_pb2.Ids:
+    """Ids as a message, or IdError naming the one that cannot be."""
+    ids = as_ids(ids)
+
+    def refuse() -> None:
+        from vecstore.ingest.batch import check_ids
+
+        check_ids(ids)
+
+    return _or_refuse(lambda: ids_to_wire(ids), refuse)
+
+
+def read_where(schema: Schema, where: Any) -> str | None:
+    """A filter that can be sent, or FilterError."""
+    if where is None or (isinstance(where, str) and _is_utf8(where)):
+        return where
+    from vecstore.search.where import parse_where
+
+    parse_where(where, schema.columns)
+    raise FilterError("where holds a character that UTF-8 cannot hold")
+
+
+def check_collection_name(name: Any) -> None:
+    """Raise SchemaError for what no message can hold as a name."""
+    if not isinstance(name, str) or not _is_utf8(name):
+        check_name("collection", name)
+
+
+def check_schema(schema: Any) -> None:
+    """Raise SchemaError for what is not a schema."""
+    if not isinstance(schema, Schema):
+        raise SchemaError(f"schema is {schema!r}, expected Schema(vectors=[Vector(...)])")
+
+
+def check_cursor(after: Any) -> None:
+    """Raise RequestError for what is not the cursor of a page."""
+    if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 1 << 63:
+        raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
+
+
+def _or_refuse(read: Callable[[], Value], refuse: Callable[[], object]) -> Value:
+    """What `read` gives; where it cannot, what `refuse` raises, or else the reason of `read`."""
+    try:
+        return read()
+    except InvalidInputError:
+        refuse()
+        raise
+
+
+def _fields(schema: Schema, vectors: Any) -> Fields:
+    if vectors is None:
+        return {}
+    if isinstance(vectors, Mapping):
+        if not all(isinstance(field, str) and _is_utf8(field) for field in vectors):
+            raise VectorError("the name of a field is not a str")
+        return {field: _column(values) for field, values in vectors.items()}
+    if len(schema.vectors) != 1:
+        raise VectorError("vectors are not a dict, expected one of field -> array")
+    return {None: _column(vectors)}
+
+
+def _column(values: Any) -> Any:
+    """An array of numbers, or a list in which some vectors are None."""
+    if not isinstance(values, np.ndarray):
+        if isinstance(values, list | tuple) and any(vector is None for vector in values):
+            as_numbers([vector for vector in values if vector is not None])
+            return list(values)
+        values = as_numbers(values)
+    if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8 or not values.ndim:
+        raise VectorError(f"vectors have dtype {values.dtype}, expected numbers")
+    return values
+
+
+def _json(payloads: Any) -> list[bytes] | None:
+    if payloads is None:
+        return None
+    if not isinstance(payloads, list | tuple):
+        raise PayloadError("payloads are not a list")
+    texts = payloads_to_wire(payloads)
+    for payload, text in zip(payloads, texts, strict=True):
+        # What does not come back equal is not JSON, such as NaN or a key that is a number.
+        if isinstance(payload, dict) and _decode_object(text) != payload:
+            raise PayloadError("a payload is not JSON")
+        if payload is not None and (not isinstance(payload, dict | bytes) or not text):
+            raise PayloadError("a payload is not a dict")
+    return texts
+
+
+def _row_bytes(values: Any) -> int:
+    if isinstance(values, np.ndarray):
+        return values.nbytes // max(len(values), 1)
+    return max((np.asarray(value).nbytes for value in values if value is not None), default=0)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> None:
+    from vecstore.ingest.batch import make_batch
+
+    dtypes = {field.name: np.dtype(np.float32) for field in schema.vectors}
+    make_batch(schema, ids, vectors, payloads, dtypes=dtypes)
+
+
+def _check_queries(schema: Schema, vectors: Any, *, many: bool) -> None:
+    from vecstore.ingest.batch import check_queries
+
+    check_queries(schema, vectors, many=many)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vecstore.errors import RequestError
 
-TOKEN_KEY = "authorization"  # noqa: S105 - the name of the metadata, not a secret
+TOKEN_KEY = "authorization"
 TOKEN_CHARS_MAX = 4096
 
 

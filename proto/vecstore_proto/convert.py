@@ -36,7 +36,7 @@ _METRIC_NAMES = {code: name for name, code in _METRICS.items()}
 
 
 def _column_code(name: str) -> Any:
-    """ "list[int]" -> COLUMN_TYPE_LIST_INT."""
+    """COLUMN_TYPE_LIST_INT for "list[int]"."""
     words = name.upper().replace("[", "_").replace("]", "")
     return common_pb2.ColumnType.Value(f"COLUMN_TYPE_{words}")
 
@@ -46,11 +46,11 @@ _COLUMN_NAMES = {code: name for name, code in _COLUMNS.items()}
 
 
 class Batch(NamedTuple):
-    """The arguments of `Collection.upsert`; payloads are JSON, empty where there is none."""
+    """The arguments of `Collection.upsert`; payloads are JSON, or None where there is none."""
 
     ids: list[Id]
     vectors: Vectors
-    payloads: list[bytes] | None
+    payloads: list[bytes | None] | None
 
 
 def schema_to_wire(schema: Schema) -> common_pb2.Schema:
@@ -169,7 +169,9 @@ def batch_from_wire(parts: Iterable[common_pb2.Records]) -> Iterator[Batch]:
     """The batch of each part; see `vectors_from_wire` for the errors."""
     for records in parts:
         ids = ids_from_wire(records.ids)
-        payloads = list(records.payloads.json) if records.HasField("payloads") else None
+        payloads = None
+        if records.HasField("payloads"):
+            payloads = [text or None for text in records.payloads.json]
         yield Batch(ids, vectors_from_wire(records.vectors, len(ids)), payloads)
 
 
@@ -196,7 +198,7 @@ def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
     """A plan as a message."""
     stages = []
     for stage in plan.stages:
-        values = {"representation": stage.representation, "keep": stage.keep}
+        values: dict[str, Any] = {"representation": stage.representation, "keep": stage.keep}
         if isinstance(stage, Scan):
             stages.append(collection_pb2.Stage(scan=collection_pb2.Scan(**values)))
         else:

@@ -20,7 +20,7 @@ from vecstore.options import Options
 from vecstore_proto.status import METADATA_BYTES_MAX
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2_grpc
 from vecstore_server.interceptors import ErrorInterceptor, TokenInterceptor
-from vecstore_server.service import CollectionService, DatabaseService
+from vecstore_server.service import CollectionService, DatabaseService, OpenCollections
 
 if TYPE_CHECKING:
     from vecstore.database import Database
@@ -69,19 +69,23 @@ class Server:
         _check_address(host, port, token)
         self.host = host
         self._database = database
+        collections = OpenCollections(database)
         self._stopping = threading.Lock()
         self._health = health.HealthServicer()
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="vecstore"),
-            interceptors=[ErrorInterceptor(), *([] if token is None else [TokenInterceptor(token)])],
+            interceptors=[
+                ErrorInterceptor(),
+                *([] if token is None else [TokenInterceptor(token)]),
+            ],
             options=_CHANNEL,
             maximum_concurrent_rpcs=CALLS_MAX,
         )
-        database_pb2_grpc.add_DatabaseServiceServicer_to_server(
-            DatabaseService(database), self._grpc
+        database_pb2_grpc.add_DatabaseServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            DatabaseService(database, collections), self._grpc
         )
-        collection_pb2_grpc.add_CollectionServiceServicer_to_server(
-            CollectionService(database), self._grpc
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            CollectionService(collections), self._grpc
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         try:

@@ -51,13 +51,11 @@ class TokenInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         return _wrapped(
             handler or grpc.unary_unary_rpc_method_handler(None),
             details.method,
-            lambda behavior, method, streams: _refusing(missing),
+            lambda behavior, method, handler: _refusing(missing),
         )
 
 
-def _wrapped(
-    handler: Any, method: str, wrap: Callable[[Behavior, str, bool], Behavior]
-) -> Any:
+def _wrapped(handler: Any, method: str, wrap: Callable[[Behavior, str, Any], Behavior]) -> Any:
     """The same handler around another behaviour; None where no such method is served."""
     if handler is None:
         return None
@@ -65,7 +63,7 @@ def _wrapped(
         "stream" if handler.response_streaming else "unary"
     )
     make = getattr(grpc, f"{kind}_rpc_method_handler")
-    behavior = wrap(getattr(handler, kind), method, handler.response_streaming)
+    behavior = wrap(getattr(handler, kind), method, handler)
     return make(behavior, handler.request_deserializer, handler.response_serializer)
 
 
@@ -76,12 +74,12 @@ def _refusing(missing: str) -> Behavior:
     return refuse
 
 
-def _reporting(behavior: Behavior, method: str, streams: bool) -> Behavior:
+def _reporting(behavior: Behavior, method: str, handler: Any) -> Behavior:
     def answer(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         try:
             found = behavior(request, context)
-        except Exception as error:  # noqa: BLE001 - everything becomes a status
+        except Exception as error:
             _fail(error, method, started, context)
         _log(method, "OK", started, context)
         return found
@@ -90,11 +88,11 @@ def _reporting(behavior: Behavior, method: str, streams: bool) -> Behavior:
         started = time.perf_counter()
         try:
             yield from behavior(request, context)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             _fail(error, method, started, context)
         _log(method, "OK", started, context)
 
-    return answer_in_parts if streams else answer
+    return answer_in_parts if handler.response_streaming else answer
 
 
 def _fail(error: Exception, method: str, started: float, context: Any) -> None:

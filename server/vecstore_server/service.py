@@ -39,22 +39,41 @@ UPLOAD_BYTES_MAX = 1 << 30
 Part = TypeVar("Part")
 
 
-class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):  # type: ignore[misc]
-    """The rpcs of `vecstore.v1.DatabaseService`."""
+class OpenCollections:
+    """The collections that were asked for; finding one here waits for no write."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._found: dict[str, Collection] = {}
+
+    def __getitem__(self, name: str) -> Collection:
+        found = self._found.get(name)
+        return self.find(name) if found is None else found
+
+    def find(self, name: str) -> Collection:
+        """Ask the database; one that was dropped stays known here, and says so when it is used."""
+        found = self._found[name] = self._database.collection(name)
+        return found
+
+
+class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):
+    """The rpcs of `vecstore.v1.DatabaseService`."""
+
+    def __init__(self, database: Database, collections: OpenCollections) -> None:
+        self._database = database
+        self._collections = collections
 
     def GetServerInfo(self, request: Any, context: Any) -> Any:
         return database_pb2.GetServerInfoResponse(version=vecstore.__version__)
 
     def CreateCollection(self, request: Any, context: Any) -> Any:
         schema = schema_from_wire(request.schema)
-        made = self._database.create_collection(request.name, schema)
+        self._database.create_collection(request.name, schema)
+        made = self._collections.find(request.name)
         return database_pb2.CreateCollectionResponse(schema=schema_to_wire(made.schema))
 
     def GetCollection(self, request: Any, context: Any) -> Any:
-        found = self._database.collection(request.name)
+        found = self._collections.find(request.name)
         return database_pb2.GetCollectionResponse(schema=schema_to_wire(found.schema))
 
     def ListCollections(self, request: Any, context: Any) -> Any:
@@ -68,23 +87,25 @@ class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):  # type: ignor
         return database_pb2.CheckResponse(problems=self._database.check())
 
 
-class CollectionService(collection_pb2_grpc.CollectionServiceServicer):  # type: ignore[misc]
+class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
     """The rpcs of `vecstore.v1.CollectionService`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, collections: OpenCollections) -> None:
+        self._collections = collections
 
     def Upsert(self, request: pb.UpsertRequest, context: Any) -> Any:
         (batch,) = batch_from_wire([request.records])
-        return pb.UpsertResponse(written=self._of(request).upsert(*batch))
+        return pb.UpsertResponse(written=self._collections[request.collection].upsert(*batch))
 
     def UpsertStream(self, request_iterator: Iterator[pb.UpsertStreamRequest], context: Any) -> Any:
         first, batch = _receive(request_iterator)
-        return pb.UpsertStreamResponse(written=self._of(first).upsert(*batch))
+        return pb.UpsertStreamResponse(written=self._collections[first.collection].upsert(*batch))
 
     def Delete(self, request: pb.DeleteRequest, context: Any) -> Any:
         ids = ids_from_wire(request.ids) if request.HasField("ids") else None
-        return pb.DeleteResponse(deleted=self._of(request).delete(ids, where=_where(request)))
+        return pb.DeleteResponse(
+            deleted=self._collections[request.collection].delete(ids, where=_where(request))
+        )
 
     def Get(self, request: pb.GetRequest, context: Any) -> Any:
         return _only(self._get(request))
@@ -94,7 +115,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):  # type:
             yield pb.GetStreamResponse(part=part)
 
     def Scroll(self, request: pb.ScrollRequest, context: Any) -> Any:
-        collection, limit = self._of(request), request.limit
+        collection, limit = self._collections[request.collection], request.limit
         while True:
             records, following = collection.scroll_page(
                 request.after, limit, where=_where(request), with_vectors=request.with_vectors
@@ -107,13 +128,15 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):  # type:
                 return pb.ScrollResponse(records=page.records, next=following)
 
     def Count(self, request: pb.CountRequest, context: Any) -> Any:
-        return pb.CountResponse(records=self._of(request).count(_where(request)))
+        return pb.CountResponse(
+            records=self._collections[request.collection].count(_where(request))
+        )
 
     def GetStats(self, request: pb.GetStatsRequest, context: Any) -> Any:
-        return stats_to_wire(self._of(request).stats())
+        return stats_to_wire(self._collections[request.collection].stats())
 
     def Flush(self, request: pb.FlushRequest, context: Any) -> Any:
-        self._of(request).flush()
+        self._collections[request.collection].flush()
         return pb.FlushResponse()
 
     def Search(self, request: pb.SearchRequest, context: Any) -> Any:
@@ -123,15 +146,14 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):  # type:
         for part in hits_to_wire(self._search(request.request)):
             yield pb.SearchStreamResponse(part=part)
 
-    def _of(self, request: Any) -> Collection:
-        return self._database.collection(request.collection)
-
     def _get(self, request: pb.GetRequest) -> Iterator[pb.GetResponse]:
         ids = ids_from_wire(request.ids)
-        return records_to_wire(self._of(request).get(ids, with_vectors=request.with_vectors))
+        return records_to_wire(
+            self._collections[request.collection].get(ids, with_vectors=request.with_vectors)
+        )
 
     def _search(self, request: pb.SearchRequest) -> Sequence[Hits]:
-        collection = self._of(request)
+        collection = self._collections[request.collection]
         vectors = vectors_from_wire(request.vectors, len(request.vectors))
         plan = plan_from_wire(request.plan) if request.HasField("plan") else None
         search: Any = collection.search_batch if request.batch else collection.search

@@ -137,12 +137,12 @@ def test_every_flipped_bit_of_a_value_is_found(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as kv:
         with kv.write() as txn:
             txn.put("one", b"\xab\xcd", b"payload")
-            raw = txn._txn.get(b"\xab\xcd", db=kv._dbs["one"])  # noqa: SLF001
+            raw = txn._txn.get(b"\xab\xcd", db=kv._dbs["one"])
         for bit in range(8 * len(raw)):
             damaged = bytearray(raw)
             damaged[bit // 8] ^= 1 << bit % 8
             with kv.write() as txn:
-                txn._txn.put(b"\xab\xcd", bytes(damaged), db=kv._dbs["one"])  # noqa: SLF001
+                txn._txn.put(b"\xab\xcd", bytes(damaged), db=kv._dbs["one"])
             with kv.read() as txn:
                 with pytest.raises(CorruptionError, match=r"key abcd in 'one'"):
                     txn.get("one", b"\xab\xcd")
@@ -156,8 +156,8 @@ def test_a_value_under_another_key_is_found(tmp_path: Path) -> None:
     """The checksum covers the key: a value that moved to another key does not pass."""
     with opened(tmp_path / "db") as kv, kv.write() as txn:
         txn.put("one", b"a", b"payload")
-        raw = txn._txn.get(b"a", db=kv._dbs["one"])  # noqa: SLF001
-        txn._txn.put(b"b", raw, db=kv._dbs["one"])  # noqa: SLF001
+        raw = txn._txn.get(b"a", db=kv._dbs["one"])
+        txn._txn.put(b"b", raw, db=kv._dbs["one"])
         with pytest.raises(CorruptionError, match="62"):
             txn.get("one", b"b")
 
@@ -201,9 +201,9 @@ def test_a_full_disk_at_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     error = lmdb.Error("mdb_txn_commit: Input/output error")
     monkeypatch.setattr(module, "_FULL_BYTES", 1 << 80)
-    assert isinstance(module._typed(error, tmp_path), DatabaseFullError)  # noqa: SLF001
+    assert isinstance(module._typed(error, tmp_path), DatabaseFullError)
     monkeypatch.setattr(module, "_FULL_BYTES", 0)
-    assert type(module._typed(error, tmp_path)) is StorageError  # noqa: SLF001
+    assert type(module._typed(error, tmp_path)) is StorageError
 
 
 def test_opened_twice_in_one_process(tmp_path: Path) -> None:

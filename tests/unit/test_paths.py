@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecstore.errors import CorruptionError
 from vecstore.storage.paths import (
     Paths,
     codes_component,
     column_component,
     component_path,
-    is_component,
     is_temporary,
     parse_id,
     presence_component,
@@ -53,10 +53,10 @@ def test_other_names_are_no_ids(name: str) -> None:
 def test_component_names() -> None:
     """Only names of the fixed grammar name a component."""
     for name in (column_component(255), presence_component(0), codes_component(63, 15), "rows"):
-        assert is_component(name)
         assert component_path(Path("folder"), name) == Path("folder") / name
     for name in ("", ".", "..", "../rows", "column-x", "codes-1", "rows/", "rows\n"):
-        assert not is_component(name)
+        with pytest.raises(CorruptionError, match="name of the format"):
+            component_path(Path("folder"), name)
 
 
 def test_strangers() -> None:

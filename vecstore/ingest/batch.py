@@ -12,7 +12,7 @@ from vecstore.errors import IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_ROWS_MAX
-from vecstore.schema import Schema, Vector
+from vecstore.schema import Schema
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
@@ -63,8 +63,8 @@ def make_batch(
             has none. A field that is left out is one that no record has. Where the schema has
             one vector field, also what would stand for it alone. None: no record has any.
         payloads: a list of N dicts, JSON objects as bytes, or None; None for no payloads.
-        dtypes: float16 or float32, what to keep of each vector field. By default float32 where it
-            is among the representations of the field, else float16.
+        dtypes: field name -> float16 or float32, what to keep of its vectors; float32 for a
+            field that is left out.
 
     Raises:
         IdError, DimensionError, VectorError, PayloadError: what was given cannot be used.
@@ -75,14 +75,12 @@ def make_batch(
     if len(names) > BATCH_ROWS_MAX:
         raise RequestError(f"batch has {len(names):,} records, expected at most {BATCH_ROWS_MAX:,}")
     keys = [encode_id(name) for name in names]
-    if dtypes is None:
-        dtypes = {field.name: _default_dtype(field) for field in schema.vectors}
     texts, columns = check_payloads(_to_payloads(payloads, len(names)), names, schema.columns)
     batch = Batch(
         ids=Ragged.from_list(keys),
         payloads=texts,
         columns=columns,
-        vectors=_check_fields(schema, vectors, names, dtypes),
+        vectors=_check_fields(schema, vectors, names, dtypes or {}),
     )
     last = dict(zip(keys, range(len(keys)), strict=True))
     if len(last) == len(keys):
@@ -94,10 +92,6 @@ def make_batch(
         columns={name: column.take(kept) for name, column in batch.columns.items()},
         vectors={name: field.take(kept) for name, field in batch.vectors.items()},
     )
-
-
-def _default_dtype(field: Vector) -> np.dtype[Any]:
-    return np.dtype(np.float32 if "float32" in field.representations else np.float16)
 
 
 def check_ids(ids: object) -> list[bytes]:
@@ -160,12 +154,14 @@ def _check_fields(
     given = {} if vectors is None else _name_field(schema, vectors)
     for name in given:
         schema.vector(name)
-    return {
-        field.name: to_vectors(field, given[field.name], ids, dtypes[field.name])
-        if field.name in given
-        else FieldVectors.empty(field.dim, len(ids), dtypes[field.name])
-        for field in schema.vectors
-    }
+    found = {}
+    for field in schema.vectors:
+        dtype = dtypes.get(field.name, np.dtype(np.float32))
+        if field.name in given:
+            found[field.name] = to_vectors(field, given[field.name], ids, dtype)
+        else:
+            found[field.name] = FieldVectors.empty(field.dim, len(ids), dtype)
+    return found
 
 
 def _to_payloads(payloads: object, count: int) -> Sequence[Any]:

@@ -27,7 +27,7 @@ from vecstore.segment.rows import Rows
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.writer import write_segment
 from vecstore.storage import keys
-from vecstore.types import Float32
+from vecstore.types import Float16, Float32
 
 
 def flush_blocks(environment: Environment, shelf: CodecShelf, before: Snapshot) -> Snapshot:
@@ -92,7 +92,7 @@ def choose_codecs(
 
 
 def _train(
-    environment: Environment, shelf: CodecShelf, vector: Vector, spec: str, values: Float32
+    environment: Environment, shelf: CodecShelf, vector: Vector, spec: str, values: Float16 | Float32
 ) -> CodecInfo:
     step = -(-len(values) // options.TRAINING_ROWS_MAX)
     sample = np.ascontiguousarray(values[::step], dtype=np.float32)

@@ -93,6 +93,8 @@ def _not_json(payload: object, id_: Id, error: BaseException) -> PayloadError:
         return PayloadError(
             f"payload of id {id_!r} is a {type(payload).__name__}, expected a dict or None"
         )
+    with suppress(RecursionError):
+        _check_value(payload, "payload", id_)
     return PayloadError(f"payload of id {id_!r} cannot be JSON: {error}; expected JSON values only")
 
 

@@ -79,7 +79,8 @@ def to_queries(field: Vector, given: object, *, many: bool) -> Float32:
     if row is not None:
         raise _unusable(field, array[row], f"query {row}" if many else "query")
     if field.metric == "cosine":
-        return np.divide(values, _norms(squares), dtype=np.float32, casting="same_kind")
+        unit = np.empty_like(values)
+        return np.divide(values, _norms(squares), out=unit, casting="same_kind")
     return values
 
 

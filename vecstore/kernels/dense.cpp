@@ -3,14 +3,15 @@
 
 namespace vecstore::VARIANT {
 
-constexpr int TILE = 4;  // rows at a time
+constexpr int TILE = 4;     // rows at a time
+constexpr i64 RADIX = 128;  // of the two digits of a query integer
 
-// Sums of N rows against two planes of query digits; exact, so in any order. |sum| < 2^31 as
-// bytes <= 65,536.
+// Inner products of N rows with one query; exact, so in any order. No sum of one plane reaches
+// 2^31, as bytes <= 65,536.
 #if defined(__AVX512VNNI__)
 
 template <bool NIBBLES, int N>
-static inline void dots(const u8* const* x, const i8* q, i64 bytes, i32* a, i32* b) {
+static inline void dots(const u8* const* x, const i8* q, i64 bytes, i64* out) {
     __m512i sums[N][2];
     for (int r = 0; r < N; r++) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
     for (i64 at = 0; at < bytes; at += 64) {
@@ -28,20 +29,24 @@ static inline void dots(const u8* const* x, const i8* q, i64 bytes, i32* a, i32*
         }
     }
     for (int r = 0; r < N; r++) {
-        a[r] = _mm512_reduce_add_epi32(sums[r][0]);
-        b[r] = _mm512_reduce_add_epi32(sums[r][1]);
+        if constexpr (NIBBLES)
+            out[r] = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[r][0], sums[r][1]));
+        else
+            out[r] = RADIX * _mm512_reduce_add_epi32(sums[r][0]) +
+                     _mm512_reduce_add_epi32(sums[r][1]);
     }
 }
 
 #else
 
 template <bool NIBBLES, int N>
-static inline void dots(const u8* const* x, const i8* q, i64 bytes, i32* a, i32* b) {
+static inline void dots(const u8* const* x, const i8* q, i64 bytes, i64* out) {
     for (int r = 0; r < N; r++) {
         const u8* row = x[r];
-        i32 first = 0, second = 0;
+        i64 first = 0, second = 0;
         i64 at = 0;
 #if defined(__AVX2__)
+        typedef i32 Int8 __attribute__((vector_size(32)));
         __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         auto sixteen = [](const void* from) {
             return _mm_loadu_si128(static_cast<const __m128i*>(from));
@@ -57,25 +62,23 @@ static inline void dots(const u8* const* x, const i8* q, i64 bytes, i32* a, i32*
             sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, qa));
             sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, qb));
         }
-        typedef i32 Int8 __attribute__((vector_size(32)));
         for (int lane = 0; lane < 8; lane++) {
             first += Int8(sums[0])[lane];
             second += Int8(sums[1])[lane];
         }
 #endif
+        i32 a = 0, b = 0;
         for (; at < bytes; at++) {
-            first += (NIBBLES ? row[at] & 15 : row[at]) * q[at];
-            second += (NIBBLES ? row[at] >> 4 : row[at]) * q[bytes + at];
+            a += (NIBBLES ? row[at] & 15 : row[at]) * q[at];
+            b += (NIBBLES ? row[at] >> 4 : row[at]) * q[bytes + at];
         }
-        a[r] = first;
-        b[r] = second;
+        out[r] = (NIBBLES ? 1 : RADIX) * (first + a) + second + b;
     }
 }
 
 #endif
 
-static inline float finish(const DenseJob& job, const Query& query, i32 a, i32 b, i64 row) {
-    i64 dot = job.nibbles ? i64(a) + b : 128 * i64(a) + b;
+static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64 row) {
     float value = float(i64(2 * u64(dot) + u64(query.bias))) * query.step;
     if (job.rows.scale) value *= job.rows.scale[row];
     value += query.offset;
@@ -84,43 +87,44 @@ static inline float finish(const DenseJob& job, const Query& query, i32 a, i32 b
 }
 
 template <bool NIBBLES>
-static void some(const DenseJob& job, i64 first, i64 last, const i64* rows, i64 row, i64 count,
-                 float* out) {
+static void block(const DenseJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
     const u8* x[BLOCK];
-    auto at = [&](i64 i) { return rows ? rows[i] : row + i; };
-    for (i64 i = 0; i < count; i++) x[i] = job.codes + at(i) * job.bytes;
-    if (rows)
-        for (i64 i = 0; i < count; i++)
-            for (i64 b = 0; b < job.bytes; b += 64) __builtin_prefetch(x[i] + b);
+    for (i64 i = 0; i < count; i++) x[i] = job.codes + (row + i) * job.bytes;
     for (i64 q = first; q < last; q++, out += BLOCK) {
         const i8* digits = job.digits + q * 2 * job.bytes;
-        i32 a[BLOCK], b[BLOCK];
+        i64 found[BLOCK];
         i64 i = 0;
-        for (; i + TILE <= count; i += TILE)
-            dots<NIBBLES, TILE>(x + i, digits, job.bytes, a + i, b + i);
-        for (; i < count; i++) dots<NIBBLES, 1>(x + i, digits, job.bytes, a + i, b + i);
-        for (i = 0; i < count; i++) out[i] = finish(job, job.queries[q], a[i], b[i], at(i));
+        for (; i + TILE <= count; i += TILE) {
+            if (q == first) prefetch(x[i], AHEAD, TILE * job.bytes);
+            dots<NIBBLES, TILE>(x + i, digits, job.bytes, found + i);
+        }
+        for (; i < count; i++) dots<NIBBLES, 1>(x + i, digits, job.bytes, found + i);
+        for (i = 0; i < count; i++) out[i] = finish(job, job.queries[q], found[i], row + i);
     }
 }
 
-static void pick(const DenseJob& job, i64 first, i64 last, const i64* rows, i64 row, i64 count,
-                 float* out) {
-    if (job.nibbles)
-        some<true>(job, first, last, rows, row, count, out);
-    else
-        some<false>(job, first, last, rows, row, count, out);
+template <bool NIBBLES>
+static void some_rows(const DenseJob& job, i64 q, const i64* rows, i64 count, float* out) {
+    const i8* digits = job.digits + q * 2 * job.bytes;
+    auto at = [&](i64 i) { return job.codes + rows[i] * job.bytes; };
+    for (i64 i = -EARLY; i < count; i++) {
+        if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.bytes);
+        if (i < 0) continue;
+        const u8* x = at(i);
+        i64 dot;
+        dots<NIBBLES, 1>(&x, digits, job.bytes, &dot);
+        out[i] = finish(job, job.queries[q], dot, rows[i]);
+    }
 }
 
 void dense_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
-    pick(*static_cast<const DenseJob*>(any), first, last, nullptr, row, count, out);
+    const DenseJob& job = *static_cast<const DenseJob*>(any);
+    (job.nibbles ? block<true> : block<false>)(job, first, last, row, count, out);
 }
 
 void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
-    constexpr i64 AHEAD = 8;
-    for (i64 at = 0; at < count; at += AHEAD) {
-        i64 n = count - at < AHEAD ? count - at : AHEAD;
-        pick(*static_cast<const DenseJob*>(any), query, query + 1, rows + at, 0, n, out + at);
-    }
+    const DenseJob& job = *static_cast<const DenseJob*>(any);
+    (job.nibbles ? some_rows<true> : some_rows<false>)(job, query, rows, count, out);
 }
 
 }  // namespace vecstore::VARIANT

@@ -3,6 +3,7 @@
 
 namespace vecstore::VARIANT {
 
+
 // A tile of TILE queries x TILE rows fits the registers.
 constexpr int TILE = WIDTH >= 16 ? 4 : WIDTH / 4;
 
@@ -46,63 +47,59 @@ static inline void tile(const FlatJob& job, const float* const* q, const T* cons
 }
 
 template <class T, bool L2, int QN>
-static void some(const FlatJob& job, const float* const* q, const T* const* x, i64 count,
+static void some(const FlatJob& job, const float* const* q, const T* const* x, i64 count, bool cold,
                  float* out) {
     i64 r = 0;
-    for (; r + TILE <= count; r += TILE) tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
+    for (; r + TILE <= count; r += TILE) {
+        if (cold) prefetch(x[r], AHEAD, TILE * job.dim * i64(sizeof(T)));
+        tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
+    }
     for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, out + r, BLOCK);
 }
 
 template <class T, bool L2>
-static void block(const FlatJob& job, i64 first, i64 last, const T* const* x, i64 count,
-                  float* out) {
-    i64 query = first;
-    const float* q[TILE];
-    for (; query < last;) {
-        int n = query + TILE <= last ? TILE : 1;
-        for (int i = 0; i < n; i++) q[i] = job.queries + (query + i) * job.padded;
+static void block(const FlatJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+    const T* x[BLOCK];
+    for (i64 r = 0; r < count; r++) x[r] = static_cast<const T*>(job.values) + (row + r) * job.dim;
+    for (i64 query = first; query < last;) {
+        const bool many = query + TILE <= last;
+        const float* q[TILE];
+        for (int i = 0; i < (many ? TILE : 1); i++) q[i] = job.queries + (query + i) * job.padded;
         float* to = out + (query - first) * BLOCK;
-        if (n == TILE)
-            some<T, L2, TILE>(job, q, x, count, to);
+        if (many)
+            some<T, L2, TILE>(job, q, x, count, query == first, to);
         else
-            some<T, L2, 1>(job, q, x, count, to);
-        query += n;
+            some<T, L2, 1>(job, q, x, count, query == first, to);
+        query += many ? TILE : 1;
     }
 }
 
-template <class T>
-static void pick(const FlatJob& job, i64 first, i64 last, const i64* rows, i64 row, i64 count,
-                 float* out) {
-    const T* x[BLOCK];
-    const T* values = static_cast<const T*>(job.values);
-    for (i64 r = 0; r < count; r++) x[r] = values + (rows ? rows[r] : row + r) * job.dim;
-    if (rows)  // a random row is far away: ask for all of them before the first is needed
-        for (i64 r = 0; r < count; r++)
-            for (i64 at = 0; at < job.dim; at += 64 / i64(sizeof(T))) __builtin_prefetch(x[r] + at);
-    if (job.l2)
-        block<T, true>(job, first, last, x, count, out);
-    else
-        block<T, false>(job, first, last, x, count, out);
+template <class T, bool L2>
+static void some_rows(const FlatJob& job, i64 query, const i64* rows, i64 count, float* out) {
+    const float* q = job.queries + query * job.padded;
+    auto at = [&](i64 i) { return static_cast<const T*>(job.values) + rows[i] * job.dim; };
+    for (i64 i = -EARLY; i < count; i++) {
+        if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.dim * i64(sizeof(T)));
+        if (i < 0) continue;
+        const T* x = at(i);
+        tile<T, L2, 1, 1>(job, &q, &x, out + i, BLOCK);
+    }
 }
 
 void flat_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
     const FlatJob& job = *static_cast<const FlatJob*>(any);
     if (job.half)
-        pick<u16>(job, first, last, nullptr, row, count, out);
+        (job.l2 ? block<u16, true> : block<u16, false>)(job, first, last, row, count, out);
     else
-        pick<float>(job, first, last, nullptr, row, count, out);
+        (job.l2 ? block<float, true> : block<float, false>)(job, first, last, row, count, out);
 }
 
 void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
     const FlatJob& job = *static_cast<const FlatJob*>(any);
-    constexpr i64 AHEAD = 8;
-    for (i64 at = 0; at < count; at += AHEAD) {
-        i64 n = count - at < AHEAD ? count - at : AHEAD;
-        if (job.half)
-            pick<u16>(job, query, query + 1, rows + at, 0, n, out + at);
-        else
-            pick<float>(job, query, query + 1, rows + at, 0, n, out + at);
-    }
+    if (job.half)
+        (job.l2 ? some_rows<u16, true> : some_rows<u16, false>)(job, query, rows, count, out);
+    else
+        (job.l2 ? some_rows<float, true> : some_rows<float, false>)(job, query, rows, count, out);
 }
 
 }  // namespace vecstore::VARIANT

@@ -10,7 +10,6 @@
 
 namespace vecstore::VARIANT {
 
-constexpr int GROUPS = BLOCK / GROUP;
 constexpr u8 LOW = 15;
 
 struct Tables {
@@ -23,54 +22,39 @@ struct Tables {
 constexpr int STEP = 4;    // bytes of each row that one register holds
 constexpr i64 CHUNK = 32;  // steps before 16 bits could overflow: 32 * 2 * 4 * 255 < 65536
 
-template <int N>
-static inline void add_chunk(const u8* codes, i64 stride, Tables tables, i64 steps,
-                             __m512i (&sums)[GROUPS]) {
-    const __m512i mask = _mm512_set1_epi8(LOW);
-    __m512i even[N], odd[N];  // u16: even rows (plus 256 times the odd ones), odd rows
-    for (int g = 0; g < N; g++) even[g] = odd[g] = _mm512_setzero_si512();
-    for (i64 s = 0; s < steps; s++) {
-        __m512i low = _mm512_loadu_si512(tables.low + 64 * s);
-        __m512i high = _mm512_loadu_si512(tables.high + 64 * s);
-        for (int g = 0; g < N; g++) {
-            __m512i code = _mm512_loadu_si512(codes + g * stride + 64 * s);
-            __m512i a = _mm512_shuffle_epi8(low, _mm512_and_si512(code, mask));
-            __m512i b = _mm512_shuffle_epi8(
-                high, _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
-            even[g] = _mm512_add_epi16(even[g], _mm512_add_epi16(a, b));
-            odd[g] = _mm512_add_epi16(
-                odd[g], _mm512_add_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)));
-        }
-    }
-    for (int g = 0; g < N; g++) {
-        __m512i evens = _mm512_sub_epi16(even[g], _mm512_slli_epi16(odd[g], 8));
-        auto fold = [](__m512i v) {
-            __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
-                                         _mm512_extracti64x4_epi64(v, 1));
-            return _mm_add_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
-        };
-        __m128i e = fold(evens), o = fold(odd[g]);
-        __m256i rows = _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
-        sums[g] = _mm512_add_epi32(sums[g], _mm512_cvtepu16_epi32(rows));
-    }
-}
-
-template <int N>
-static inline void add_groups(const u8* codes, i64 bytes, Tables tables, i32* out) {
-    __m512i sums[GROUPS] = {};
-    const i64 steps = bytes / STEP;
-    for (i64 s = 0; s < steps; s += CHUNK) {
-        i64 n = steps - s < CHUNK ? steps - s : CHUNK;
-        add_chunk<N>(codes + 64 * s, bytes * GROUP, {tables.low + 64 * s, tables.high + 64 * s},
-                     n, sums);
-    }
-    for (int g = 0; g < N; g++) _mm512_storeu_si512(out + g * GROUP, sums[g]);
-}
-
 static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
-    if (groups == GROUPS) return add_groups<GROUPS>(codes, bytes, tables, out);
-    for (i64 g = 0; g < groups; g++)
-        add_groups<1>(codes + g * bytes * GROUP, bytes, tables, out + g * GROUP);
+    const __m512i mask = _mm512_set1_epi8(LOW);
+    const i64 steps = bytes / STEP;
+    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
+        __m512i total = _mm512_setzero_si512();
+        for (i64 start = 0; start < steps; start += CHUNK) {
+            i64 stop = steps - start < CHUNK ? steps : start + CHUNK;
+            // u16: even rows plus 256 times the odd ones; odd rows.
+            __m512i even = _mm512_setzero_si512(), odd = even;
+            for (i64 s = start; s < stop; s++) {
+                __builtin_prefetch(codes + 64 * s + AHEAD);
+                __m512i code = _mm512_loadu_si512(codes + 64 * s);
+                __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.low + 64 * s),
+                                                _mm512_and_si512(code, mask));
+                __m512i b = _mm512_shuffle_epi8(
+                    _mm512_loadu_si512(tables.high + 64 * s),
+                    _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
+                even = _mm512_add_epi16(even, _mm512_add_epi16(a, b));
+                odd = _mm512_add_epi16(
+                    odd, _mm512_add_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)));
+            }
+            even = _mm512_sub_epi16(even, _mm512_slli_epi16(odd, 8));
+            auto fold = [](__m512i v) {
+                __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
+                                             _mm512_extracti64x4_epi64(v, 1));
+                return _mm_add_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+            };
+            __m128i e = fold(even), o = fold(odd);
+            __m256i rows = _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
+            total = _mm512_add_epi32(total, _mm512_cvtepu16_epi32(rows));
+        }
+        _mm512_storeu_si512(out, total);
+    }
 }
 
 #elif defined(__AVX2__)
@@ -164,9 +148,9 @@ void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out)
     const Tables tables = tables_of(job, q);
     const Query query = job.queries[q];
     auto start = [&](i64 i) { return job.codes + rows[i] / GROUP * GROUP * job.bytes; };
-    for (i64 i = 0; i < count; i++) {
-        if (i + 1 < count)
-            for (i64 at = 0; at < job.bytes * GROUP; at += 64) __builtin_prefetch(start(i + 1) + at);
+    for (i64 i = -EARLY; i < count; i++) {
+        if (i + EARLY < count) prefetch(start(i + EARLY), 0, job.bytes * GROUP);
+        if (i < 0) continue;
         const u8* codes = start(i) + rows[i] % GROUP;
         i32 sum = 0;
         for (i64 b = 0; b < job.bytes; b++) {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,24 +48,26 @@ class Target:
         return self.live.source.seqs[self.source_rows(rows)]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Rows with scores, in total order: score descending, then seq ascending."""
+class Candidates(NamedTuple):
+    """Rows with scores; between stages in total order: score descending, then seq ascending."""
 
     target: Int64  # [n] position of the target
     row: Int64  # [n] row of the field in that target
     score: Float32  # [n]
     bound: Float32 | None = None  # [n] half-width of the error bound of the score, if known
 
-    def __len__(self) -> int:
-        return len(self.row)
-
 
 class Queries:
-    """The queries of one search, prepared once for each codec that scores them."""
+    """The queries of one search, prepared once for each codec that scores them.
+
+    Attributes:
+        vectors: float32 [Q, D], checked.
+        bytes_read: bytes of codes scored so far.
+    """
 
     def __init__(self, vectors: Float32) -> None:
         self.vectors = vectors
+        self.bytes_read = 0
         self._prepared: dict[int, tuple[Codec, Prepared]] = {}
 
     def __len__(self) -> int:
@@ -80,9 +83,11 @@ class Queries:
 
 def in_order(candidates: Candidates, targets: Sequence[Target], keep: int) -> Candidates:
     """The best `keep` candidates in total order."""
-    seqs = np.empty(len(candidates), dtype=np.uint64)
+    if len(targets) == 1:  # rows ascend with seqs
+        return pick(candidates, np.lexsort((candidates.row, -candidates.score))[:keep])
+    seqs = np.empty(len(candidates.row), dtype=np.uint64)
     for position, target in enumerate(targets):
-        own = candidates.target == position if len(targets) > 1 else slice(None)
+        own = np.flatnonzero(candidates.target == position)
         seqs[own] = target.seqs(candidates.row[own])
     return pick(candidates, np.lexsort((seqs, -candidates.score))[:keep])
 

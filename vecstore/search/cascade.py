@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,33 +42,29 @@ def run_cascade(
         workers: threads.
 
     Returns:
-        One answer for each query. Reports of a scan that served many queries at once give the
-        time divided by their number.
+        One answer for each query. The report of a scan that served many queries at once gives its
+        time and bytes divided by their number.
     """
     if not targets:
-        return [Answer(_nothing(), ()) for _ in vectors]
+        return [Answer(_NOTHING, ()) for _ in vectors]
     queries = Queries(vectors)
     first = plan.stages[0]
     assert isinstance(first, Scan)
     begun = time.perf_counter()
-    found, bytes_read, threads = scan(
-        first, targets, queries, workers, bounds=len(plan.stages) > 1
+    found, threads = scan(first, targets, queries, workers, bounds=len(plan.stages) > 1)
+    report = StageReport(
+        stage="scan",
+        representation=first.representation,
+        rows_in=sum(target.allowed.count for target in targets),
+        rows_out=0,
+        bytes_read=queries.bytes_read,
+        milliseconds=(time.perf_counter() - begun) * 1e3 / len(vectors),
+        threads=threads,
     )
-    spent = (time.perf_counter() - begun) / len(queries)
-    rows_in = sum(target.allowed.count for target in targets)
-    answers = []
-    for query, candidates in enumerate(found):
-        report = StageReport(
-            stage="scan",
-            representation=first.representation,
-            rows_in=rows_in,
-            rows_out=len(candidates),
-            bytes_read=bytes_read,
-            milliseconds=spent * 1e3,
-            threads=threads,
-        )
-        answers.append(_finish(plan, targets, candidates, queries, (query, report)))
-    return answers
+    return [
+        _finish(plan, targets, candidates, queries, (query, report))
+        for query, candidates in enumerate(found)
+    ]
 
 
 def _finish(
@@ -79,19 +75,18 @@ def _finish(
     scanned: tuple[int, StageReport],
 ) -> Answer:
     query, report = scanned
-    reports = [report]
+    reports = [replace(report, rows_out=len(candidates.row))]
     for stage in plan.stages[1:]:
         assert isinstance(stage, Rescore)
-        begun = time.perf_counter()
-        rows_in = len(candidates)
-        candidates, bytes_read = rescore(stage, targets, candidates, queries, query)
+        begun, bytes_before, rows_in = time.perf_counter(), queries.bytes_read, len(candidates.row)
+        candidates = rescore(stage, targets, candidates, queries, query)
         reports.append(
             StageReport(
                 stage="rescore",
                 representation=stage.representation,
                 rows_in=rows_in,
-                rows_out=len(candidates),
-                bytes_read=bytes_read,
+                rows_out=len(candidates.row),
+                bytes_read=queries.bytes_read - bytes_before,
                 milliseconds=(time.perf_counter() - begun) * 1e3,
                 threads=1,
             )
@@ -99,7 +94,6 @@ def _finish(
     return Answer(candidates, tuple(reports))
 
 
-def _nothing() -> Candidates:
-    return Candidates(
-        np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    )
+_NOTHING = Candidates(
+    np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+)

@@ -52,7 +52,8 @@ def _evaluate(node: Node, column: Callable[[str], ColumnData], rows: int) -> tup
     data = column(node.column)
     assert len(data) == rows
     if isinstance(node, IsNull):
-        return ~data.present, data.present
+        null = ~data.present
+        return null, ~null
     hits = _hits(node, data)
     return hits & data.present, data.present & ~hits
 
@@ -72,19 +73,28 @@ def _hits(node: Compare | In | Contains, data: ColumnData) -> Bool:
 
 
 def _is_in(values: tuple[Value, ...], data: ColumnData) -> Bool:
+    wanted = _find_words(values, data.words) if data.words is not None else values
     found: Bool
-    if data.words is not None:
+    if len(wanted) == 1:
+        found = data.values == data.values.dtype.type(wanted[0])
+    elif data.words is not None:
         named = np.zeros(max(1, len(data.words)), dtype=np.bool_)
-        for value in values:
-            text = _text(value)
-            code = bisect_left(range(len(data.words)), text, key=data.words.get)
-            if code < len(data.words) and data.words.get(code) == text:
-                named[code] = True
+        named[np.array(wanted, dtype=np.int64)] = True
         found = named[data.values]
-        return found
-    wanted: Array = np.array(values, dtype=data.values.dtype)
-    found = data.values == wanted if len(wanted) == 1 else np.isin(data.values, wanted)
+    else:
+        found = np.isin(data.values, np.array(wanted, dtype=data.values.dtype))
     return found
+
+
+def _find_words(values: tuple[Value, ...], words: Ragged) -> tuple[int, ...]:
+    """The codes of those values that are words."""
+    texts = [_text(value) for value in values]
+    places = [bisect_left(range(len(words)), text, key=words.get) for text in texts]
+    return tuple(
+        place
+        for place, text in zip(places, texts, strict=True)
+        if place < len(words) and words.get(place) == text
+    )
 
 
 def _compare_words(node: Compare, codes: Array, words: Ragged) -> Bool:

@@ -47,8 +47,8 @@ _GRAMMAR = r"""
 ?value: NUMBER | STRING | TRUE | FALSE
 TRUE: "TRUE"i
 FALSE: "FALSE"i
-ORDER: "<=" | "<" | ">=" | ">"
-EQUAL: "=" | "!=" | "<>"
+ORDER: /[<>]=?/
+EQUAL.2: /=|!=|<>/
 NUMBER.2: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])/
 NAME: /[a-z0-9_.]+/i
 QUOTED: /"[^"]*"/
@@ -56,17 +56,16 @@ STRING: /'(?:[^']|'')*'/
 %ignore /[ \t\r\n]+/
 """
 
-_EXPECTED = {
+_LITERALS = ("NUMBER", "STRING", "TRUE", "FALSE")
+_EXPECTED = dict.fromkeys(_LITERALS, "a value") | {
     "NAME": "a column",
-    "NUMBER": "a value",
+    "QUOTED": "a column",
     "ORDER": "a comparison",
+    "EQUAL": "a comparison",
     "LPAR": "'('",
     "RPAR": "')'",
     "COMMA": "','",
     "$END": "the end",
-}
-_SAME = {"QUOTED": "NAME", "STRING": "NUMBER", "TRUE": "NUMBER", "FALSE": "NUMBER"} | {
-    "EQUAL": "ORDER"
 }
 _TYPE_WORDS = {
     "int": "a number",
@@ -77,7 +76,7 @@ _TYPE_WORDS = {
 }
 
 
-def parse_where(text: str, columns: tuple[Column, ...]) -> Node:
+def parse_where(text: str, columns: Sequence[Column]) -> Node:
     """Parse a filter over the given columns.
 
     Raises:
@@ -90,7 +89,7 @@ def parse_where(text: str, columns: tuple[Column, ...]) -> Node:
         raise FilterError(
             f"where has {len(text):,} characters, expected at most {WHERE_CHARS_MAX:,}"
         )
-    return _parse(text, columns)
+    return _parse(text, tuple(columns))
 
 
 @lru_cache(maxsize=256)
@@ -106,7 +105,7 @@ def _parse(text: str, columns: tuple[Column, ...]) -> Node:
         if token.type == "$END":
             got, place = "the end", len(text)
         hint = " (a null is found by IS NULL)" if token.type == "NULL" else ""
-        _fail(text, place, got, _name_tokens(error.expected) + hint)
+        _fail(text, place, got, _name_tokens(error.accepts or error.expected) + hint)
     except UnexpectedCharacters as error:
         place = error.pos_in_stream or 0
         char = text[place]
@@ -165,7 +164,7 @@ class _Builder:
         return And((self._compare(column, ">=", tokens[1]), self._compare(column, "<=", tokens[2])))
 
     def _count(self, tokens: Sequence[Token]) -> None:
-        self._terms += max(1, len(tokens) - 1)
+        self._terms += max(1, sum(token.type in _LITERALS for token in tokens))
         if self._terms > WHERE_TERMS_MAX:
             raise FilterError(
                 f"where has more than {WHERE_TERMS_MAX:,} comparisons and values, expected fewer"
@@ -250,13 +249,12 @@ def _nearest(value: Value, kind: str) -> Value:
         try:
             return float(value)
         except OverflowError:
-            return math.copysign(math.inf, value)
+            return math.inf if value > 0 else -math.inf
     return max(-(2**63), min(math.floor(value), 2**63 - 1))
 
 
 def _name_tokens(names: set[str]) -> str:
-    merged = sorted({_SAME.get(name, name) for name in names})
-    return " or ".join(_EXPECTED.get(name, name) for name in merged)
+    return " or ".join(sorted({_EXPECTED.get(name, name) for name in names}))
 
 
 def _fail(text: str, place: int, got: str, expected: str) -> NoReturn:

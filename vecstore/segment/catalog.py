@@ -100,7 +100,7 @@ class CodecInfo(msgspec.Struct, frozen=True, array_like=True):
 def _plain(schema: Schema) -> _SchemaData:
     return _SchemaData(
         tuple(
-            _VectorData(vector.name, vector.dim, vector.metric, vector.representations)
+            _VectorData(vector.name, vector.dim, vector.metric, tuple(vector.representations))
             for vector in schema.vectors
         ),
         tuple(_ColumnData(column.name, column.type) for column in schema.columns),

@@ -1,4 +1,4 @@
-"""Named arrays as bytes: packed in one value, or as a file of their own, a component.
+r"""Named arrays as bytes: packed in one value, or as a file of their own, a component.
 
 Both hold a directory, [kind, [[name, dtype, shape], ...]] in MessagePack, and then the arrays in
 its order: little-endian, C order, each begun at the next multiple of the alignment, gaps zero.
@@ -41,7 +41,7 @@ from vecstore.errors import CorruptionError, FormatVersionError, StorageError
 from vecstore.segment.manifest import ComponentInfo
 from vecstore.storage.checksum import crc32c
 from vecstore.storage.files import FileSystem
-from vecstore.types import Array, Bool, Int64, Uint8
+from vecstore.types import Array, Bool, Int64, Uint8, Uint32
 
 Arrays: TypeAlias = Mapping[str, Array]
 
@@ -72,12 +72,20 @@ class _Directory(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an array lies: bytes [start, start + used), padded to `padded` bytes."""
+    """Where an array lies: bytes [start, start + used), padded to `padded` bytes.
+
+    `crc` is where the checksums of its blocks begin in the table of all.
+    """
 
     entry: _Entry
     start: int
     used: int
     padded: int
+    crc: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.padded // BLOCK_BYTES)
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
@@ -154,21 +162,23 @@ class Component:
 
     __slots__ = ("_arrays", "_crcs", "_data", "_pending", "_places", "bytes", "path", "verified")
 
-    def __init__(self, path: Path, data: Uint8, places: list[_Place], crcs: list[Array]) -> None:
+    def __init__(self, path: Path, data: Uint8, places: list[_Place], crcs: Uint32) -> None:
         self.path = path
         self.bytes = len(data)
         # Names of arrays with no block left to verify: the one look-up of a touch on the hot path.
         self.verified: set[str] = {place.entry.name for place in places if not place.padded}
         self._data = data
         self._places = {place.entry.name: place for place in places}
-        self._crcs = {place.entry.name: crc for place, crc in zip(places, crcs, strict=True)}
+        self._crcs = crcs
         self._pending: dict[str, Bool] = {
-            name: np.ones(len(crc), dtype=np.bool_) for name, crc in self._crcs.items()
+            place.entry.name: np.ones(place.blocks, dtype=np.bool_) for place in places
         }
         self._arrays = {place.entry.name: _view(data, place, str(path)) for place in places}
 
     @classmethod
-    def open(cls, files: FileSystem, path: Path, kind: str, info: ComponentInfo | None) -> Component:
+    def open(
+        cls, files: FileSystem, path: Path, kind: str, info: ComponentInfo | None
+    ) -> Component:
         """Map a component and check all but its arrays.
 
         Args:
@@ -199,8 +209,7 @@ class Component:
         directory = _parse(data[_HEADER.size : _HEADER.size + length].tobytes(), length, where)
         start = _aligned(_HEADER.size + length, _ALIGN)
         places, end = _places(directory, start, _ALIGN, where)
-        counts = [-(-place.padded // BLOCK_BYTES) for place in places]
-        if end + _CRC.itemsize * (sum(counts) + 1) != size:
+        if end + _CRC.itemsize * (sum(place.blocks for place in places) + 1) != size:
             raise CorruptionError(f"{where} has {size} bytes, its directory says otherwise")
         table = np.frombuffer(data[end:].tobytes(), dtype=_CRC)
         own = crc32c(data[end : -_CRC.itemsize], crc32c(data[:start]))
@@ -208,7 +217,7 @@ class Component:
             raise CorruptionError(f"the checksum of {where} does not match")
         if directory.kind != kind:
             raise CorruptionError(f"{where} is a {directory.kind!r} component, expected {kind!r}")
-        return cls(path, data, places, np.split(table[:-1], np.cumsum(counts)[:-1]))
+        return cls(path, data, places, table[:-1])
 
     @property
     def arrays(self) -> Arrays:
@@ -256,14 +265,19 @@ class Component:
         if starts.min() < 0 or stops.max() > length or (starts > stops).any():
             raise CorruptionError(f"{self.path} reads outside of its array {name!r} [{length}]")
         row_bytes = array.nbytes // length if length else 0
-        first = starts * row_bytes // BLOCK_BYTES
-        last = np.maximum(stops * row_bytes - 1, starts * row_bytes) // BLOCK_BYTES
-        # A span at the very end may be empty.
-        last = np.minimum(last, len(self._pending[name]) - 1)
-        wanted = np.zeros(len(self._pending[name]) + 1, dtype=np.int32)
-        np.add.at(wanted, np.minimum(first, last), 1)
-        np.add.at(wanted, last + 1, -1)
-        self._verify(name, np.flatnonzero((np.cumsum(wanted[:-1]) > 0) & self._pending[name]))
+        pending = self._pending[name]
+        # An empty span at the end of the array has no block of its own.
+        first = np.minimum(starts * row_bytes // BLOCK_BYTES, len(pending) - 1)
+        last = np.maximum((stops * row_bytes - 1) // BLOCK_BYTES, first)
+        if (last - first).max() <= 1:
+            blocks = np.concatenate((first, last))
+            wanted = np.unique(blocks[pending[blocks]])
+        else:
+            depth = np.zeros(len(pending) + 1, dtype=np.int64)
+            np.add.at(depth, first, 1)
+            np.add.at(depth, last + 1, -1)
+            wanted = np.flatnonzero((np.cumsum(depth[:-1]) > 0) & pending)
+        self._verify(name, wanted)
 
     def verify(self) -> list[str]:
         """Check every block again, whatever was checked before; what is wrong, in words."""
@@ -289,7 +303,7 @@ class Component:
         place = self._places[name]
         start = place.start + block * BLOCK_BYTES
         stop = min(start + BLOCK_BYTES, place.start + place.padded)
-        if crc32c(self._data[start:stop]) != self._crcs[name][block]:
+        if crc32c(self._data[start:stop]) != self._crcs[place.crc + block]:
             raise CorruptionError(
                 f"block {block} of array {name!r} in {self.path} does not match its checksum"
             )
@@ -328,17 +342,17 @@ def _parse(data: bytes, length: int, where: str) -> _Directory:
         raise CorruptionError(f"the directory of {where} is damaged: {error}") from error
 
 
-def _places(
-    directory: _Directory, start: int, align: int, where: str
-) -> tuple[list[_Place], int]:
+def _places(directory: _Directory, start: int, align: int, where: str) -> tuple[list[_Place], int]:
     """Where the arrays lie that begin at `start`, and where they end."""
-    places = []
+    places: list[_Place] = []
+    crc = 0
     for entry in directory.entries:
         if entry.dtype not in _DTYPES or len(entry.shape) > 8 or min(entry.shape, default=0) < 0:
             raise CorruptionError(f"{where} has an array {entry} of unknown form")
         used = math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
-        places.append(_Place(entry, start, used, _aligned(used, align)))
+        places.append(_Place(entry, start, used, _aligned(used, align), crc))
         start += places[-1].padded
+        crc += places[-1].blocks
     if len({place.entry.name for place in places}) != len(places):
         raise CorruptionError(f"{where} has two arrays of one name")
     return places, start

@@ -125,7 +125,11 @@ class Segment:
             component = self._component(info.presence, "presence")
             component.touch("rows")
             found = read_array(component.arrays, "rows", np.dtype(np.uint32))
-            if len(found) != info.count or found[-1] >= self.rows or (found[1:] <= found[:-1]).any():
+            if (
+                len(found) != info.count
+                or found[-1] >= self.rows
+                or (found[1:] <= found[:-1]).any()
+            ):
                 raise CorruptionError(f"{component.path} does not list {info.count} of its rows")
             self._field_rows[field] = found
         return found

@@ -19,22 +19,16 @@ CHUNK_SEQS = 32_000
 CHUNK_BYTES = CHUNK_SEQS // 8
 
 
-def chunks_of(seqs: Uint64) -> list[int]:
-    """The numbers of the chunks that hold some seqs, ascending."""
-    found: list[int] = np.unique(seqs // np.uint64(CHUNK_SEQS)).tolist()
-    return found
-
-
 def add_seqs(chunks: Mapping[int, bytes], seqs: Uint64) -> dict[int, bytes]:
     """The chunks that change when seqs are deleted, as they are then.
 
     Args:
-        chunks: chunk number -> bitmap, at least those of `chunks_of(seqs)` that exist.
+        chunks: chunk number -> bitmap, at least those of `seqs` that exist.
         seqs: uint64 [n] in any order; deleting one again changes nothing.
     """
     numbers = seqs // np.uint64(CHUNK_SEQS)
     changed = {}
-    for chunk in chunks_of(seqs):
+    for chunk in np.unique(numbers).tolist():
         inside = (seqs[numbers == chunk] - np.uint64(chunk * CHUNK_SEQS)).astype(np.int64)
         dead = _bits(chunks[chunk]) if chunk in chunks else np.zeros(CHUNK_SEQS, dtype=np.uint8)
         dead[inside] = 1
@@ -64,11 +58,6 @@ def dead_mask(chunks: Mapping[int, bytes], seqs: Uint64) -> Bool:
             inside = (seqs[start:stop] - np.uint64(chunk * CHUNK_SEQS)).astype(np.int64)
             dead[start:stop] = _bits(chunks[chunk])[inside]
     return dead
-
-
-def count_dead(chunks: Mapping[int, bytes]) -> int:
-    """How many seqs were deleted."""
-    return sum(int.from_bytes(bits, "little").bit_count() for bits in chunks.values())
 
 
 def _bits(chunk: bytes) -> Uint8:

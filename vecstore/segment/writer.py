@@ -9,12 +9,14 @@ leaves one that nothing names.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from vecstore.errors import StorageError
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.format import Arrays, write_component
@@ -46,7 +48,7 @@ def write_segment(
     Args:
         files: where to.
         paths: of the database.
-        segment_id: a folder of that id can only be left over from a segment never committed.
+        segment_id: never given out before, even to a segment that was not committed.
         rows: N rows, at least one.
         schema: of the collection, with every representation spelled out, coarse to fine.
         codecs: one for each representation in the schema.
@@ -55,19 +57,18 @@ def write_segment(
         What the manifest needs to know.
 
     Raises:
-        DatabaseFullError, StorageError: nothing was put in place.
+        DatabaseFullError, StorageError: the segment must not be named.
     """
     assert len(rows)
     temporary = paths.segment_temporary(segment_id)
-    files.remove(temporary)
-    files.remove(paths.segment(segment_id))
     files.make_dir(temporary)
     try:
         info = _Writer(files, temporary, rows, schema, codecs).write(segment_id)
         files.sync_dir(temporary)
         files.rename(temporary, paths.segment(segment_id))
     except BaseException:
-        files.remove(temporary)
+        with contextlib.suppress(StorageError):  # the first error says more; a later open tidies
+            files.remove(temporary)
         raise
     files.sync_dir(paths.segments)
     return info
@@ -93,9 +94,7 @@ class _Writer:
             component = names.column_component(number)
             self._put(component, "column", rows.columns[column.name].to_arrays(""))
             columns.append(ColumnInfo(column.name, column.type, component))
-        fields = [
-            self._field(number, vector) for number, vector in enumerate(self._schema.vectors)
-        ]
+        fields = [self._field(number, vector) for number, vector in enumerate(self._schema.vectors)]
         info = SegmentInfo(
             id=segment_id,
             rows=len(rows),

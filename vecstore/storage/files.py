@@ -55,10 +55,6 @@ class FileSystem(Protocol):
         """Remove a file or a directory with all it holds; fine where there is none."""
         ...
 
-    def size(self, path: Path) -> int:
-        """Bytes of a file, or of all files in a directory."""
-        ...
-
 
 class RealFiles:
     """The machine's file system."""
@@ -121,13 +117,6 @@ class RealFiles:
                     path.unlink()
             except FileNotFoundError:
                 pass
-
-    def size(self, path: Path) -> int:
-        """Bytes of a file, or of all files in a directory."""
-        with storage_errors("measure", path):
-            if not path.is_dir():
-                return path.stat().st_size
-            return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
 
 
 @contextmanager

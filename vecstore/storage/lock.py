@@ -1,4 +1,4 @@
-"""One writer: a lock on a file that says who holds it.
+r"""One writer: a lock on a file that says who holds it.
 
 The operating system drops the lock when its process ends, however it ends. The file stays.
 

@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vecstore.errors import CorruptionError
+
 _ID = re.compile(r"[0-9a-f]{16}")
 _COMPONENT = re.compile(
     r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|codes-[0-9]{1,4}-[0-9]{1,4}"
@@ -70,14 +72,16 @@ class Paths:
 
 
 def component_path(folder: Path, component: str) -> Path:
-    """The file of a component in a segment's directory."""
-    assert _COMPONENT.fullmatch(component), component
+    """The file of a component in a segment's directory.
+
+    Raises:
+        CorruptionError: no component has that name; it would lead elsewhere.
+    """
+    if not _COMPONENT.fullmatch(component):
+        raise CorruptionError(
+            f"{folder} is said to have a component {component!r}, expected a name of the format"
+        )
     return folder / component
-
-
-def is_component(name: str) -> bool:
-    """Whether `name` may name a component."""
-    return _COMPONENT.fullmatch(name) is not None
 
 
 def column_component(column: int) -> str:

@@ -1,8 +1,8 @@
 """Rescore: score candidates again with a finer representation, best chances first.
 
-Where the scores that come in carry error bounds, candidates are read in the order of their upper
-bound, and reading stops when no upper bound left can reach the best `keep` (the early stop of
-RaBitQ, Gao and Long 2024, section 4).
+Where the scores that come in carry error bounds, the candidates with the highest upper bounds are
+read first. The scores found then set a threshold, and of the rest only those are read whose upper
+bound reaches it (after RaBitQ, Gao and Long 2024, section 4).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from vecstore.request import Rescore
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.types import Float32, Int64
 
-FIRST_READ_MIN = 32
+# Rows of the first reading, for each row to keep, and at least.
+FIRST_FACTOR = 3
+FIRST_MIN = 32
 
 
 def rescore(
@@ -24,7 +26,7 @@ def rescore(
     candidates: Candidates,
     queries: Queries,
     query: int,
-) -> tuple[Candidates, int]:
+) -> Candidates:
     """Run a rescore of one query.
 
     Args:
@@ -35,69 +37,61 @@ def rescore(
         query: which of them.
 
     Returns:
-        The best `keep` candidates with their new scores and bounds, and the bytes of codes read.
+        The best `keep` candidates with their new scores and bounds.
     """
-    if candidates.bound is None:
-        found, bytes_read = _score(stage.representation, targets, candidates, queries, query)
-        return in_order(found, targets, stage.keep), bytes_read
+    first = max(FIRST_MIN, FIRST_FACTOR * stage.keep)
+    if candidates.bound is None or first >= len(candidates.row):
+        found = _score(stage.representation, targets, candidates, queries, query)
+        return in_order(found, targets, stage.keep)
     upper = candidates.score + candidates.bound
-    order = np.argsort(-upper, kind="stable")
-    upper = upper[order]
-    parts: list[Candidates] = []
-    lower = np.empty(0, dtype=np.float32)
-    bytes_read = start = 0
-    size = max(FIRST_READ_MIN, 2 * stage.keep)
-    while start < len(order):
-        part, read = _score(
-            stage.representation, targets, pick(candidates, order[start : start + size]), queries,
-            query,
-        )
-        parts.append(part)
-        bytes_read += read
-        start += size
-        size *= 2
-        lower = np.concatenate((lower, part.score - (0 if part.bound is None else part.bound)))
-        if start < len(order) and len(lower) >= stage.keep:
-            threshold = np.partition(lower, len(lower) - stage.keep)[len(lower) - stage.keep]
-            # Candidates are in the order of `upper`: the first that cannot enter ends the stage.
-            last = start + int(np.searchsorted(-upper[start:], -threshold, side="right"))
-            order, upper = order[:last], upper[:last]
-    return in_order(_join(parts), targets, stage.keep), bytes_read
+    order = np.argpartition(-upper, first)
+    best = _score(stage.representation, targets, pick(candidates, order[:first]), queries, query)
+    lower = best.score if best.bound is None else best.score - best.bound
+    threshold = np.partition(lower, first - stage.keep)[first - stage.keep]
+    rest = order[first:][upper[order[first:]] >= threshold]
+    if not len(rest):
+        return in_order(best, targets, stage.keep)
+    more = _score(stage.representation, targets, pick(candidates, rest), queries, query)
+    return in_order(_join(best, more), targets, stage.keep)
 
 
 def _score(
     spec: str, targets: Sequence[Target], candidates: Candidates, queries: Queries, query: int
-) -> tuple[Candidates, int]:
-    scores = np.empty(len(candidates), dtype=np.float32)
-    bounds: Float32 | None = np.empty(len(candidates), dtype=np.float32)
-    bytes_read = 0
+) -> Candidates:
+    if len(targets) == 1:
+        scores, bounds = _score_target(spec, targets[0], candidates.row, queries, query)
+        return candidates._replace(score=scores, bound=bounds)
+    scores = np.empty(len(candidates.row), dtype=np.float32)
+    bounds = np.empty(len(candidates.row), dtype=np.float32)
+    unknown = False
     for position, target in enumerate(targets):
-        own: Int64 | slice = slice(None)
-        if len(targets) > 1:
-            own = np.flatnonzero(candidates.target == position)
-            if not len(own):
-                continue
-        rows = candidates.row[own]
-        codes = target.codes(spec)
-        codes.touch(rows)
-        prepared = queries.prepared(codes.codec)
-        scores[own] = prepared.score(codes.parts, query, rows)
-        half = prepared.bound(codes.parts, query, rows)
-        if half is None or bounds is None:
-            bounds = None
-        else:
-            bounds[own] = half
-        bytes_read += len(rows) * codes.codec.code_bytes
-    return Candidates(candidates.target, candidates.row, scores, bounds), bytes_read
+        own = np.flatnonzero(candidates.target == position)
+        if len(own):
+            rows = candidates.row[own]
+            scores[own], half = _score_target(spec, target, rows, queries, query)
+            unknown |= half is None
+            bounds[own] = 0 if half is None else half
+    return candidates._replace(score=scores, bound=None if unknown else bounds)
 
 
-def _join(parts: list[Candidates]) -> Candidates:
-    if len(parts) == 1:
-        return parts[0]
-    bounds = [part.bound for part in parts if part.bound is not None]
+def _score_target(
+    spec: str, target: Target, rows: Int64, queries: Queries, query: int
+) -> tuple[Float32, Float32 | None]:
+    codes = target.codes(spec)
+    codes.touch(rows)
+    queries.bytes_read += len(rows) * codes.codec.code_bytes
+    prepared = queries.prepared(codes.codec)
+    return (
+        prepared.score(codes.parts, query, rows),
+        prepared.bound(codes.parts, query, rows),
+    )
+
+
+def _join(first: Candidates, second: Candidates) -> Candidates:
+    known = first.bound is not None and second.bound is not None
     return Candidates(
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.score for part in parts]),
-        np.concatenate(bounds) if len(bounds) == len(parts) else None,
+        np.concatenate((first.target, second.target)),
+        np.concatenate((first.row, second.row)),
+        np.concatenate((first.score, second.score)),
+        np.concatenate((first.bound, second.bound)) if known else None,
     )

@@ -22,7 +22,7 @@ SPARSE = 16
 
 def scan(
     stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, bounds: bool
-) -> tuple[list[Candidates], int, int]:
+) -> tuple[list[Candidates], int]:
     """Run a scan.
 
     Args:
@@ -33,18 +33,17 @@ def scan(
         bounds: whether the next stage wants error bounds.
 
     Returns:
-        Candidates for each query, the bytes of codes in the scanned rows, the threads used.
+        Candidates for each query, and the threads used.
     """
     read = [target.codes(stage.representation) for target in targets]
     tasks: list[Callable[[], Found]] = []
     owners: list[int] = []
-    bytes_read = 0
     for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
         rows = target.live.source.field_count(target.field)
         _touch(target, codes, rows)
         prepared = queries.prepared(codes.codec)
         scored = target.allowed.count * codes.codec.code_bytes
-        bytes_read += scored
+        queries.bytes_read += scored
         for span in workers.spans(rows, scored * len(queries)):
             tasks.append(
                 partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep)
@@ -60,7 +59,7 @@ def scan(
             _with_bounds(candidates, read, queries, query)
             for query, candidates in enumerate(merged)
         ]
-    return merged, bytes_read, min(workers.count, len(tasks))
+    return merged, min(workers.count, len(tasks))
 
 
 def _touch(target: Target, codes: Codes, rows: int) -> None:
@@ -88,11 +87,11 @@ def _merge(
 def _with_bounds(
     candidates: Candidates, read: list[Codes], queries: Queries, query: int
 ) -> Candidates:
-    bound = np.empty(len(candidates), dtype=np.float32)
+    bound = np.empty(len(candidates.row), dtype=np.float32)
     for position, codes in enumerate(read):
-        own = candidates.target == position if len(read) > 1 else slice(None)
+        own = slice(None) if len(read) == 1 else np.flatnonzero(candidates.target == position)
         half = queries.prepared(codes.codec).bound(codes.parts, query, candidates.row[own])
         if half is None:
             return candidates
         bound[own] = half
-    return Candidates(candidates.target, candidates.row, candidates.score, bound)
+    return candidates._replace(bound=bound)

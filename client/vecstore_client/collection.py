@@ -1,0 +1,170 @@
+"""A collection that a server serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vecstore.options import LIMIT_MAX
+from vecstore.request import Cascade, check_count
+from vecstore.schema import Schema
+from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore_client import calls
+from vecstore_client.calls import SearchOptions
+from vecstore_client.channel import Connection
+
+
+class RemoteCollection:
+    """A collection of a connected database; the methods are those of an embedded one.
+
+    Safe to use from many threads. Errors are those of the embedded database, and RemoteError. It
+    stands for a name: where the collection is dropped and made again, for the new one.
+    """
+
+    def __init__(self, connection: Connection, name: str, schema: Schema) -> None:
+        self._connection = connection
+        self._name = name
+        self._schema = schema
+
+    @property
+    def name(self) -> str:
+        """The name it was created with."""
+        return self._name
+
+    @property
+    def schema(self) -> Schema:
+        """Its fields, with every representation spelled out, coarse to fine."""
+        return self._schema
+
+    def __repr__(self) -> str:
+        return f"RemoteCollection({self._name!r})"
+
+    # Writes
+
+    def upsert(
+        self,
+        ids: Sequence[Id],
+        vectors: Mapping[str, Any] | Any = None,
+        payloads: Sequence[Any] | None = None,
+    ) -> int:
+        """Write records; see `vecstore.collection.Collection.upsert`.
+
+        A batch is applied whole or not at all, however large: beyond 4 MiB it is sent in parts,
+        which the server joins before it writes any. It takes batches of up to 1 GiB.
+        """
+        self._connection.check_open()
+        return self._connection.run(calls.upsert(self._name, self._schema, ids, vectors, payloads))
+
+    def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+        """Delete records by id, or all that a filter passes; the number deleted."""
+        self._connection.check_open()
+        return self._connection.run(calls.delete(self._name, self._schema, ids, where))
+
+    def flush(self) -> None:
+        """Move the write buffer into a segment: compressed, and out of the memory."""
+        self._connection.run(calls.flush(self._name))
+
+    # Reads
+
+    def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+        """Records by id, in the order of `ids`; None where there is none."""
+        self._connection.check_open()
+        return self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))
+
+    def scroll(
+        self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
+    ) -> Iterator[Record]:
+        """Iterate over all records, oldest write first, reading `batch` of them at a time.
+
+        A record that is written again meanwhile comes again at its new place.
+        """
+        check_count("batch", batch, LIMIT_MAX)
+        after: int | None = 0
+        while after is not None:
+            records, after = self.scroll_page(after, batch, where=where, with_vectors=with_vectors)
+            yield from records
+
+    def scroll_page(
+        self, after: int, limit: int, *, where: str | None = None, with_vectors: bool = False
+    ) -> tuple[list[Record], int | None]:
+        """One page of a scroll: at most `limit` records from the cursor `after` (0 at first).
+
+        Returns:
+            The records, and the cursor of the next page or None at the end.
+        """
+        self._connection.check_open()
+        found: list[Record] = []
+        following, left = after, limit
+        while True:
+            call = calls.scroll_page(
+                self._name, self._schema, following, left, where, with_vectors=with_vectors
+            )
+            records, next_after = self._connection.run(call)
+            found += records
+            left -= len(records)
+            if next_after is None or left <= 0:
+                return found, next_after
+            following = next_after
+
+    def count(self, where: str | None = None) -> int:
+        """How many records there are, or how many a filter passes."""
+        self._connection.check_open()
+        return self._connection.run(calls.count(self._name, self._schema, where))
+
+    def stats(self) -> CollectionStats:
+        """Counts and bytes, by representation."""
+        return self._connection.run(calls.stats(self._name))
+
+    def search(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> Hits:
+        """The records nearest to one query; see `vecstore.collection.Collection.search`."""
+        self._connection.check_open()
+        asked = SearchOptions(
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        return self._connection.run(calls.search(self._name, self._schema, vectors, asked))
+
+    def search_batch(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> list[Hits]:
+        """The records nearest to each of many queries; faster than one at a time.
+
+        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D].
+        """
+        self._connection.check_open()
+        asked = SearchOptions(
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        made = calls.search_batch(self._name, self._schema, vectors, asked)
+        return [hits for call in made for hits in self._connection.run(call)]

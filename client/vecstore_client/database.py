@@ -1,0 +1,88 @@
+"""A database that a server serves."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from vecstore.options import RPC_TIMEOUT_S
+from vecstore.schema import Schema
+from vecstore_client import calls
+from vecstore_client.channel import Connection, open_connection
+from vecstore_client.collection import RemoteCollection
+
+
+def connect(
+    address: str, *, token: str | None = None, timeout_s: float = RPC_TIMEOUT_S
+) -> RemoteDatabase:
+    """Connect to a server: the same methods as an embedded database.
+
+    Args:
+        address: "host:port"; the port may be left out where it is 7700.
+        token: what the server was started with, if it was. It travels unencrypted.
+        timeout_s: how long one call may take.
+
+    Returns:
+        The database, to be closed or used as a context manager.
+
+    Raises:
+        UnavailableError: no server answers there.
+        AuthenticationError: the token is missing or wrong.
+        RequestError: an address, token or timeout that cannot be.
+    """
+    return RemoteDatabase(open_connection(address, token=token, timeout_s=timeout_s))
+
+
+class RemoteDatabase:
+    """A connection to a server; made by `vecstore.connect`. Safe to use from many threads.
+
+    Also a context manager that closes it. Every method may raise RemoteError: UnavailableError
+    where the server cannot be reached, DeadlineError where it does not answer in time. Whether a
+    write that failed so was applied is not known; to write it again does no harm.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"RemoteDatabase({self._connection.address!r})"
+
+    def create_collection(self, name: str, schema: Schema) -> RemoteCollection:
+        """Make a collection; see `vecstore.database.Database.create_collection`."""
+        self._connection.check_open()
+        made = self._connection.run(calls.create_collection(name, schema))
+        return RemoteCollection(self._connection, name, made)
+
+    def collection(self, name: str) -> RemoteCollection:
+        """The collection of that name, or NotFoundError."""
+        self._connection.check_open()
+        found = self._connection.run(calls.get_collection(name))
+        return RemoteCollection(self._connection, name, found)
+
+    def collections(self) -> list[str]:
+        """The names of all collections, sorted."""
+        return self._connection.run(calls.list_collections())
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection with all its records, or NotFoundError."""
+        self._connection.check_open()
+        self._connection.run(calls.drop_collection(name))
+
+    def check(self) -> list[str]:
+        """Have the server verify every checksum and invariant; the problems found."""
+        return self._connection.run(calls.check())
+
+    def close(self) -> None:
+        """Drop the connection; the server's database stays open."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

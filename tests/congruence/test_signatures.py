@@ -1,0 +1,35 @@
+"""Both databases offer the same methods."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+
+def _public(kind: type) -> dict[str, object]:
+    return {
+        name: inspect.signature(item) if inspect.isfunction(item) else type(item)
+        for name, item in vars(kind).items()
+        if not name.startswith("_") and not isinstance(item, classmethod)
+    }
+
+
+@pytest.mark.parametrize("kind", ["database", "collection"])
+def test_methods_have_the_same_parameters(kind: str) -> None:
+    """Every public method has the same parameters and defaults, embedded and remote."""
+    client = pytest.importorskip("vecstore_client")
+    from vecstore.collection import Collection
+    from vecstore.database import Database
+
+    here, there = {
+        "database": (Database, client.RemoteDatabase),
+        "collection": (Collection, client.RemoteCollection),
+    }[kind]
+    embedded, remote = _public(here), _public(there)
+    assert embedded.keys() == remote.keys()
+    for name, signature in embedded.items():
+        if isinstance(signature, inspect.Signature):
+            mine = remote[name]
+            assert isinstance(mine, inspect.Signature)
+            assert list(mine.parameters.values()) == list(signature.parameters.values()), name

@@ -1,0 +1,125 @@
+"""Format version 1 stays readable and stays the same: small files made once, kept, compared.
+
+A file that is missing is written; commit it with the change that adds it. Never replace one: a
+changed format is a new version with new files beside the old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vecstore.schema import Column, Schema, Vector
+from vecstore.segment.catalog import CodecInfo, CollectionInfo
+from vecstore.segment.format import Component, pack_arrays, unpack_arrays, write_component
+from vecstore.segment.manifest import (
+    ColumnInfo,
+    ComponentInfo,
+    FieldInfo,
+    Manifest,
+    RepresentationInfo,
+    SegmentInfo,
+    from_bytes,
+    to_bytes,
+)
+from vecstore.segment.tombstones import add_seqs, dead_mask
+from vecstore.storage.files import RealFiles
+from vecstore.types import Array
+
+FOLDER = Path(__file__).parent / "v1"
+ARRAYS: Mapping[str, Array] = {
+    "seqs": np.array([1, 2, 2**63], dtype=np.uint64),
+    "values": np.array([[0.5, -1.25], [np.inf, 65504.0]], dtype=np.float32),
+    "half": np.array([0.5, 2**-24], dtype=np.float16),
+    "codes": np.arange(70_000, dtype=np.uint32).astype(np.uint8).reshape(-1, 100) // 16,
+    "mask": np.array([True, False]),
+    "none": np.empty((0, 3), dtype=np.int64),
+    "one": np.array(7, dtype=np.int32),
+}
+FEW: Mapping[str, Array] = {name: array for name, array in ARRAYS.items() if name != "codes"}
+MANIFEST = Manifest(
+    segments=(
+        SegmentInfo(
+            id=1,
+            rows=3,
+            seq_min=1,
+            seq_max=2**63,
+            components=(ComponentInfo("rows", 1000, 0xDEADBEEF),),
+            fields=(
+                FieldInfo(
+                    "text", 384, "cosine", 2, "presence-0",
+                    (RepresentationInfo("int8", "codes-0-0", 4),),
+                ),
+            ),
+            columns=(ColumnInfo("year", "int", "column-0"),),
+        ),
+    ),
+    next_seq=2**63 + 1,
+    live=2,
+)  # fmt: skip
+COLLECTION = CollectionInfo(
+    0,
+    "books",
+    Schema(
+        vectors=(Vector("text", 384, "cosine", ("bits2", "float16")),),
+        columns=(Column("tags", "list[keyword]"),),
+    ),
+)
+CODEC = CodecInfo(4, 2, "text", "int8", 384, "cosine", 1000, ComponentInfo("x", 10, 0))
+SEQS = np.array([0, 9, 31_999, 32_000], dtype=np.uint64)
+
+
+def golden(name: str, make: Callable[[], bytes]) -> bytes:
+    """The kept bytes of that name; `make` must give the same."""
+    path = FOLDER / name
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(make())
+    kept = path.read_bytes()
+    assert make() == kept, f"{name} is written differently than it was in format version 1"
+    return kept
+
+
+def same(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_component(tmp_path: Path) -> None:
+    """A component is written as ever, and the kept one opens, verifies and holds its arrays."""
+
+    def make() -> bytes:
+        path = tmp_path / "component"
+        path.unlink(missing_ok=True)
+        write_component(RealFiles(), path, "golden", ARRAYS)
+        return path.read_bytes()
+
+    golden("component", make)
+    component = Component.open(RealFiles(), FOLDER / "component", "golden", None)
+    assert component.verify() == []
+    same(component.arrays, ARRAYS)
+
+
+def test_packed_arrays() -> None:
+    """Packed arrays are written as ever, and the kept ones unpack."""
+    same(unpack_arrays(golden("packed", lambda: pack_arrays(FEW))), FEW)
+
+
+def test_values() -> None:
+    """Manifests, collections and codecs are written as ever, and the kept ones are read."""
+    assert from_bytes(Manifest, golden("manifest", lambda: to_bytes(MANIFEST))) == MANIFEST
+    kept = golden("collection", COLLECTION.to_bytes)
+    assert CollectionInfo.from_bytes("books", kept) == COLLECTION
+    assert from_bytes(CodecInfo, golden("codec", lambda: to_bytes(CODEC))) == CODEC
+
+
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_tombstones(chunk: int) -> None:
+    """A tombstone chunk is written as ever, and the kept one gives its seqs."""
+    kept = golden(f"tombstones{chunk}", lambda: add_seqs({}, SEQS)[chunk])
+    assert dead_mask({chunk: kept}, SEQS).tolist() == (chunk == SEQS // 32_000).tolist()

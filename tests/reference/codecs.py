@@ -1,0 +1,87 @@
+"""What the codecs mean, in float64 and from their definitions: near equality, not bits.
+
+Shapes  N rows, Q queries, D dimensions, P rotated dimensions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.types import Float32, Float64, Metric
+
+_MASK = 2**64 - 1
+
+
+def exact_scores(queries: Float32, vectors: Float32, metric: Metric) -> Float64:
+    """The metric's scores [Q, N], bigger is better; cosine vectors arrive at unit length."""
+    q, x = queries.astype(np.float64), vectors.astype(np.float64)
+    if metric == "l2":
+        return -((q[:, None] - x[None]) ** 2).sum(axis=2)
+    return q @ x.T
+
+
+def unit(vectors: Float32) -> Float32:
+    """Vectors at unit length; zeros stay."""
+    lengths = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def splitmix64(seed: int, count: int) -> list[int]:
+    """SplitMix64 in Python's integers."""
+    words, state = [], seed
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        words.append(z ^ (z >> 31))
+    return words
+
+
+def rotation_matrix(dim: int) -> Float64:
+    """The rotation of `dim` dimensions as a matrix [P, D], so that rotated = matrix @ x."""
+    padded = -(-dim // 64) * 64
+    words = splitmix64(0x7665_6373_746F_7265 + dim, 4 * padded // 64)
+    power = 1 << (padded.bit_length() - 1)
+    walsh = np.ones((1, 1))
+    while len(walsh) < power:
+        walsh = np.block([[walsh, walsh], [walsh, -walsh]]) / np.sqrt(2)
+    half = np.eye(padded // 2) / np.sqrt(2)
+    mix = np.eye(padded) if power == padded else np.block([[half, half], [half, -half]])
+    matrix = np.eye(padded)
+    for turn in range(4):
+        own = words[turn * padded // 64 : (turn + 1) * padded // 64]
+        signs = [1 - 2 * (own[d // 64] >> (d % 64) & 1) for d in range(padded)]
+        start = padded - power if turn % 2 else 0
+        stage = np.eye(padded)
+        stage[start : start + power, start : start + power] = walsh
+        matrix = mix @ stage @ np.diag(signs) @ matrix
+    return matrix[:, :dim]
+
+
+def bits_scores(queries: Float32, vectors: Float32, bits: int, metric: Metric) -> Float64:
+    """RaBitQ's estimates [Q, N], with the best step of a fine grid for each row."""
+    rotation = rotation_matrix(vectors.shape[1])
+    q = queries.astype(np.float64) @ rotation.T
+    estimates = np.zeros((len(q), len(vectors)))
+    for n, x in enumerate(vectors.astype(np.float64) @ rotation.T):
+        if np.abs(x).max() > 0:
+            y = best_bits(x, bits)
+            estimates[:, n] = (x @ x) / (x @ y) * (q @ y)
+    if metric != "l2":
+        return estimates
+    norms = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    return 2 * estimates - norms - (queries.astype(np.float64) ** 2).sum(axis=1)[:, None]
+
+
+def best_bits(x: Float64, bits: int, tries: int = 300) -> Float64:
+    """The half-integers y [P] nearest in angle to x, over a fine grid of steps."""
+    top = 2**bits - 1
+    found, closeness = np.zeros(len(x)), -1.0
+    for share in np.linspace(0.2, 1.02, tries):
+        step = share * np.abs(x).max() / 2 ** (bits - 1)
+        y = np.clip(np.floor(x / step) + 2 ** (bits - 1), 0, top) - top / 2
+        cosine = x @ y / np.sqrt((y @ y) * (x @ x))
+        if cosine > closeness:
+            found, closeness = y, cosine
+    return found

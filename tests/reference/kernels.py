@@ -1,0 +1,192 @@
+"""What the kernels compute, in NumPy: slow, obvious, and equal bit for bit.
+
+Shapes  N rows, Q queries, D dimensions, B bytes of a row's codes, P rotated dimensions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.types import Array, Bool, Float32, Float64, Int8, Int64, Uint8, Uint64
+
+LANES = 16
+
+
+def lane_sum(terms: Float32) -> Float32:
+    """Sum float32 terms [..., D] in the kernels' order: sixteen partial sums, then pairwise."""
+    spare = -terms.shape[-1] % LANES
+    padded = np.concatenate([terms, np.zeros((*terms.shape[:-1], spare), np.float32)], axis=-1)
+    sums = np.zeros((*terms.shape[:-1], LANES), dtype=np.float32)
+    for start in range(0, padded.shape[-1], LANES):
+        sums = sums + padded[..., start : start + LANES]
+    for width in (8, 4, 2, 1):
+        sums = sums[..., :width] + sums[..., width:]
+    total: Float32 = sums[..., 0]
+    return total
+
+
+def flat_scores(values: Array, queries: Float32, l2: bool) -> Float32:
+    """Scores [Q, N] of float rows [N, D] against queries [Q, D]."""
+    rows = values.astype(np.float32)
+    if l2:
+        difference = queries[:, None] - rows[None]
+        return np.float32(0) - lane_sum(difference * difference)
+    return lane_sum(queries[:, None] * rows[None])
+
+
+def octet_dots(codes: Uint8, digits: Int8) -> Int64:
+    """Inner products [Q, N] of codes [N, B] and query integers of two digits [Q, 2, B]."""
+    wide = digits.astype(np.int64)
+    integers = 128 * wide[:, 0] + wide[:, 1]
+    return integers @ codes.astype(np.int64).T
+
+
+def nibble_dots(codes: Uint8, digits: Int8) -> Int64:
+    """The same for two dimensions a byte, low nibble first."""
+    wide = digits.astype(np.int64)
+    low, high = (codes & 15).astype(np.int64), (codes >> 4).astype(np.int64)
+    return wide[:, 0] @ low.T + wide[:, 1] @ high.T
+
+
+def packed_dots(codes: Uint8, tables: Uint8, rows: int) -> Int64:
+    """Sums [Q, N] of the table entries [Q, 2 B, 16] that codes [ceil(N / 16), B, 16] pick."""
+    width = codes.shape[1]
+    plain = codes.transpose(0, 2, 1).reshape(-1, width)[:rows]
+    wide = tables.astype(np.int64)
+    position = np.arange(width)
+    return np.stack(
+        [
+            table[position, plain & 15].sum(axis=1) + table[width + position, plain >> 4].sum(axis=1)
+            for table in wide
+        ]
+    ).reshape(len(tables), rows)
+
+
+def affine_scores(
+    dots: Int64, factors: Float64, scale: Float32 | None, norm: Float32 | None
+) -> Float32:
+    """Scores [Q, N] from exact products [Q, N]; factors [Q, 4] as in `_kernels.octets`."""
+    step, offset, query_norm = factors[:, 1:].astype(np.float32).T[:, :, None]
+    scores = (2 * dots + factors[:, :1].astype(np.int64)).astype(np.float32) * step
+    if scale is not None:
+        scores = scores * scale
+    scores = scores + offset
+    if norm is not None:
+        scores = (scores + scores) - (norm + query_norm)
+    return scores
+
+
+def best(
+    scores: Float32, start: int, stop: int, allowed: Uint64 | None, keep: int
+) -> tuple[Int64, Float32]:
+    """The best allowed rows of [start, stop) and their scores [N], in total order."""
+    rows = np.arange(start, stop)
+    if allowed is not None:
+        rows = rows[bits_of(allowed)[start:stop]]
+    order = rows[np.lexsort((rows, -scores[rows]))][:keep]
+    return order, scores[order]
+
+
+def bits_of(words: Uint64) -> Bool:
+    """The bits of a bitmap, low bit of the first word first."""
+    return np.unpackbits(words.view(np.uint8), bitorder="little").astype(np.bool_)
+
+
+def hadamard(values: Float32) -> Float32:
+    """Orthonormal Walsh-Hadamard transform of float32 values [N, 2^k]."""
+    size = values.shape[1]
+    distance = 1
+    while distance < size:
+        pairs = values.reshape(len(values), -1, 2, distance)
+        values = np.stack(
+            [pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2
+        ).reshape(len(values), size)
+        distance *= 2
+    return values * np.float32(1 / np.sqrt(size))
+
+
+def _mixed(values: Float32, turn: int) -> Float32:
+    """Round `turn` without its signs; its own inverse but for the order of its two steps."""
+    values = values.copy()
+    power = 1 << (values.shape[1].bit_length() - 1)
+    part = slice(values.shape[1] - power, None) if turn % 2 else slice(0, power)
+    values[:, part] = hadamard(values[:, part])
+    return values
+
+
+def _halves(values: Float32) -> Float32:
+    """Kac's step, where the Hadamard transform does not reach every value."""
+    width = values.shape[1]
+    if width & (width - 1) == 0:
+        return values
+    low, high = values[:, : width // 2], values[:, width // 2 :]
+    return np.concatenate([low + high, low - high], axis=1) * np.float32(0.5**0.5)
+
+
+def rotate(vectors: Float32, signs: Float32) -> Float32:
+    """Rotate vectors [N, D] to [N, P]; signs [rounds, P]."""
+    spare = signs.shape[1] - vectors.shape[1]
+    values = np.concatenate([vectors, np.zeros((len(vectors), spare), np.float32)], axis=1)
+    for turn, flips in enumerate(signs):
+        values = _halves(_mixed(values * flips, turn))
+    return values
+
+
+def unrotate(rotated: Float32, signs: Float32, dim: int) -> Float32:
+    """Undo `rotate`."""
+    values = rotated
+    for turn in reversed(range(len(signs))):
+        values = _mixed(_halves(values), turn) * signs[turn]
+    return np.ascontiguousarray(values[:, :dim])
+
+
+def quantize(rotated: Float32, bits: int) -> tuple[Uint8, Float32]:
+    """Codes [N, P] and factors [N, 3] of rotated vectors [N, P]; see `_kernels.quantize`."""
+    rows = [_quantize_row(row, bits) for row in rotated]
+    width = rotated.shape[1]
+    codes = np.array([code for code, _ in rows], dtype=np.uint8).reshape(-1, width)
+    return codes, np.array([factor for _, factor in rows], dtype=np.float32).reshape(-1, 3)
+
+
+def _quantize_row(row: Float32, bits: int) -> tuple[Uint8, tuple[float, float, float]]:
+    largest = np.abs(row).max()
+    if largest < 2.0**-100:
+        return np.zeros(len(row), dtype=np.uint8), (0.0, 0.0, 0.0)
+    factor = np.float32(2.0 ** -int(np.floor(np.log2(np.float64(largest)))))
+    x = row * factor
+    top = 2**bits - 1
+
+    def codes_at(step: np.float32) -> Int64:
+        shifted = x * (np.float32(1) / step) + np.float32((top + 1) // 2)
+        return np.clip(shifted, np.float32(0), np.float32(top)).astype(np.int64)
+
+    def fit(codes: Int64) -> tuple[float, float]:
+        odd = 2 * codes - top
+        return float(lane_sum(x * (odd * 0.5).astype(np.float32))), float((odd * odd).sum()) / 4
+
+    finest, coarsest = {1: (1.0, 1.0), 2: (0.40, 0.85), 4: (0.65, 1.0), 8: (0.86, 1.0)}[bits]
+    f32 = np.float32
+    whole = f32(largest * factor) / f32(2 ** (bits - 1))
+    tries = [
+        whole * (f32(finest) + (f32(coarsest) - f32(finest)) * (f32(i) / f32(7)))
+        for i in range(1 if bits == 1 else 8)
+    ]
+    chosen = codes_at(tries[0])
+    dot, norm = fit(chosen)
+
+    def consider(step: np.float32) -> None:
+        nonlocal chosen, dot, norm
+        codes = codes_at(step)
+        new_dot, new_norm = fit(codes)
+        if new_dot * new_dot / new_norm > dot * dot / norm:
+            chosen, dot, norm = codes, new_dot, new_norm
+
+    for step in tries[1:]:
+        consider(step)
+    if bits > 1:
+        consider(f32(dot / norm))
+    squared = float(lane_sum(x * x))
+    tangent2 = max(squared * norm / (dot * dot) - 1, 0.0)
+    back = 1 / float(factor)
+    error = float(np.sqrt(tangent2 * squared / (len(row) - 1))) * back
+    return chosen.astype(np.uint8), (squared / dot * back, error, squared * back * back)

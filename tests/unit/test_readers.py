@@ -1,0 +1,134 @@
+"""One process writes, others read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+from vecstore.errors import LockedError, NotADatabaseError, NotFoundError, ReadOnlyError
+
+SCHEMA = vs.Schema(vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])])
+
+WRITER = """
+import sys, numpy as np, vecstore as vs
+with vs.open(sys.argv[1]) as db:
+    items = db.create_collection("items", vs.Schema(
+        vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])]))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        exec(line)
+        print("done", flush=True)
+"""
+
+
+class Writer:
+    """A writer in another process, told what to do line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answer("ready")
+
+    def do(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        self._answer("done")
+
+    def _answer(self, expected: str) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == expected
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def test_reader_sees_each_acknowledged_write(tmp_path: Path) -> None:
+    """A reader answers from the writer's last acknowledged write, flushed or not."""
+    writer = Writer(tmp_path)
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        assert items.count() == 0
+        writer.do("items.upsert([1, 2], np.eye(4)[:2])")
+        assert items.search(np.eye(4)[0]).ids.tolist() == [1, 2]
+        writer.do("items.upsert([3], np.eye(4)[:1])")
+        assert items.search(np.eye(4)[0]).ids.tolist() == [1, 3, 2]
+        writer.do("items.flush()")
+        assert items.search(np.eye(4)[0]).ids.tolist() == [1, 3, 2]
+        writer.do("items.upsert([1], np.eye(4)[3:])")
+        assert items.search(np.eye(4)[0]).ids.tolist() == [3, 2, 1]
+        assert [record.id for record in items.scroll()] == [2, 3, 1]
+        writer.do("items.delete([3])")
+        assert items.get([1, 3])[1] is None
+        assert items.count() == 2
+        assert db.check() == []
+    writer.close()
+
+
+def test_reader_of_a_dropped_collection_is_told(tmp_path: Path) -> None:
+    """A reader's handle of a collection that the writer dropped raises NotFoundError."""
+    writer = Writer(tmp_path)
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        writer.do("db.drop_collection('items')")
+        with pytest.raises(NotFoundError, match="'items'"):
+            items.search(np.ones(4))
+        assert db.collections() == []
+    writer.close()
+
+
+def test_reader_cannot_write(tmp_path: Path) -> None:
+    """Every write through a reader raises ReadOnlyError and changes nothing."""
+    with vs.open(tmp_path) as db:
+        db.create_collection("items", SCHEMA).upsert([1], np.eye(4)[:1])
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        for write in (
+            lambda: items.upsert([2], np.eye(4)[:1]),
+            lambda: items.delete([1]),
+            lambda: items.delete(where=None, ids=[1]),
+            items.flush,
+            lambda: db.create_collection("more", SCHEMA),
+            lambda: db.drop_collection("items"),
+        ):
+            with pytest.raises(ReadOnlyError, match="read_only"):
+                write()
+        assert items.count() == 1
+
+
+def test_second_writer_is_refused(tmp_path: Path) -> None:
+    """A second writer is refused and told who writes; the first goes on."""
+    writer = Writer(tmp_path)
+    with pytest.raises(LockedError, match=str(writer.process.pid)):
+        vs.open(tmp_path)
+    writer.do("items.upsert([1], np.eye(4)[:1])")
+    writer.close()
+    with vs.open(tmp_path) as db:
+        assert db.collection("items").count() == 1
+
+
+def test_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
+    """The next writer opens at once after kill -9 of the last."""
+    writer = Writer(tmp_path)
+    writer.process.kill()
+    writer.close()
+    with vs.open(tmp_path) as db:
+        assert db.collections() == ["items"]
+
+
+def test_reader_needs_a_database(tmp_path: Path) -> None:
+    """Opening nothing, or something else, for reading makes no database."""
+    (tmp_path / "file").write_text("hello")
+    for path in (tmp_path, tmp_path / "nothing", tmp_path / "file"):
+        with pytest.raises(NotADatabaseError):
+            vs.open(path, read_only=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
