@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import os
 
     from vecstore.database import Database
+    from vecstore_client import RemoteDatabase
 
 __version__ = "0.1.0"
 
@@ -72,7 +73,9 @@ def open(  # noqa: A001  (vecstore.open, as in gzip.open)
     return Database.open(path, read_only=read_only, options=options or Options())
 
 
-def connect(address: str, *, token: str | None = None, timeout_s: float = RPC_TIMEOUT_S) -> Any:
+def connect(
+    address: str, *, token: str | None = None, timeout_s: float = RPC_TIMEOUT_S
+) -> RemoteDatabase:
     """Connect to a server: the same methods as an embedded database.
 
     Args:
@@ -84,5 +87,6 @@ def connect(address: str, *, token: str | None = None, timeout_s: float = RPC_TI
         UnavailableError: no server answers there.
         MissingExtraError: grpcio is not installed.
     """
-    client = importlib.import_module("vecstore_client")
-    return client.connect(address, token=token, timeout_s=timeout_s)
+    client: Any = importlib.import_module("vecstore_client")
+    found: RemoteDatabase = client.connect(address, token=token, timeout_s=timeout_s)
+    return found

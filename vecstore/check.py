@@ -16,11 +16,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from vecstore.errors import StorageError, VecstoreError
-from vecstore.segment.load import load_snapshot
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
 from vecstore.segment.codecs import KIND, CodecShelf
 from vecstore.segment.environment import Environment
 from vecstore.segment.format import Component
+from vecstore.segment.load import load_snapshot
 from vecstore.segment.manifest import Manifest, codecs_in_use, from_bytes
 from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Snapshot, live_rows
@@ -43,8 +43,10 @@ def check_database(environment: Environment) -> list[str]:
         ]
         for info in infos:
             try:
-                problems += [f"collection {info.name!r}: {text}" for text in _collection(
-                    environment, info, txn)]
+                problems += [
+                    f"collection {info.name!r}: {text}"
+                    for text in _collection(environment, info, txn)
+                ]
             except VecstoreError as error:
                 problems.append(f"collection {info.name!r}: {error}")
         problems += _files(environment, infos, txn)

@@ -118,9 +118,7 @@ class Collection:
         check_count("batch", batch, options.LIMIT_MAX)
         after: int | None = 0
         while after is not None:
-            records, after = self.scroll_page(
-                after, batch, where=where, with_vectors=with_vectors
-            )
+            records, after = self.scroll_page(after, batch, where=where, with_vectors=with_vectors)
             yield from records
 
     def scroll_page(

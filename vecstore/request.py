@@ -45,9 +45,7 @@ class Cascade:
     def __post_init__(self) -> None:
         stages = tuple(self.stages)
         if not 1 <= len(stages) <= options.STAGES_MAX:
-            raise RequestError(
-                f"plan has {len(stages)} stages, expected 1 to {options.STAGES_MAX}"
-            )
+            raise RequestError(f"plan has {len(stages)} stages, expected 1 to {options.STAGES_MAX}")
         for position, stage in enumerate(stages):
             if not isinstance(stage, Scan if position == 0 else Rescore):
                 raise RequestError(

@@ -38,8 +38,8 @@ class Vector:
         dim: dimensions D, 1 to 65,536.
         metric: "cosine" (vectors are stored at unit length), "dot", or "l2" (scores are the
             negated squared distance, so that bigger is better everywhere).
-        representations: a list of specs such as "bits1", "prefix128/bits4" or "float16", coarse to fine.
-            Empty means the default ladder.
+        representations: a list of specs such as "bits1", "prefix128/bits4" or "float16". Empty
+            means the default ladder.
     """
 
     name: str

@@ -72,7 +72,7 @@ class StageReport:
     """What one stage of a query did, over all sources.
 
     Attributes:
-        stage: "scan", "rescore" or "gather".
+        stage: "scan" or "rescore".
         representation: the spec that was read.
         rows_in: rows it could choose from.
         rows_out: rows it handed on.
@@ -93,10 +93,21 @@ class StageReport:
 class HitLoader(Protocol):
     """Fetches what hits carry besides their scores, when it is asked for."""
 
-    def ids(self) -> list[Id]: ...
-    def payloads(self) -> list[Payload]: ...
-    def raw_payloads(self) -> list[bytes]: ...
-    def vectors(self) -> list[Mapping[str, Float32]]: ...
+    def ids(self) -> list[Id]:
+        """The ids, best hit first."""
+        ...
+
+    def payloads(self) -> list[Payload]:
+        """The payloads; empty ones where none were asked for."""
+        ...
+
+    def raw_payloads(self) -> list[bytes]:
+        """The payloads as JSON; b"" where there is none, or none were asked for."""
+        ...
+
+    def vectors(self) -> list[Mapping[str, Float32]]:
+        """The vectors by field; empty where none were asked for."""
+        ...
 
 
 class Hits(Sequence[Hit]):

@@ -116,12 +116,15 @@ def upsert(
     batch = inputs.read_batch(schema, ids, vectors, payloads)
     parts = batch.parts()
     if len(parts) == 1:
-        request = pb.UpsertRequest(collection=name, records=batch.to_wire(parts[0]))
+        request = pb.UpsertRequest(collection=name)
+        batch.to_wire(parts[0], request.records)
         return Call(method="Upsert", request=request, read=_read_written)
 
     def requests() -> Iterator[pb.UpsertStreamRequest]:
         for rows in parts:
-            yield pb.UpsertStreamRequest(collection=name, records=batch.to_wire(rows))
+            part = pb.UpsertStreamRequest(collection=name)
+            batch.to_wire(rows, part.records)
+            yield part
 
     return Call(method="UpsertStream", request=requests(), read=_read_written)
 
@@ -200,7 +203,7 @@ def search(name: str, schema: Schema, vectors: Any, asked: SearchOptions) -> Cal
     """One query."""
     queries = inputs.read_queries(schema, vectors, many=False)
     request = _search_request(name, schema, queries, asked)
-    request.vectors.append(queries.to_wire(slice(None)))
+    queries.to_wire(slice(None), request.vectors.add())
     return Call(
         method="Search",
         request=request,
@@ -217,7 +220,7 @@ def search_batch(
     found = []
     for rows in queries.parts():
         request = _search_request(name, schema, queries, asked)
-        request.vectors.append(queries.to_wire(rows))
+        queries.to_wire(rows, request.vectors.add())
         request.batch = True
         stream = ("SearchStream", pb.SearchStreamRequest(request=request))
         found.append(Call(method="Search", request=request, read=hits_from_wire, stream=stream))

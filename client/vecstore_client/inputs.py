@@ -54,17 +54,14 @@ class ReadBatch:
             sizes += np.fromiter(map(len, self.payloads), np.int64, len(self.payloads))
         return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
 
-    def to_wire(self, rows: slice) -> common_pb2.Records:
-        """A run of records as a message."""
-        return common_pb2.Records(
-            ids=ids_to_wire(self.ids[rows]),
-            vectors=[
-                field_vectors_to_wire(field, values[rows]) for field, values in self.fields.items()
-            ],
-            payloads=None
-            if self.payloads is None
-            else common_pb2.Payloads(json=self.payloads[rows]),
-        )
+    def to_wire(self, rows: slice, into: common_pb2.Records) -> None:
+        """Write a run of records into a message."""
+        into.ids.CopyFrom(ids_to_wire(self.ids[rows]))
+        for field, values in self.fields.items():
+            field_vectors_to_wire(field, values[rows], into.vectors.add())
+        if self.payloads is not None:
+            into.payloads.SetInParent()
+            into.payloads.json.extend(self.payloads[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +78,9 @@ class ReadQueries:
         sizes = [self.queries[0].nbytes] * len(self.queries)
         return [slice(*span) for span in spans(sizes, options.REQUEST_BYTES_TARGET)]
 
-    def to_wire(self, rows: slice) -> common_pb2.FieldVectors:
-        """A run of queries as a message."""
-        return field_vectors_to_wire(self.field, self.queries[rows])
+    def to_wire(self, rows: slice, into: common_pb2.FieldVectors) -> None:
+        """Write a run of queries into a message."""
+        field_vectors_to_wire(self.field, self.queries[rows], into)
 
 
 def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> ReadBatch:

@@ -61,13 +61,12 @@ class _Columns(NamedTuple):
             (start, stop, sum(sizes[start:stop])) for start, stop in spans(sizes, PART_BYTES_MAX)
         ]
 
-    def to_wire(self, start: int, stop: int) -> common_pb2.Records:
+    def to_wire(self, start: int, stop: int, into: common_pb2.Records) -> None:
+        into.ids.CopyFrom(ids_to_wire(self.ids[start:stop]))
+        mappings_to_wire(self.vectors[start:stop], into)
         payloads = self.payloads[start:stop]
-        return common_pb2.Records(
-            ids=ids_to_wire(self.ids[start:stop]),
-            vectors=mappings_to_wire(self.vectors[start:stop]),
-            payloads=common_pb2.Payloads(json=payloads) if any(payloads) else None,
-        )
+        if any(payloads):
+            into.payloads.json.extend(payloads)
 
 
 class WireLoader:
@@ -107,15 +106,11 @@ def hits_to_wire(results: Iterable[Hits]) -> Iterator[collection_pb2.SearchRespo
                 yield part
                 part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
             room -= size
-            part.results.append(
-                collection_pb2.QueryHits(
-                    query=query,
-                    records=columns.to_wire(start, stop),
-                    scores=tensor_to_wire(hits.scores[start:stop]),
-                    partial=hits.partial,
-                    explanation=_explain_to_wire(hits.explain),
-                )
+            piece = part.results.add(
+                query=query, partial=hits.partial, explanation=_explain_to_wire(hits.explain)
             )
+            columns.to_wire(start, stop, piece.records)
+            tensor_to_wire(hits.scores[start:stop], piece.scores)
     yield part
 
 
@@ -197,10 +192,10 @@ def records_to_wire(records: Sequence[Record | None]) -> Iterator[collection_pb2
         [record.vectors for _, record in found],
     )
     for start, stop, _ in columns.spans():
-        yield collection_pb2.GetResponse(
-            records=columns.to_wire(start, stop),
-            positions=common_pb2.RowNumbers(values=[place for place, _ in found[start:stop]]),
-        )
+        part = collection_pb2.GetResponse()
+        columns.to_wire(start, stop, part.records)
+        part.positions.values.extend(place for place, _ in found[start:stop])
+        yield part
 
 
 def records_from_wire(

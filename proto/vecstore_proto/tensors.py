@@ -40,13 +40,17 @@ Vectors: TypeAlias = Any
 """What users pass as vectors: a mapping of field -> array-like, or a bare array-like."""
 
 
-def tensor_to_wire(array: Array) -> pb.Tensor:
-    """An array of numbers as a message, or VectorError for any other dtype."""
+def tensor_to_wire(array: Array, into: pb.Tensor) -> None:
+    """Write an array of numbers into a message, or raise VectorError for any other dtype.
+
+    The message is filled in place, as putting one message into another copies it.
+    """
     code = _DATA_TYPES.get((array.dtype.kind, array.dtype.itemsize))
     if code is None:
         raise VectorError(f"array has dtype {array.dtype}, expected numbers of at most 64 bits")
-    data = array.astype(_DTYPES[code], copy=False).tobytes()
-    return pb.Tensor(data_type=pb.DataType.ValueType(code), shape=array.shape, data=data)
+    into.data_type = pb.DataType.ValueType(code)
+    into.shape.extend(array.shape)
+    into.data = array.astype(_DTYPES[code], copy=False).tobytes()
 
 
 def tensor_from_wire(tensor: pb.Tensor) -> Array:
@@ -69,25 +73,26 @@ def tensor_from_wire(tensor: pb.Tensor) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def field_vectors_to_wire(field: str | None, values: object) -> pb.FieldVectors:
-    """Vectors as users pass them, None standing for a record that lacks the field.
+def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVectors) -> None:
+    """Write vectors as users pass them, None standing for a record that lacks the field.
 
     Args:
         field: the vector field, or None for the only one.
         values: array-like [N, D], or a sequence of N array-likes [D] or None.
+        into: the message to fill.
 
     Raises:
         DimensionError: the vectors are ragged.
         VectorError: they are not numbers.
     """
+    if field is not None:
+        into.field = field
     has = _present(values)
-    if has is None:
-        return pb.FieldVectors(field=field, vectors=tensor_to_wire(as_numbers(values)))
-    rows = [row for row, value in has.items() if value is not None]
-    present = as_numbers([has[row] for row in rows])
-    return pb.FieldVectors(
-        field=field, vectors=tensor_to_wire(present), rows=pb.RowNumbers(values=rows)
-    )
+    if has is not None:
+        into.rows.SetInParent()
+        into.rows.values.extend(has)
+        values = list(has.values())
+    tensor_to_wire(as_numbers(values), into.vectors)
 
 
 def field_vectors_from_wire(message: pb.FieldVectors, count: int) -> Array | list[Array | None]:
@@ -116,20 +121,18 @@ def rows_from_wire(message: pb.RowNumbers, count: int) -> list[int]:
     return rows
 
 
-def mappings_to_wire(records: Sequence[Mapping[str, Float32]]) -> list[pb.FieldVectors]:
-    """Vectors record by record (field -> [D]) as one message for each field."""
+def mappings_to_wire(records: Sequence[Mapping[str, Float32]], into: pb.Records) -> None:
+    """Write vectors record by record (field -> [D]) as one message for each field."""
     rows_of: dict[str, list[int]] = {}
     for row, record in enumerate(records):
         for field in record:
             rows_of.setdefault(field, []).append(row)
-    return [
-        pb.FieldVectors(
-            field=field,
-            vectors=tensor_to_wire(np.stack([records[row][field] for row in rows])),
-            rows=None if len(rows) == len(records) else pb.RowNumbers(values=rows),
-        )
-        for field, rows in rows_of.items()
-    ]
+    for field, rows in rows_of.items():
+        vectors = np.stack([records[row][field] for row in rows])
+        message = into.vectors.add()
+        field_vectors_to_wire(field, vectors, message)
+        if len(rows) < len(records):
+            message.rows.values.extend(rows)
 
 
 def mappings_from_wire(messages: Sequence[pb.FieldVectors], count: int) -> list[dict[str, Float32]]:
@@ -151,10 +154,11 @@ def as_numbers(values: object) -> Array:
 
 
 def _present(values: object) -> dict[int, object] | None:
-    """Row -> value where some value is None, else None."""
+    """Row -> value of the rows that have one, where some are None; else None."""
     if isinstance(values, np.ndarray) and values.dtype != object:
         return None
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
         return None
     found = dict(enumerate(values)) if getattr(values, "ndim", 1) else {}
-    return found if any(value is None for value in found.values()) else None
+    present = {row: value for row, value in found.items() if value is not None}
+    return present if len(present) < len(found) else None

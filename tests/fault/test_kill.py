@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import vecstore as vs
-from tests.fault.writer import ROWS, vectors_of
+from tests.fault.writer import vectors_of
 
 ROUNDS = 20
 

@@ -1,6 +1,6 @@
 """A process that writes batches and says when each is acknowledged, until it is killed.
 
-    python -m tests.fault.writer DIRECTORY FIRST_BATCH
+python -m tests.fault.writer DIRECTORY FIRST_BATCH
 """
 
 from __future__ import annotations

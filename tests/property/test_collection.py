@@ -108,11 +108,7 @@ class CollectionMachine(RuleBasedStateMachine):
         plans: list[dict[str, Any]] = [
             {"exact": True},
             {},
-            {
-                "plan": vs.Cascade(
-                    (vs.Scan("bits1", everything), vs.Rescore("float16", everything))
-                )
-            },
+            {"plan": vs.Cascade((vs.Scan("bits1", everything), vs.Rescore("float16", everything)))},
         ]
         for plan in plans:
             hits = self.collection.search({name: query}, limit=limit, where=where(year_min), **plan)

@@ -56,7 +56,8 @@ def packed_dots(codes: Uint8, tables: Uint8, rows: int) -> Int64:
     position = np.arange(width)
     return np.stack(
         [
-            table[position, plain & 15].sum(axis=1) + table[width + position, plain >> 4].sum(axis=1)
+            table[position, plain & 15].sum(axis=1)
+            + table[width + position, plain >> 4].sum(axis=1)
             for table in wide
         ]
     ).reshape(len(tables), rows)
@@ -97,7 +98,7 @@ def hadamard(values: Float32) -> Float32:
     size = values.shape[1]
     distance = 1
     while distance < size:
-        pairs = values.reshape(len(values), -1, 2, distance)
+        pairs = values.reshape(len(values), size // (2 * distance), 2, distance)
         values = np.stack(
             [pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2
         ).reshape(len(values), size)

@@ -84,15 +84,16 @@ class BitsCodec:
     def decode(self, codes: Uint8) -> Float32:
         """The direction of y at the length of x."""
         scale, error, norm = self._factors(codes)
-        padded = padded_dim(self.dim)
         y = unpack_bits(codes[:, : self.width], self.bits).astype(np.float32)
         y -= np.float32((2**self.bits - 1) / 2)
-        lengths = np.linalg.norm(y, axis=1)  # y is never 0
+        directions = normalized(unrotate(y, self.dim))
+        if self.metric == "cosine":
+            return directions * (scale > 0)[:, None]
         if norm is None:
             # scale |y| = |x| / cos and error = |x| tan / sqrt(D - 1) give |x|.
-            norm = (scale * lengths) ** 2 - from_bfloat16(error) ** 2 * np.float32(padded - 1)
-        vectors = unrotate(y * (np.sqrt(np.maximum(norm, 0)) / lengths)[:, None], self.dim)
-        return normalized(vectors) if self.metric == "cosine" else vectors
+            stretched = scale**2 * np.einsum("nd,nd->n", y, y)
+            norm = stretched - from_bfloat16(error) ** 2 * np.float32(y.shape[1] - 1)
+        return directions * np.sqrt(np.maximum(norm, 0))[:, None]
 
     def pack(self, codes: Uint8) -> Parts:
         scale, error, norm = self._factors(codes)

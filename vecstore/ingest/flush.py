@@ -14,13 +14,13 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec import parse_spec
-from vecstore.segment.buffer import live_content
-from vecstore.segment.load import open_segment
 from vecstore.schema import Vector
 from vecstore.segment.base import StoredCodec
+from vecstore.segment.buffer import live_content
 from vecstore.segment.catalog import CodecInfo
 from vecstore.segment.codecs import CodecShelf, put_info
 from vecstore.segment.environment import Environment
+from vecstore.segment.load import open_segment
 from vecstore.segment.manifest import ManifestEdit, apply, to_bytes
 from vecstore.segment.meta import next_number
 from vecstore.segment.rows import Rows
@@ -92,7 +92,11 @@ def choose_codecs(
 
 
 def _train(
-    environment: Environment, shelf: CodecShelf, vector: Vector, spec: str, values: Float16 | Float32
+    environment: Environment,
+    shelf: CodecShelf,
+    vector: Vector,
+    spec: str,
+    values: Float16 | Float32,
 ) -> CodecInfo:
     step = -(-len(values) // options.TRAINING_ROWS_MAX)
     sample = np.ascontiguousarray(values[::step], dtype=np.float32)

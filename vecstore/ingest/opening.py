@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vecstore.errors import NotADatabaseError
 from vecstore.options import Options
-from vecstore.segment.meta import is_new, set_format
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import Manifest, from_bytes
+from vecstore.segment.meta import is_new, set_format
 from vecstore.storage import keys
 from vecstore.storage.files import FileSystem, RealFiles
 from vecstore.storage.kv import Kv

@@ -53,4 +53,3 @@ def drop(environment: Environment, shelf: CodecShelf) -> None:
         environment.files.remove(environment.paths.segment(segment.id))
     for codec in trained:
         environment.files.remove(environment.paths.codec(codec))
-

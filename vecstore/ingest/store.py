@@ -21,13 +21,13 @@ import numpy as np
 from vecstore.errors import NotFoundError
 from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
-from vecstore.segment.buffer import append_rows, buffer_bytes
 from vecstore.ingest.flush import flush_blocks
-from vecstore.segment.load import load_snapshot
+from vecstore.segment.buffer import append_rows, buffer_bytes
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
 from vecstore.segment.format import pack_arrays
+from vecstore.segment.load import load_snapshot
 from vecstore.segment.manifest import ManifestEdit, apply, to_bytes
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.tombstones import add_seqs

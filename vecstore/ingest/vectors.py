@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vecstore.codec.base import SQUARED_LENGTH_MAX
 from vecstore.errors import DimensionError, VectorError
 from vecstore.schema import Vector
 from vecstore.segment.rows import FieldVectors
@@ -47,6 +48,8 @@ def to_vectors(
     row = _find_infinite(squares)
     if row is not None:
         raise _unusable(field, array[row], f"vector of id {ids[row]!r}")
+    if field.metric != "cosine":
+        _check_length(field, squares, ids)
     if field.metric == "cosine":
         # Divides in float64, so that neither the largest nor the smallest values are lost.
         np.divide(values, _norms(squares), out=values, casting="same_kind")
@@ -81,6 +84,7 @@ def to_queries(field: Vector, given: object, *, many: bool) -> Float32:
     if field.metric == "cosine":
         unit = np.empty_like(values)
         return np.divide(values, _norms(squares), out=unit, casting="same_kind")
+    _check_length(field, squares, None)
     return values
 
 
@@ -160,6 +164,17 @@ def _unusable(field: Vector, vector: Array, owner: str) -> VectorError:
     return VectorError(
         f"{owner} of field {field.name!r} has {vector[place]} at {place}, expected {expected}"
     )
+
+
+def _check_length(field: Vector, squares: Float64, ids: Sequence[Id] | None) -> None:
+    """Raise VectorError where scores of the vector could overflow float32."""
+    if squares.size and squares.max() > SQUARED_LENGTH_MAX:
+        row = int(squares.argmax())
+        raise VectorError(
+            f"{f'query {row}' if ids is None else f'vector of id {ids[row]!r}'} of field "
+            f"{field.name!r} has length {math.sqrt(squares[row]):.3g}, expected at most "
+            f"{math.sqrt(SQUARED_LENGTH_MAX):.3g}; scale your vectors down"
+        )
 
 
 def _check_float16(field: Vector, values: Float32, ids: Sequence[Id]) -> None:

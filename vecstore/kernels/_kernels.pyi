@@ -93,9 +93,7 @@ def rotate(vectors: Float32, signs: Float32, variant: str | None = None) -> Floa
     if that is not all of them, i and i + P / 2 become (sum, difference) / sqrt(2).
     """
 
-def unrotate(
-    rotated: Float32, signs: Float32, dim: int, variant: str | None = None
-) -> Float32:
+def unrotate(rotated: Float32, signs: Float32, dim: int, variant: str | None = None) -> Float32:
     """Undo `rotate`: [N, P] to [N, dim]."""
 
 def quantize(rotated: Float32, bits: int, variant: str | None = None) -> tuple[Uint8, Float32]:

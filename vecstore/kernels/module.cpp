@@ -286,30 +286,30 @@ NB_MODULE(_kernels, m) {
     });
     nb::class_<Scorer>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"),
-             nb::arg("allowed").none(), nb::arg("keep"))
-        .def("score", &Scorer::score, nb::arg("query"), nb::arg("rows"));
+             nb::arg("allowed").noconvert().none(), nb::arg("keep"))
+        .def("score", &Scorer::score, nb::arg("query"), nb::arg("rows").noconvert());
     m.def("flat", [](Any values, In<float, 2> queries, bool l2, const Name& variant) {
         return new Scorer(values, queries, l2, variant);
-    }, nb::arg("values"), nb::arg("queries"), nb::arg("l2"), nb::arg("variant") = nb::none());
+    }, nb::arg("values").noconvert(), nb::arg("queries").noconvert(), nb::arg("l2"), nb::arg("variant") = nb::none());
     const auto dense = [](bool nibbles) {
         return [nibbles](In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale,
                          Factors norm, const Name& variant) {
             return new Scorer(codes, digits, factors, scale, norm, nibbles, variant);
         };
     };
-    m.def("octets", dense(false), nb::arg("codes"), nb::arg("digits"), nb::arg("factors"),
-          nb::arg("scale").none(), nb::arg("norm").none(), nb::arg("variant") = nb::none());
-    m.def("nibbles", dense(true), nb::arg("codes"), nb::arg("digits"), nb::arg("factors"),
-          nb::arg("scale").none(), nb::arg("norm").none(), nb::arg("variant") = nb::none());
+    m.def("octets", dense(false), nb::arg("codes").noconvert(), nb::arg("digits").noconvert(), nb::arg("factors").noconvert(),
+          nb::arg("scale").noconvert().none(), nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
+    m.def("nibbles", dense(true), nb::arg("codes").noconvert(), nb::arg("digits").noconvert(), nb::arg("factors").noconvert(),
+          nb::arg("scale").noconvert().none(), nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
     m.def("packed", [](In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
                        Factors norm, const Name& variant) {
         return new Scorer(codes, tables, factors, scale, norm, variant);
-    }, nb::arg("codes"), nb::arg("tables"), nb::arg("factors"), nb::arg("scale"),
-       nb::arg("norm").none(), nb::arg("variant") = nb::none());
-    m.def("rotate", &rotate, nb::arg("vectors"), nb::arg("signs"),
+    }, nb::arg("codes").noconvert(), nb::arg("tables").noconvert(), nb::arg("factors").noconvert(), nb::arg("scale").noconvert(),
+       nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
+    m.def("rotate", &rotate, nb::arg("vectors").noconvert(), nb::arg("signs").noconvert(),
           nb::arg("variant") = nb::none());
-    m.def("unrotate", &unrotate, nb::arg("rotated"), nb::arg("signs"), nb::arg("dim"),
+    m.def("unrotate", &unrotate, nb::arg("rotated").noconvert(), nb::arg("signs").noconvert(), nb::arg("dim"),
           nb::arg("variant") = nb::none());
-    m.def("quantize", &quantize, nb::arg("rotated"), nb::arg("bits"),
+    m.def("quantize", &quantize, nb::arg("rotated").noconvert(), nb::arg("bits"),
           nb::arg("variant") = nb::none());
 }

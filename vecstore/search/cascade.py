@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,7 +31,12 @@ class Answer:
 
 
 def run_cascade(
-    plan: Cascade, targets: Sequence[Target], vectors: Float32, workers: Workers
+    plan: Cascade,
+    targets: Sequence[Target],
+    vectors: Float32,
+    workers: Workers,
+    *,
+    explain: bool = False,
 ) -> list[Answer]:
     """Answer queries.
 
@@ -40,58 +45,65 @@ def run_cascade(
         targets: the sources to search, each with at least one allowed row.
         vectors: float32 [Q, D], checked.
         workers: threads.
+        explain: whether answers carry reports. A scan that served many queries at once reports
+            its time divided by their number.
 
     Returns:
-        One answer for each query. The report of a scan that served many queries at once gives its
-        time and bytes divided by their number.
+        One answer for each query.
     """
-    if not targets:
+    if not targets or not len(vectors):
         return [Answer(_NOTHING, ()) for _ in vectors]
-    queries = Queries(vectors)
+    queries, count = Queries(vectors), len(vectors)
+    watch = _Watch(queries)
     first = plan.stages[0]
     assert isinstance(first, Scan)
-    begun = time.perf_counter()
     found, threads = scan(first, targets, queries, workers, bounds=len(plan.stages) > 1)
-    report = StageReport(
-        stage="scan",
-        representation=first.representation,
-        rows_in=sum(target.allowed.count for target in targets),
-        rows_out=0,
-        bytes_read=queries.bytes_read,
-        milliseconds=(time.perf_counter() - begun) * 1e3 / len(vectors),
+    bytes_read, spent = watch.lap()
+    answers = []
+    for query, scanned in enumerate(found):
+        candidates = scanned
+        reports: list[StageReport] = []
+        if explain:
+            allowed = sum(target.allowed.count for target in targets)
+            lap = (bytes_read, spent / count)
+            reports.append(_report(first, (allowed, len(candidates.row)), lap, threads))
+            watch.lap()
+        for stage in plan.stages[1:]:
+            assert isinstance(stage, Rescore)
+            rows_in = len(candidates.row)
+            candidates = rescore(stage, targets, candidates, queries, query)
+            if explain:
+                reports.append(_report(stage, (rows_in, len(candidates.row)), watch.lap(), 1))
+        answers.append(Answer(candidates, tuple(reports)))
+    return answers
+
+
+class _Watch:
+    """Bytes read and milliseconds gone by since the last look."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._bytes, self._time = 0, time.perf_counter()
+
+    def lap(self) -> tuple[int, float]:
+        bytes_read, now = self._queries.bytes_read, time.perf_counter()
+        found = (bytes_read - self._bytes, (now - self._time) * 1e3)
+        self._bytes, self._time = bytes_read, now
+        return found
+
+
+def _report(
+    stage: Scan | Rescore, rows: tuple[int, int], lap: tuple[int, float], threads: int
+) -> StageReport:
+    return StageReport(
+        stage=type(stage).__name__.lower(),
+        representation=stage.representation,
+        rows_in=rows[0],
+        rows_out=rows[1],
+        bytes_read=lap[0],
+        milliseconds=lap[1],
         threads=threads,
     )
-    return [
-        _finish(plan, targets, candidates, queries, (query, report))
-        for query, candidates in enumerate(found)
-    ]
-
-
-def _finish(
-    plan: Cascade,
-    targets: Sequence[Target],
-    candidates: Candidates,
-    queries: Queries,
-    scanned: tuple[int, StageReport],
-) -> Answer:
-    query, report = scanned
-    reports = [replace(report, rows_out=len(candidates.row))]
-    for stage in plan.stages[1:]:
-        assert isinstance(stage, Rescore)
-        begun, bytes_before, rows_in = time.perf_counter(), queries.bytes_read, len(candidates.row)
-        candidates = rescore(stage, targets, candidates, queries, query)
-        reports.append(
-            StageReport(
-                stage="rescore",
-                representation=stage.representation,
-                rows_in=rows_in,
-                rows_out=len(candidates.row),
-                bytes_read=queries.bytes_read - bytes_before,
-                milliseconds=(time.perf_counter() - begun) * 1e3,
-                threads=1,
-            )
-        )
-    return Answer(candidates, tuple(reports))
 
 
 _NOTHING = Candidates(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from vecstore import options
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import NotFoundError
@@ -22,23 +24,24 @@ def make_plan(request: SearchRequest, vector: Vector, *, few: bool) -> Cascade:
         for an exact search or few rows; else a scan of the smallest full-width representation,
         rescored with the finest.
     """
-    ladder = vector.representations
-    finest = ladder[-1]
-    if request.plan is not None:
-        for stage in request.plan.stages:
-            if stage.representation not in ladder:
-                raise NotFoundError(
-                    f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
-                    f"{', '.join(map(repr, ladder))}"
-                )
-        return request.plan
-    coarse = _coarse(vector)
-    if request.exact or few or coarse == finest:
-        return Cascade((Scan(finest, request.limit),))
-    keep = max(request.limit * _oversampling(coarse, vector), options.KEEP_MIN)
-    return Cascade(
-        (Scan(coarse, min(keep, options.KEEP_MAX)), Rescore(finest, request.limit))
-    )
+    if request.plan is None:
+        return _default_plan(vector, request.limit, exact=request.exact or few)
+    for stage in request.plan.stages:
+        if stage.representation not in vector.representations:
+            raise NotFoundError(
+                f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
+                f"{', '.join(map(repr, vector.representations))}"
+            )
+    return request.plan
+
+
+@lru_cache(maxsize=1024)
+def _default_plan(vector: Vector, limit: int, *, exact: bool) -> Cascade:
+    coarse, finest = _coarse(vector), vector.representations[-1]
+    if exact or coarse == finest:
+        return Cascade((Scan(finest, limit),))
+    keep = max(limit * _oversampling(coarse, vector), options.KEEP_MIN)
+    return Cascade((Scan(coarse, min(keep, options.KEEP_MAX)), Rescore(finest, limit)))
 
 
 def _coarse(vector: Vector) -> str:

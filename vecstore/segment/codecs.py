@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from vecstore.codec import Codec, build_codec, parse_spec, train_codec
 from vecstore.errors import CorruptionError
 from vecstore.schema import Vector
@@ -68,7 +70,8 @@ class CodecShelf:
         params = train_codec(parsed, vector.dim, vector.metric, sample, SEED)
         temporary = self.paths.codec_temporary(codec)
         self.files.remove(temporary)
-        file = write_component(self.files, temporary, KIND, params)
+        written = write_component(self.files, temporary, KIND, params)
+        file = msgspec.structs.replace(written, name=self.paths.codec(codec).name)
         self.files.rename(temporary, self.paths.codec(codec))
         self.files.sync_dir(self.paths.codecs)
         built = _build(vector, spec, params)

@@ -270,14 +270,14 @@ class Component:
         first = np.minimum(starts * row_bytes // BLOCK_BYTES, len(pending) - 1)
         last = np.maximum((stops * row_bytes - 1) // BLOCK_BYTES, first)
         if (last - first).max() <= 1:
-            blocks = np.concatenate((first, last))
-            wanted = np.unique(blocks[pending[blocks]])
+            wanted = np.zeros(len(pending), dtype=np.bool_)
+            wanted[first] = wanted[last] = True
         else:
             depth = np.zeros(len(pending) + 1, dtype=np.int64)
             np.add.at(depth, first, 1)
             np.add.at(depth, last + 1, -1)
-            wanted = np.flatnonzero((np.cumsum(depth[:-1]) > 0) & pending)
-        self._verify(name, wanted)
+            wanted = np.cumsum(depth[:-1]) > 0
+        self._verify(name, np.flatnonzero(wanted & pending))
 
     def verify(self) -> list[str]:
         """Check every block again, whatever was checked before; what is wrong, in words."""

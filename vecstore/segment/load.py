@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vecstore.segment.buffer import append_rows
 from vecstore.errors import NotFoundError
 from vecstore.segment.base import Source
+from vecstore.segment.buffer import append_rows
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
 from vecstore.segment.format import unpack_arrays
@@ -31,8 +31,7 @@ def load_snapshot(
     manifest = from_bytes(Manifest, stored)
     start, stop = keys.collection_range(info.id)
     tombstones = {
-        keys.parse_chunk_key(key)[1]: value
-        for key, value in txn.scan(keys.TOMBSTONES, start, stop)
+        keys.parse_chunk_key(key)[1]: value for key, value in txn.scan(keys.TOMBSTONES, start, stop)
     }
     blocks: tuple[Live, ...] = ()
     if known is not None and known.manifest.segments == manifest.segments:
@@ -44,8 +43,7 @@ def load_snapshot(
     return Snapshot(
         manifest=manifest,
         segments=tuple(
-            Live(_opened(known, segment.id) or open_segment(environment, shelf, segment), tombstones)
-            for segment in manifest.segments
+            Live(_source(environment, shelf, item, known), tombstones) for item in manifest.segments
         ),
         blocks=blocks,
         tombstones=tombstones,
@@ -63,9 +61,12 @@ def open_segment(environment: Environment, shelf: CodecShelf, segment: SegmentIn
     )
 
 
-def _opened(known: Snapshot | None, segment: int) -> Source | None:
+def _source(
+    environment: Environment, shelf: CodecShelf, segment: SegmentInfo, known: Snapshot | None
+) -> Source:
+    """A segment as an earlier snapshot has it open, or opened now."""
     if known is not None:
         for info, live in zip(known.manifest.segments, known.segments, strict=True):
-            if info.id == segment:
+            if info.id == segment.id:
                 return live.source
-    return None
+    return open_segment(environment, shelf, segment)

@@ -33,9 +33,7 @@ class Live:
 
     __slots__ = ("_alive", "_by_field", "_tombstones", "source")
 
-    def __init__(
-        self, source: Source, tombstones: Tombstones, alive: Bool | None = None
-    ) -> None:
+    def __init__(self, source: Source, tombstones: Tombstones, alive: Bool | None = None) -> None:
         self.source = source
         self._tombstones = tombstones
         self._alive = alive

@@ -88,10 +88,12 @@ def _score_target(
 
 
 def _join(first: Candidates, second: Candidates) -> Candidates:
-    known = first.bound is not None and second.bound is not None
+    bound = None
+    if first.bound is not None and second.bound is not None:
+        bound = np.concatenate((first.bound, second.bound))
     return Candidates(
         np.concatenate((first.target, second.target)),
         np.concatenate((first.row, second.row)),
         np.concatenate((first.score, second.score)),
-        np.concatenate((first.bound, second.bound)) if known else None,
+        bound,
     )

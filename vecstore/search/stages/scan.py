@@ -45,9 +45,7 @@ def scan(
         scored = target.allowed.count * codes.codec.code_bytes
         queries.bytes_read += scored
         for span in workers.spans(rows, scored * len(queries)):
-            tasks.append(
-                partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep)
-            )
+            tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
             owners.append(position)
     found = workers.run(tasks)
     merged = [

@@ -1,0 +1,242 @@
+"""The C++ kernels against their NumPy twins, bit for bit, in every variant that runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reference import kernels as twin
+from vecstore.codec.rotation import signs_of
+from vecstore.kernels import _kernels
+from vecstore.types import Float32, Float64, Uint64
+
+VARIANTS = _kernels.variants()
+SEEDS = st.integers(0, 2**32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Scorers of the same rows and queries, one for each variant, and the twin's scores."""
+
+    scores: Float32
+    scorers: list[_kernels.Scorer]
+
+
+def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32:
+    """Values of which many are equal, so that scores tie."""
+    return rng.choice(np.array([-1.5, -0.25, 0.0, 0.25, 1, 3], dtype=np.float32), shape)
+
+
+def flat_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    dim = int(rng.integers(1, 70))
+    draw = tied if rng.random() < 0.5 else (lambda r, s: r.standard_normal(s, dtype=np.float32))
+    values = draw(rng, (rows, dim)).astype(rng.choice([np.float16, np.float32]))
+    asked = draw(rng, (queries, dim))
+    return Case(
+        twin.flat_scores(values, asked, l2),
+        [_kernels.flat(values, asked, l2, name) for name in VARIANTS],
+    )
+
+
+def affine_factors(
+    rng: np.random.Generator, rows: int, queries: int, l2: bool
+) -> tuple[Float64, Float32, Float32 | None]:
+    factors = rng.standard_normal((queries, 4))
+    factors[:, 0] = rng.integers(-(2**20), 2**20, queries)
+    norm = np.abs(tied(rng, (rows,))) if l2 else None
+    return factors, tied(rng, (rows,)), norm
+
+
+def dense_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    width = int(rng.integers(1, 200))
+    kernel, dots = (
+        (_kernels.octets, twin.octet_dots)
+        if rng.random() < 0.5
+        else (_kernels.nibbles, twin.nibble_dots)
+    )
+    codes = rng.integers(0, 256, (rows, width), dtype=np.uint8)
+    digits = rng.integers(-128, 128, (queries, 2, width), dtype=np.int8)
+    factors, scale, norm = affine_factors(rng, rows, queries, l2)
+    chosen = scale if rng.random() < 0.5 else None
+    return Case(
+        twin.affine_scores(dots(codes, digits), factors, chosen, norm),
+        [kernel(codes, digits, factors, chosen, norm, name) for name in VARIANTS],
+    )
+
+
+def packed_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    width = 8 * int(rng.choice([1, 2, 3, 6, 16, 17, 40]))
+    codes = rng.integers(0, 256, (-(-rows // 16), width, 16), dtype=np.uint8)
+    tables = rng.integers(0, 256, (queries, 2 * width, 16), dtype=np.uint8)
+    factors, scale, norm = affine_factors(rng, rows, queries, l2)
+    return Case(
+        twin.affine_scores(twin.packed_dots(codes, tables, rows), factors, scale, norm),
+        [_kernels.packed(codes, tables, factors, scale, norm, name) for name in VARIANTS],
+    )
+
+
+FAMILIES = [flat_case, dense_case, packed_case]
+Family = Callable[[np.random.Generator, int, int, bool], Case]
+
+
+def bitmap(rng: np.random.Generator, rows: int) -> Uint64 | None:
+    """Allowed rows: all, none in some words, few, or many."""
+    if rng.random() < 0.3:
+        return None
+    mask = rng.random(-(-rows // 64) * 64) < rng.choice([0.02, 0.3, 0.95])
+    mask &= np.repeat(rng.random(len(mask) // 64) < 0.7, 64)
+    return np.packbits(mask, bitorder="little").view(np.uint64)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(rows=st.integers(1, 300), queries=st.integers(1, 21), l2=st.booleans(), seed=SEEDS)
+@settings(max_examples=40)
+def test_scan_and_score_equal_the_twin(
+    family: Family, rows: int, queries: int, l2: bool, seed: int
+) -> None:
+    """Every variant scores and ranks any span, bitmap and keep as the twin does."""
+    rng = np.random.default_rng(seed)
+    case = family(rng, rows, queries, l2)
+    start = 64 * int(rng.integers(0, rows // 64 + 1))
+    stop = int(rng.integers(start, rows + 1))
+    keep = int(rng.choice([1, 2, 10, rows, 5 * rows]))
+    allowed = bitmap(rng, rows)
+    asked = int(rng.integers(0, queries))
+    some = rng.integers(0, rows, 20)
+    for scorer in case.scorers:
+        np.testing.assert_array_equal(scorer.score(asked, some), case.scores[asked, some])
+        found = scorer.scan(start, stop, allowed, keep)
+        assert len(found) == queries
+        for scores, (got_rows, got_scores) in zip(case.scores, found, strict=True):
+            best_rows, best_scores = twin.best(scores, start, stop, allowed, keep)
+            np.testing.assert_array_equal(got_rows, best_rows)
+            np.testing.assert_array_equal(got_scores, best_scores)
+
+
+def test_widest_rows_do_not_overflow() -> None:
+    """Codes, tables and digits at their largest sum exactly over 65,536 dimensions."""
+    octets = np.full((3, 65536), 255, dtype=np.uint8)
+    digits = np.full((1, 2, 65536), 127, dtype=np.int8)
+    factors = np.array([[0.0, 2.0**-20, 0.0, 0.0]])
+    groups = np.full((1, 16384, 16), 255, dtype=np.uint8)
+    tables = np.full((1, 2 * 16384, 16), 255, dtype=np.uint8)
+    ones = np.ones(3, dtype=np.float32)
+    rows = np.arange(3)
+    dense = twin.affine_scores(twin.octet_dots(octets, digits), factors, None, None)[0]
+    packed = twin.affine_scores(twin.packed_dots(groups, tables, 3), factors, ones, None)[0]
+    for name in VARIANTS:
+        wide = _kernels.octets(octets, digits, factors, None, None, name)
+        np.testing.assert_array_equal(wide.score(0, rows), dense)
+        interleaved = _kernels.packed(groups, tables, factors, ones, None, name)
+        np.testing.assert_array_equal(interleaved.score(0, rows), packed)
+        np.testing.assert_array_equal(interleaved.scan(0, 3, None, 3)[0][1], packed)
+
+
+@given(
+    dim=st.integers(1, 300),
+    rows=st.integers(0, 5),
+    bits=st.sampled_from([1, 2, 4, 8]),
+    exponent=st.integers(-40, 60),
+    seed=SEEDS,
+)
+@settings(max_examples=60)
+def test_encoding_equals_the_twin(dim: int, rows: int, bits: int, exponent: int, seed: int) -> None:
+    """Rotation, its inverse and quantization give the twin's bits in every variant."""
+    rng = np.random.default_rng(seed)
+    signs = signs_of(dim)
+    draw = tied if seed % 2 else (lambda r, s: r.standard_normal(s, dtype=np.float32))
+    vectors = draw(rng, (rows, dim)) * np.float32(2.0**exponent)
+    rotated = twin.rotate(vectors, signs)
+    codes, factors = twin.quantize(rotated, bits)
+    for name in VARIANTS:
+        np.testing.assert_array_equal(_kernels.rotate(vectors, signs, name), rotated)
+        got_codes, got_factors = _kernels.quantize(rotated, bits, name)
+        np.testing.assert_array_equal(got_codes, codes)
+        np.testing.assert_array_equal(got_factors, factors)
+        back = _kernels.unrotate(rotated, signs, dim, name)
+        np.testing.assert_array_equal(back, twin.unrotate(rotated, signs, dim))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_half_widens_exactly(name: str) -> None:
+    """Each finite float16, subnormal or not, scores as its value."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = halves[np.isfinite(halves)].reshape(-1, 1)
+    # A dimension more than the sixteen that a register holds, with the value at either end.
+    rows = np.concatenate([finite, np.zeros((len(finite), 15), np.float16), finite], axis=1)
+    queries = np.zeros((2, 17), dtype=np.float32)
+    queries[0, 0] = queries[1, 16] = 1
+    scorer = _kernels.flat(rows, queries, False, name)
+    for query in range(2):
+        scores = scorer.score(query, np.arange(len(rows)))
+        np.testing.assert_array_equal(scores, finite[:, 0].astype(np.float32))
+
+
+def test_scores_that_are_not_numbers_are_never_found() -> None:
+    """Damaged factors may give NaN and infinities; a scan skips NaN and still sorts the rest."""
+    codes = np.zeros((4, 16), dtype=np.uint8)
+    scale = np.array([1, np.nan, 2, np.inf], dtype=np.float32)
+    factors = np.array([[1.0, 1.0, 0.0, 0.0]])
+    for name in VARIANTS:
+        scorer = _kernels.octets(codes, np.zeros((1, 2, 16), np.int8), factors, scale, None, name)
+        rows, scores = scorer.scan(0, 4, None, 4)[0]
+        assert rows.tolist() == [3, 2, 0]
+        assert scores.tolist() == [np.inf, 2, 1]
+
+
+def test_wrong_arguments_are_refused() -> None:
+    """Shapes, types, spans and rows that could read out of bounds raise before any loop runs."""
+    values = np.zeros((100, 8), dtype=np.float32)
+    queries = np.zeros((1, 8), dtype=np.float32)
+    scorer = _kernels.flat(values, queries, False)
+    words = np.zeros(1, dtype=np.uint64)
+    for wrong in (
+        lambda: scorer.scan(0, 101, None, 1),
+        lambda: scorer.scan(1, 100, None, 1),
+        lambda: scorer.scan(-64, 100, None, 1),
+        lambda: scorer.scan(64, 0, None, 1),
+        lambda: scorer.scan(0, 100, None, 0),
+        lambda: scorer.scan(0, 100, words, 1),
+        lambda: scorer.score(1, np.array([0])),
+        lambda: scorer.score(-1, np.array([0])),
+        lambda: scorer.score(0, np.array([100])),
+        lambda: scorer.score(0, np.array([-1])),
+        lambda: _kernels.flat(values, np.zeros((1, 9), np.float32), False),
+        lambda: _kernels.flat(values.astype(np.float64), queries, False),
+        lambda: _kernels.flat(values, queries, False, "abacus"),
+        lambda: _kernels.quantize(np.zeros((1, 63), np.float32), 1),
+        lambda: _kernels.quantize(np.zeros((1, 64), np.float32), 3),
+        lambda: _kernels.rotate(np.zeros((1, 65), np.float32), signs_of(64)),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            wrong()
+    with pytest.raises(TypeError):
+        _kernels.flat(values[:, ::2], queries[:, ::2], False)
+
+
+def test_packed_shapes_are_checked_against_each_other() -> None:
+    """Too few groups, rows of factors, tables or digits raise ValueError."""
+    factors = np.zeros((1, 4))
+    scale = np.ones(17, dtype=np.float32)
+    groups = np.zeros((2, 8, 16), dtype=np.uint8)
+    tables = np.zeros((1, 16, 16), dtype=np.uint8)
+    _kernels.packed(groups, tables, factors, scale, scale)
+    codes, digits = np.zeros((17, 8), np.uint8), np.zeros((1, 2, 8), np.int8)
+    _kernels.octets(codes, digits, factors, scale, scale)
+    for wrong in (
+        lambda: _kernels.packed(groups[:1], tables, factors, scale, None),
+        lambda: _kernels.packed(groups, tables[:, :8].copy(), factors, scale, None),
+        lambda: _kernels.packed(groups, tables, factors, scale, scale[:16]),
+        lambda: _kernels.packed(groups, tables, np.zeros((2, 4)), scale, None),
+        lambda: _kernels.octets(codes, digits[:, :, :7].copy(), factors, scale, None),
+        lambda: _kernels.octets(codes, digits[:, :1].copy(), factors, scale, None),
+        lambda: _kernels.nibbles(codes, digits, factors, scale[:16], None),
+        lambda: _kernels.nibbles(codes, digits, np.full((1, 4), np.nan), scale, None),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            wrong()

@@ -1,0 +1,1 @@
+"""The demo: search the functions of Python's standard library by their docstrings."""
