@@ -97,16 +97,17 @@ class Collection:
 
     def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
-        snapshot, seqs = self._store.find(check_ids(ids))
-        found: list[Record | None] = []
-        for seq in seqs:
-            place = None if seq is None else snapshot.locate(seq)
-            if place is None:
-                found.append(None)
-            else:
-                live, row = place
-                found += _records(live, np.array([row]), with_vectors=with_vectors)
-        return found
+        places = self._store.find(check_ids(ids))
+        wanted: dict[Live, list[tuple[int, int]]] = {}  # source -> (position in `ids`, row)
+        for position, place in enumerate(places):
+            if place is not None:
+                wanted.setdefault(place.live, []).append((position, place.row))
+        found: dict[int, Record] = {}
+        for live, pairs in wanted.items():
+            positions, rows = zip(*pairs, strict=True)
+            records = _records(live, np.array(rows), with_vectors=with_vectors)
+            found.update(zip(positions, records, strict=True))
+        return [found.get(position) for position in range(len(places))]
 
     def scroll(
         self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256

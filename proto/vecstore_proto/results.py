@@ -224,6 +224,9 @@ def spans(sizes: Sequence[int], bytes_max: int) -> Iterator[tuple[int, int]]:
 
     There is at least one run, which is empty where there are no rows.
     """
+    if sum(sizes) <= bytes_max:
+        yield 0, len(sizes)
+        return
     ends = np.cumsum(sizes, dtype=np.int64)
     start, before = 0, 0
     while True:

@@ -35,7 +35,7 @@ def tied(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32:
 def flat_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
     dim = int(rng.integers(1, 70))
     draw = tied if rng.random() < 0.5 else (lambda r, s: r.standard_normal(s, dtype=np.float32))
-    values = draw(rng, (rows, dim)).astype(rng.choice([np.float16, np.float32]))
+    values = draw(rng, (rows, dim)).astype("f2" if rng.random() < 0.5 else "f4")
     asked = draw(rng, (queries, dim))
     return Case(
         twin.flat_scores(values, asked, l2),
@@ -228,7 +228,7 @@ def test_packed_shapes_are_checked_against_each_other() -> None:
     _kernels.packed(groups, tables, factors, scale, scale)
     codes, digits = np.zeros((17, 8), np.uint8), np.zeros((1, 2, 8), np.int8)
     _kernels.octets(codes, digits, factors, scale, scale)
-    for wrong in (
+    wrongs: tuple[Callable[[], object], ...] = (
         lambda: _kernels.packed(groups[:1], tables, factors, scale, None),
         lambda: _kernels.packed(groups, tables[:, :8].copy(), factors, scale, None),
         lambda: _kernels.packed(groups, tables, factors, scale, scale[:16]),
@@ -237,6 +237,7 @@ def test_packed_shapes_are_checked_against_each_other() -> None:
         lambda: _kernels.octets(codes, digits[:, :1].copy(), factors, scale, None),
         lambda: _kernels.nibbles(codes, digits, factors, scale[:16], None),
         lambda: _kernels.nibbles(codes, digits, np.full((1, 4), np.nan), scale, None),
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="expected"):
             wrong()

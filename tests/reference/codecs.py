@@ -16,7 +16,8 @@ def exact_scores(queries: Float32, vectors: Float32, metric: Metric) -> Float64:
     """The metric's scores [Q, N], bigger is better; cosine vectors arrive at unit length."""
     q, x = queries.astype(np.float64), vectors.astype(np.float64)
     if metric == "l2":
-        return -((q[:, None] - x[None]) ** 2).sum(axis=2)
+        squared: Float64 = ((q[:, None] - x[None]) ** 2).sum(axis=2)
+        return -squared
     return q @ x.T
 
 
@@ -59,8 +60,8 @@ def rotation_matrix(dim: int) -> Float64:
     return matrix[:, :dim]
 
 
-def bits_scores(queries: Float32, vectors: Float32, bits: int, metric: Metric) -> Float64:
-    """RaBitQ's estimates [Q, N], with the best step of a fine grid for each row."""
+def bits_products(queries: Float32, vectors: Float32, bits: int) -> Float64:
+    """RaBitQ's estimates of inner products [Q, N], each row at the best step of a fine grid."""
     rotation = rotation_matrix(vectors.shape[1])
     q = queries.astype(np.float64) @ rotation.T
     estimates = np.zeros((len(q), len(vectors)))
@@ -68,10 +69,7 @@ def bits_scores(queries: Float32, vectors: Float32, bits: int, metric: Metric) -
         if np.abs(x).max() > 0:
             y = best_bits(x, bits)
             estimates[:, n] = (x @ x) / (x @ y) * (q @ y)
-    if metric != "l2":
-        return estimates
-    norms = (vectors.astype(np.float64) ** 2).sum(axis=1)
-    return 2 * estimates - norms - (queries.astype(np.float64) ** 2).sum(axis=1)[:, None]
+    return estimates
 
 
 def best_bits(x: Float64, bits: int, tries: int = 300) -> Float64:

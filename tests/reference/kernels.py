@@ -68,7 +68,7 @@ def affine_scores(
 ) -> Float32:
     """Scores [Q, N] from exact products [Q, N]; factors [Q, 4] as in `_kernels.octets`."""
     step, offset, query_norm = factors[:, 1:].astype(np.float32).T[:, :, None]
-    scores = (2 * dots + factors[:, :1].astype(np.int64)).astype(np.float32) * step
+    scores: Float32 = (2 * dots + factors[:, :1].astype(np.int64)).astype(np.float32) * step
     if scale is not None:
         scores = scores * scale
     scores = scores + offset
@@ -159,7 +159,8 @@ def _quantize_row(row: Float32, bits: int) -> tuple[Uint8, tuple[float, float, f
 
     def codes_at(step: np.float32) -> Int64:
         shifted = x * (np.float32(1) / step) + np.float32((top + 1) // 2)
-        return np.clip(shifted, np.float32(0), np.float32(top)).astype(np.int64)
+        codes: Int64 = np.clip(shifted, np.float32(0), np.float32(top)).astype(np.int64)
+        return codes
 
     def fit(codes: Int64) -> tuple[float, float]:
         odd = 2 * codes - top

@@ -133,8 +133,8 @@ def test_vectors_of_any_number_type(dtype: str) -> None:
 def test_float32_is_kept_by_default() -> None:
     """A field without a dtype keeps float32."""
     schema = Schema([Vector("a", 1, "l2"), Vector("b", 1, "l2")])
-    batch = make_batch(schema, [1], {"a": [[1e38]]}, None)
-    assert batch.vectors["a"].values.tolist() == [[np.float32(1e38)]]
+    batch = make_batch(schema, [1], {"a": [[1e18]]}, None)
+    assert batch.vectors["a"].values.tolist() == [[np.float32(1e18)]]
     assert batch.vectors["b"].values.dtype == np.float32
 
 
@@ -215,8 +215,18 @@ def test_unusable_vectors(vectors: object, error: type[Exception], words: str) -
 
 def test_float32_fields_keep_large_values() -> None:
     """A value beyond float16 is kept where float32 is a representation."""
-    batch = _make(_schema("l2", "float32"), [1], [[1e38, -3e38]], None)
-    assert batch.vectors["text"].values[0] == pytest.approx([1e38, -3e38])
+    batch = _make(_schema("l2", "float32"), [1], [[1e17, -3e17]], None)
+    assert batch.vectors["text"].values[0] == pytest.approx([1e17, -3e17])
+
+
+def test_vectors_whose_scores_would_overflow_are_refused() -> None:
+    """A vector or query so long that its scores leave float32 is refused; cosine takes any."""
+    for metric in ("dot", "l2"):
+        with pytest.raises(VectorError, match="id 1 .*scale your vectors down"):
+            _make(_schema(metric, "float32"), [1], [[1e38, 0]], None)
+        with pytest.raises(VectorError, match="query 0 .*scale your vectors down"):
+            check_queries(_schema(metric, "float32"), [1e38, 0], many=False)
+    _make(_schema("cosine", "float32"), [1], [[1e38, 0]], None)
 
 
 def test_bare_vectors_need_one_field() -> None:

@@ -111,5 +111,6 @@ def check_lengths(vectors: Float32, noun: str) -> Float32:
 
 def normalized(vectors: Float32) -> Float32:
     """Return the vectors at unit length; zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, np.float32(1))
+    lengths: Float32 = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return vectors / lengths

@@ -14,6 +14,7 @@ RaBitQ (Gao and Long, SIGMOD 2024) and its extension to B bits (Gao et al., SIGM
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +133,7 @@ class BitsCodec:
         # 2 (q . y) = 2 (q . c) - (2^B - 1) sum(q)
         bias = -(2**self.bits - 1) * integers.sum(axis=1)
         arrays: Int8 | Uint8
+        kernel: Callable[..., _kernels.Scorer]
         if self.packed:
             arrays, lowest = tables_of(integers, self.bits)
             bias += 2 * lowest

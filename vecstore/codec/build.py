@@ -48,7 +48,8 @@ def train_codec(spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int
     Returns:
         the arrays to store; none where `spec` is not trained.
     """
-    assert sample.ndim == 2 and sample.shape[1] == dim and len(sample), sample.shape
+    assert len(sample), "no sample"
+    assert sample.shape[1:] == (dim,), sample.shape
     params: dict[str, Array] = {}
     if spec.transform == "pca":
         assert spec.dims is not None

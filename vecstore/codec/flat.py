@@ -83,10 +83,14 @@ class FlatPrepared:
         """What rounding to float16 can change at most (Cauchy-Schwarz); zeros for float32."""
         if self.codec.spec == "float32":
             return np.zeros(len(rows), dtype=np.float32)
-        query_length = np.linalg.norm(self.queries[query])
-        lengths = np.linalg.norm(parts["values"][rows].astype(np.float32), axis=1)
+        query_length = np.float32(np.linalg.norm(self.queries[query]))
+        lengths: Float32 = np.linalg.norm(parts["values"][rows].astype(np.float32), axis=1)
         # Half a unit in the last place of 11 bits, and of the smallest subnormal number.
-        off = lengths * np.float32(2**-11 * 1.001) + np.float32(2**-25 * self.codec.dim**0.5)
+        off: Float32 = lengths * np.float32(2**-11 * 1.001) + np.float32(
+            2**-25 * self.codec.dim**0.5
+        )
         if self.codec.metric == "l2":
-            return off * (2 * (query_length + lengths) + off)
-        return off * query_length
+            off = off * (2 * (query_length + lengths) + off)
+        else:
+            off = off * query_length
+        return off

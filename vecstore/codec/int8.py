@@ -65,7 +65,8 @@ class Int8Codec:
     def encode(self, vectors: Float32) -> Uint8:
         check_lengths(vectors, "vector")
         codes = np.rint((vectors - self.low) / self.step)
-        return np.clip(codes, 0, _LEVELS).astype(np.uint8)
+        clipped: Uint8 = np.clip(codes, 0, _LEVELS).astype(np.uint8)
+        return clipped
 
     def decode(self, codes: Uint8) -> Float32:
         vectors = self._values(codes)

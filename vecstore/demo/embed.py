@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,10 +58,13 @@ class _WordLlama:
                 f"wordllama has no vectors of {dim} dimensions, expected one of "
                 f"{', '.join(map(str, WORDLLAMA_DIMS))}"
             )
+        root = logging.getLogger()
+        before = (list(root.handlers), root.level)
         try:
             import wordllama
         except ModuleNotFoundError:
             raise _missing("wordllama", "demo") from None
+        root.handlers, root.level = before  # it sets up logging when it is imported
         # The weights lie in the package; without its folder as cache they would be fetched.
         folder = Path(wordllama.__file__).parent
         self.dim = dim

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vecstore.errors import NotFoundError
+from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
 from vecstore.ingest.flush import flush_blocks
@@ -29,7 +29,7 @@ from vecstore.segment.environment import Environment
 from vecstore.segment.format import pack_arrays
 from vecstore.segment.load import load_snapshot
 from vecstore.segment.manifest import ManifestEdit, apply, to_bytes
-from vecstore.segment.snapshot import Live, Snapshot
+from vecstore.segment.snapshot import Live, Place, Snapshot
 from vecstore.segment.tombstones import add_seqs
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
@@ -60,20 +60,35 @@ class CollectionStore:
                 self._refresh(txn)
         return self._snapshot
 
-    def find(self, ids: Sequence[bytes]) -> tuple[Snapshot, list[int | None]]:
-        """The seqs of encoded ids, None where there is none, and a snapshot that has them."""
-        environment = self._environment
+    def find(self, ids: Sequence[bytes]) -> list[Place | None]:
+        """Where the records of some encoded ids are, all as of one commit; None: no such id.
+
+        Raises:
+            CorruptionError: an id leads to a record that is nowhere.
+        """
         self._check_usable()
-        with environment.kv.read() as txn:
+        found = self._find(ids)
+        if found is None:
+            with self._environment.lock:  # a write was published while this looked
+                found = self._find(ids)
+        if found is None:
+            raise CorruptionError(
+                f"an id of collection {self.info.name!r} leads to a record that is nowhere; "
+                "run check() to see what is damaged"
+            )
+        return found
+
+    def _find(self, ids: Sequence[bytes]) -> list[Place | None] | None:
+        with self._environment.kv.read() as txn:
             seqs = self._seqs(txn, ids)
-            if not environment.writable:
+            if not self._environment.writable:
                 self._refresh(txn)
         snapshot = self._snapshot
-        newest = max((seq for seq in seqs if seq is not None), default=0)
-        if newest >= snapshot.manifest.next_seq:
-            with environment.lock:  # that write has committed and is about to be published
-                snapshot = self._snapshot
-        return snapshot, seqs
+        found = [None if seq is None else snapshot.locate(seq) for seq in seqs]
+        moved = any(
+            seq is not None and place is None for seq, place in zip(seqs, found, strict=True)
+        )
+        return None if moved else found
 
     def _refresh(self, txn: Txn) -> None:
         with self._environment.lock:

@@ -278,38 +278,36 @@ nb::tuple quantize(In<float, 2> rotated, i64 bits, const std::optional<std::stri
 NB_MODULE(_kernels, m) {
     using namespace vecstore;
     using Name = std::optional<std::string>;
-    m.doc() = "Hot loops of vecstore. Single-threaded; they release the GIL.";
-    m.def("variants", [] {
-        std::vector<std::string> names;
-        for (const Variant* variant : variants()) names.emplace_back(variant->name);
-        return names;
-    });
-    nb::class_<Scorer>(m, "Scorer")
-        .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"),
-             nb::arg("allowed").noconvert().none(), nb::arg("keep"))
-        .def("score", &Scorer::score, nb::arg("query"), nb::arg("rows").noconvert());
-    m.def("flat", [](Any values, In<float, 2> queries, bool l2, const Name& variant) {
-        return new Scorer(values, queries, l2, variant);
-    }, nb::arg("values").noconvert(), nb::arg("queries").noconvert(), nb::arg("l2"), nb::arg("variant") = nb::none());
+    const auto in = [](const char* name) { return nb::arg(name).noconvert(); };
+    const auto variant = nb::arg("variant") = nb::none();
     const auto dense = [](bool nibbles) {
         return [nibbles](In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale,
-                         Factors norm, const Name& variant) {
-            return new Scorer(codes, digits, factors, scale, norm, nibbles, variant);
+                         Factors norm, const Name& name) {
+            return new Scorer(codes, digits, factors, scale, norm, nibbles, name);
         };
     };
-    m.def("octets", dense(false), nb::arg("codes").noconvert(), nb::arg("digits").noconvert(), nb::arg("factors").noconvert(),
-          nb::arg("scale").noconvert().none(), nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
-    m.def("nibbles", dense(true), nb::arg("codes").noconvert(), nb::arg("digits").noconvert(), nb::arg("factors").noconvert(),
-          nb::arg("scale").noconvert().none(), nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
+
+    nb::class_<Scorer>(m, "Scorer")
+        .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
+             nb::arg("keep"))
+        .def("score", &Scorer::score, nb::arg("query"), in("rows"));
+    m.def("variants", [] {
+        std::vector<std::string> names;
+        for (const Variant* each : variants()) names.emplace_back(each->name);
+        return names;
+    });
+    m.def("flat", [](Any values, In<float, 2> queries, bool l2, const Name& name) {
+        return new Scorer(values, queries, l2, name);
+    }, in("values"), in("queries"), nb::arg("l2"), variant);
+    m.def("octets", dense(false), in("codes"), in("digits"), in("factors"), in("scale").none(),
+          in("norm").none(), variant);
+    m.def("nibbles", dense(true), in("codes"), in("digits"), in("factors"), in("scale").none(),
+          in("norm").none(), variant);
     m.def("packed", [](In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
-                       Factors norm, const Name& variant) {
-        return new Scorer(codes, tables, factors, scale, norm, variant);
-    }, nb::arg("codes").noconvert(), nb::arg("tables").noconvert(), nb::arg("factors").noconvert(), nb::arg("scale").noconvert(),
-       nb::arg("norm").noconvert().none(), nb::arg("variant") = nb::none());
-    m.def("rotate", &rotate, nb::arg("vectors").noconvert(), nb::arg("signs").noconvert(),
-          nb::arg("variant") = nb::none());
-    m.def("unrotate", &unrotate, nb::arg("rotated").noconvert(), nb::arg("signs").noconvert(), nb::arg("dim"),
-          nb::arg("variant") = nb::none());
-    m.def("quantize", &quantize, nb::arg("rotated").noconvert(), nb::arg("bits"),
-          nb::arg("variant") = nb::none());
+                       Factors norm, const Name& name) {
+        return new Scorer(codes, tables, factors, scale, norm, name);
+    }, in("codes"), in("tables"), in("factors"), in("scale"), in("norm").none(), variant);
+    m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
+    m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
+    m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
 }

@@ -37,9 +37,12 @@ def load_snapshot(
     if known is not None and known.manifest.segments == manifest.segments:
         blocks = tuple(Live(live.source, tombstones) for live in known.blocks)
         start = keys.buffer_key(info.id, known.manifest.next_seq)
-    for _, value in txn.scan(keys.BUFFER, start, stop):
-        rows = Rows.from_arrays(unpack_arrays(value), info.schema)
-        blocks = append_rows(blocks, rows, info.schema, tombstones)
+    batches = [
+        Rows.from_arrays(unpack_arrays(value), info.schema)
+        for _, value in txn.scan(keys.BUFFER, start, stop)
+    ]
+    if batches:
+        blocks = append_rows(blocks, Rows.concat(batches), info.schema, tombstones)
     return Snapshot(
         manifest=manifest,
         segments=tuple(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,6 +87,13 @@ class Live:
         return Live(self.source, tombstones, alive)
 
 
+class Place(NamedTuple):
+    """A row of a source."""
+
+    live: Live
+    row: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state of one collection after one commit.
@@ -109,15 +117,15 @@ class Snapshot:
         """Everything a search reads, oldest first."""
         return self.segments + self.blocks
 
-    def locate(self, seq: int) -> tuple[Live, int] | None:
-        """The source and row of a record, or None where this snapshot has no such seq."""
+    def locate(self, seq: int) -> Place | None:
+        """Where a record is, or None where this snapshot has no such seq."""
         for live in reversed(self.sources):
             seqs = live.source.seqs
             if not len(seqs) or not seqs[0] <= seq <= seqs[-1]:
                 continue
             row = int(np.searchsorted(seqs, np.uint64(seq)))
             if seqs[row] == seq:
-                return live, row
+                return Place(live, row)
         return None
 
 

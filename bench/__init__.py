@@ -1,0 +1,1 @@
+"""What vecstore costs and gives, measured: `python -m bench.run`."""
