@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vecstore.types import Float32
+from vecstore.types import Array, Float32
 
 SETS = ("scifact", "code-mini", "vaswani", "wordnet")
 # The sets that give synthetic rows their structure.
@@ -82,8 +82,8 @@ def _ids(path: Path) -> Iterator[str]:
             yield json.loads(line)["_id"]
 
 
-def _unit(vectors: np.ndarray) -> Float32:  # type: ignore[type-arg]
-    values = vectors.astype(np.float32)
+def _unit(vectors: Array) -> Float32:
+    values: Float32 = vectors.astype(np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     return values
 
@@ -135,7 +135,8 @@ class Synthetic:
 
     def _step(self, rng: np.random.Generator, count: int) -> Float32:
         one, other = rng.integers(len(self.base), size=(2, count))
-        return np.float32(SPREAD) * (self.base[one] - self.base[other])
+        step: Float32 = np.float32(SPREAD) * (self.base[one] - self.base[other])
+        return step
 
 
 def synthetic(folder: Path | None) -> Synthetic:

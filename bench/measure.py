@@ -102,13 +102,13 @@ def take_turns(calls: Sequence[Callable[[int], object]], count: int) -> list[Flo
 
     Each is given the number of the turn.
     """
-    spent = np.empty((len(calls), count))
-    for turn in range(-min(WARM_CALLS, count), count):
-        for place, call in enumerate(calls):
+    spent: list[list[float]] = [[] for _ in calls]
+    for turn in (*range(min(WARM_CALLS, count)), *range(count)):
+        for call, times in zip(calls, spent, strict=True):
             begun = time.perf_counter()
-            call(turn % count)
-            spent[place, turn] = time.perf_counter() - begun
-    return list(spent * 1e3)
+            call(turn)
+            times.append(time.perf_counter() - begun)
+    return [np.array(times[-count:]) * 1e3 for times in spent]
 
 
 def percentiles(milliseconds: Float64) -> dict[str, float]:

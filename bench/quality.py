@@ -5,9 +5,9 @@ Truth is NumPy's float32 product over all rows, so that nothing here is its own 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -42,7 +42,8 @@ DEFAULT = "default plan"
 SYNTHETIC_ROWS_MAX = 20_000
 SYNTHETIC_QUERIES = 500
 
-# The study that chooses the default ladder.
+# The study that chooses the default ladder: Scan(coarse, keep), Rescore(FINE, limit).
+FINE, FINE_BYTES = "float16", 2
 COARSE = ("bits1", "bits2")
 LIMITS = (1, 10, 100)
 KEEP_PER_TEN = (10, 20, 40, 80, 160, 320, 640)
@@ -58,22 +59,29 @@ def tables(settings: Settings) -> Iterator[Table]:
     if absent:
         print(f"quality: skipped for want of embeddings: {', '.join(absent)}\n")
     if not sets:
-        rows = min(settings.rows, SYNTHETIC_ROWS_MAX)
-        sets = [synthetic(None).dataset(rows, SYNTHETIC_QUERIES)]
-    rows, study = [], []
+        count = min(settings.rows, SYNTHETIC_ROWS_MAX)
+        sets = [synthetic(None).dataset(count, SYNTHETIC_QUERIES)]
+    rows: list[dict[str, Any]] = []
+    study: list[dict[str, Any]] = []
     for place, data in enumerate(sets):
         rows += _representations(settings.folder / f"quality-{place}", data)
         if place < STUDY_SETS:
             study += _study(settings.folder / f"study-{place}", data)
     yield Table("quality", f"Top {TOP} of each representation alone and of the default plan", rows)
     yield Table("ladder", f"Least kept for {STUDY_OVERLAP} overlap, by coarse rung", _chosen(study))
-    yield Table("ladder-study", "Scan(coarse, keep) then Rescore(float16), one query a call", study)
+    yield Table(
+        "ladder-study",
+        "Scan(coarse, keep), Rescore(float16, limit); one query a call; with bounds and without",
+        study,
+    )
     yield Table("quality-bars", "Bars", _bars(rows))
 
 
 def filled(database: Any, data: Dataset, representations: Sequence[str]) -> Collection:
     """A collection of the set in one segment; a record's id is its row."""
-    schema = vs.Schema(vectors=[vs.Vector("text", data.vectors.shape[1], "cosine", representations)])
+    schema = vs.Schema(
+        vectors=[vs.Vector("text", data.vectors.shape[1], "cosine", representations)]
+    )
     collection: Collection = database.create_collection("bench", schema)
     collection.upsert(range(len(data.vectors)), data.vectors)
     collection.flush()
@@ -99,7 +107,7 @@ def recall(found: Iterable[Array], relevant: Iterable[Mapping[int, float]]) -> F
 
 
 def ndcg(found: Iterable[Array], relevant: Iterable[Mapping[int, float]]) -> Float64:
-    """For each query, nDCG of the found rows: the gain is the grade, discounted by log2(rank + 1)."""
+    """For each query, nDCG of the found rows: grades, discounted by log2(rank + 1)."""
     discount = 1 / np.log2(np.arange(2, TOP + 2))
     values = []
     for ids, grades in zip(found, relevant, strict=True):
@@ -154,12 +162,14 @@ def _read(data: Dataset, answers: Sequence[Hits | Array]) -> tuple[float, float]
     if not reports:
         return 1.0, 0.0
     scanned = np.mean([stages[0].bytes_read for stages in reports])
-    return float(scanned / data.vectors.nbytes), float(np.mean([_rescored(s) for s in reports]))
+    rescored = np.mean([_rescored(data, stages) for stages in reports])
+    return float(scanned / data.vectors.nbytes), float(rescored)
 
 
-def _rescored(stages: Sequence[vs.StageReport]) -> float:
-    """Rows that the rescores of one query read; bounds leave out some that were handed on."""
-    return sum(stage.bytes_read / (2 * 384) for stage in stages[1:])
+def _rescored(data: Dataset, stages: Sequence[vs.StageReport]) -> float:
+    """Rows that the rescore of one query reads; bounds leave out some that were handed on."""
+    code_bytes = FINE_BYTES * data.vectors.shape[1]
+    return float(sum(stage.bytes_read for stage in stages[1:]) / code_bytes)
 
 
 def _study(path: Path, data: Dataset) -> list[dict[str, Any]]:
@@ -173,47 +183,49 @@ def _study(path: Path, data: Dataset) -> list[dict[str, Any]]:
     truth = exact(data, max(LIMITS))
     rows = []
     with vs.open(path) as database:
-        collection = filled(database, data, (*COARSE, "float16"))
-        for coarse in COARSE:
-            for limit in LIMITS:
-                for per_ten in KEEP_PER_TEN:
-                    plan = vs.Cascade(
-                        [vs.Scan(coarse, per_ten * limit // 10), vs.Rescore("float16", limit)]
-                    )
-                    for bounds in (True, False):
-                        row = {"set": data.name, "coarse": coarse, "limit": limit}
-                        row |= {"keep": per_ten * limit // 10, "bounds": bounds}
-                        found = _run_study(collection, data, (plan, limit), bounds=bounds)
-                        rows.append(row | _study_row(data, found, truth[:, :limit]))
+        collection = filled(database, data, (*COARSE, FINE))
+        for coarse, limit, per_ten in itertools.product(COARSE, LIMITS, KEEP_PER_TEN):
+            keep = per_ten * limit // 10
+            row = {"set": data.name, "coarse": coarse, "limit": limit, "keep": keep}
+            plan = vs.Cascade([vs.Scan(coarse, keep), vs.Rescore(FINE, limit)])
+            bounded, all_kept = _run_study(collection, data, plan)
+            figures = _study_row(data, bounded, truth[:, :limit])
+            others = _study_row(data, all_kept, truth[:, :limit])
+            row |= figures | {f"{name}, no bounds": value for name, value in others.items()}
+            rows.append(row | {"us ratio": others["us"] / figures["us"]})
     return rows
 
 
 def _run_study(
-    collection: Collection, data: Dataset, asked: tuple[vs.Cascade, int], *, bounds: bool
-) -> list[tuple[Hits, float]]:
-    """The hits of each query, and the seconds it took, one at a time."""
-    plan, limit = asked
-    # A codec whose errors have no known bound: everything that was kept is rescored.
+    collection: Collection, data: Dataset, plan: vs.Cascade
+) -> tuple[list[tuple[Hits, float]], list[tuple[Hits, float]]]:
+    """The hits and seconds of each query; with error bounds, then without, by turns."""
+
+    def timed(query: Array) -> tuple[Hits, float]:
+        begun = time.perf_counter()
+        hits = collection.search(query, limit=plan.stages[-1].keep, plan=plan, explain=True)
+        return hits, time.perf_counter() - begun
+
+    # Without: a codec whose errors have no known bound, so that all that was kept is rescored.
     unknown = patch.object(AffinePrepared, "bound", lambda *_: None)
-    answers = []
-    with nullcontext() if bounds else unknown:
-        for query in data.queries:
-            begun = time.perf_counter()
-            hits = collection.search(query, limit=limit, plan=plan, explain=True)
-            answers.append((hits, time.perf_counter() - begun))
-    return answers
+    bounded, all_kept = [], []
+    for query in data.queries:
+        bounded.append(timed(query))
+        with unknown:
+            all_kept.append(timed(query))
+    return bounded, all_kept
 
 
 def _study_row(
     data: Dataset, answers: Sequence[tuple[Hits, float]], truth: Int64
-) -> dict[str, Any]:
+) -> dict[str, float]:
     reports = [hits.explain or () for hits, _ in answers]
     read = np.mean([sum(stage.bytes_read for stage in stages) for stages in reports])
     return {
         "overlap": float(overlap([hits.ids for hits, _ in answers], truth).mean()),
-        "rescored": float(np.mean([_rescored(stages) for stages in reports])),
-        "all reads 1/": float(data.vectors.nbytes / read),
-        "median us": float(np.median([seconds for _, seconds in answers]) * 1e6),
+        "rescored": float(np.mean([_rescored(data, stages) for stages in reports])),
+        "reads 1/": float(data.vectors.nbytes / read),
+        "us": float(np.median([seconds for _, seconds in answers]) * 1e6),
     }
 
 
@@ -222,8 +234,8 @@ def _chosen(study: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in study:
         if row["overlap"] >= STUDY_OVERLAP:
-            found.setdefault((row["set"], row["limit"], row["bounds"], row["coarse"]), row)
-    return [found[key] for key in sorted(found, key=str)]
+            found.setdefault((row["set"], row["limit"], row["coarse"]), row)
+    return list(found.values())
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

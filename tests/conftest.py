@@ -41,3 +41,9 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real embeddings; none in {folder}: set VECSTORE_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small arrays are verified block by block too, as large ones are."""
+    monkeypatch.setattr("vecstore.segment.format.SMALL_BLOCKS", 0)

@@ -54,8 +54,8 @@ class _Columns(NamedTuple):
     def spans(self) -> list[tuple[int, int, int]]:
         """(start, stop, bytes) of runs that fit into a part."""
         sizes = [
-            len(payload) + sum(array.nbytes for array in vectors.values())
-            for payload, vectors in zip(self.payloads, self.vectors, strict=True)
+            32 + 4 * len(str(id_)) + len(payload) + sum(v.nbytes + 8 for v in vectors.values())
+            for id_, payload, vectors in zip(*self, strict=True)
         ]
         return [
             (start, stop, sum(sizes[start:stop])) for start, stop in spans(sizes, PART_BYTES_MAX)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 import vecstore as vs
+import vecstore_server
+from tests.congruence.blocking import Blocking
 from tests.congruence.pair import Pair
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A remote database; at the end, what its server stored must be sound."""
-    server_module = pytest.importorskip("vecstore_server")
-    path = tmp_path_factory.mktemp("served")
-    server = server_module.serve(path, port=0)
+    server = vecstore_server.serve(tmp_path_factory.mktemp("served"), port=0)
     with vs.connect(server.address) as database:
         yield database
         assert database.check() == []
@@ -32,15 +32,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory, served: Any) -> Iterator[Pair
         assert database.check() == []
 
 
-@pytest.fixture(params=["embedded", "remote"])
+@pytest.fixture(params=["embedded", "remote", "asyncio"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """A new database, once embedded and once behind a server; at the end it must be sound."""
+    """A new database, embedded and behind a server; at the end what is on disk must be sound."""
     if request.param == "embedded":
         with vs.open(tmp_path) as database:
             yield database
     else:
-        server = pytest.importorskip("vecstore_server").serve(tmp_path, port=0)
-        with vs.connect(server.address) as database:
+        server = vecstore_server.serve(tmp_path, port=0)
+        connect = vs.connect if request.param == "remote" else Blocking.connect
+        with connect(server.address) as database:
             yield database
         server.stop()
     with vs.open(tmp_path) as database:

@@ -6,6 +6,11 @@ import inspect
 
 import pytest
 
+from vecstore.collection import Collection
+from vecstore.database import Database
+from vecstore_client import RemoteCollection, RemoteDatabase
+from vecstore_client.aio import AsyncCollection, AsyncDatabase
+
 
 def _public(kind: type) -> dict[str, object]:
     return {
@@ -15,17 +20,17 @@ def _public(kind: type) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["database", "collection"])
-def test_methods_have_the_same_parameters(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        (Database, RemoteDatabase),
+        (Collection, RemoteCollection),
+        (Database, AsyncDatabase),
+        (Collection, AsyncCollection),
+    ],
+)
+def test_methods_have_the_same_parameters(here: type, there: type) -> None:
     """Every public method has the same parameters and defaults, embedded and remote."""
-    client = pytest.importorskip("vecstore_client")
-    from vecstore.collection import Collection
-    from vecstore.database import Database
-
-    here, there = {
-        "database": (Database, client.RemoteDatabase),
-        "collection": (Collection, client.RemoteCollection),
-    }[kind]
     embedded, remote = _public(here), _public(there)
     assert embedded.keys() == remote.keys()
     for name, signature in embedded.items():

@@ -223,6 +223,7 @@ def big(tmp_path: Path) -> tuple[Path, ComponentInfo, int]:
     return path, info, start
 
 
+@pytest.mark.usefixtures("by_block")
 def test_touch_verifies_only_the_blocks_of_rows(tmp_path: Path) -> None:
     """Rows of sound blocks are verified; a row that reaches into a damaged one is refused."""
     path, info, _ = big(tmp_path)
@@ -240,6 +241,16 @@ def test_touch_verifies_only_the_blocks_of_rows(tmp_path: Path) -> None:
     assert component.verify() == [f"block 1 of array 'codes' in {path} does not match its checksum"]
 
 
+def test_small_arrays_are_verified_whole(tmp_path: Path) -> None:
+    """The first touch of any row of a small array verifies all of it."""
+    path = tmp_path / "component"
+    info = write_component(RealFiles(), path, "kind", {"a": np.zeros(50_000, dtype=np.uint64)})
+    component = Component.open(RealFiles(), path, "kind", info)
+    component.touch("a", np.array([3]))
+    assert component.verified == {"a"}
+
+
+@pytest.mark.usefixtures("by_block")
 def test_touch_remembers(tmp_path: Path) -> None:
     """A verified array is not read again, whether verified at once or block by block."""
     rows = np.zeros((190, 1000), dtype=np.uint8)
@@ -252,6 +263,7 @@ def test_touch_remembers(tmp_path: Path) -> None:
     assert component.verified == {"codes"}
 
 
+@pytest.mark.usefixtures("by_block")
 def test_spans(tmp_path: Path) -> None:
     """A span verifies every block between its ends; one that leaves the array is refused."""
     path, info, _ = big(tmp_path)

@@ -272,6 +272,7 @@ class Grouped:
         return {"codes": groups, "scale": np.arange(len(codes), dtype=np.float32)}
 
 
+@pytest.mark.usefixtures("by_block")
 def test_touch_knows_groups_of_rows(tmp_path: Path) -> None:
     """Where an item of an array holds 64 rows, touching rows verifies the blocks of their items."""
     count = 200

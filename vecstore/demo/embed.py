@@ -16,17 +16,18 @@ WORDLLAMA_DIMS = (64, 128, 256)
 
 
 class Embedder(Protocol):
-    """Makes a vector of each text.
-
-    Attributes:
-        name: of the model.
-        dim: dimensions D of its vectors.
-    """
+    """Makes a vector of each text."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Dimensions D of its vectors."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Float32:
         """The vectors of N texts [N, D], not normalised."""
         ...

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vecstore.request import Cascade, Scan
-from vecstore.types import Float32, Hits
+from vecstore.types import Float32, Hits, StageReport
 
 LIMIT = 10
 WARM_UP_QUERIES = 20
@@ -42,11 +42,13 @@ class Quality:
         bytes_per_vector: bytes read per vector of the collection, in all stages.
         overlap: the share of the exact best 10 among its best 10.
         recall: the share of queries whose one right answer is among its best 10.
+        stages: what each stage did for one query.
     """
 
     bytes_per_vector: float
     overlap: float
     recall: float
+    stages: tuple[StageReport, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def measure_quality(
         bytes_per_vector=sum(stage.bytes_read for stage in hits.explain) / collection.count(),
         overlap=shared / sum(map(len, exact)),
         recall=float(np.mean([id_ in ours for id_, ours in zip(right, found, strict=True)])),
+        stages=hits.explain,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,9 +54,9 @@ def plot(points: Sequence[Point], title: str, path: Path) -> Path:
             "drawing needs matplotlib, which is not installed; "
             "install it with: pip install 'vecstore[demo]'"
         ) from None
-    figure = Figure(figsize=(14, 6.6), dpi=150, facecolor="white", layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.12, wspace=0.03)  # type: ignore[union-attr]
+    figure = Figure(figsize=(14, 6.6), dpi=150, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.12, wspace=0.03)
+    canvas: Any = FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.5, color=INK, fontsize=15, fontweight="bold")
     left, right = figure.subplots(1, 2)
     panels: tuple[tuple[Axes, str, Callable[[Point], float]], ...] = (
@@ -140,12 +140,12 @@ def _spread(axes: Axes, labels: Sequence[Annotation]) -> None:
     for line in axes.lines:
         if line.get_linestyle() == "-":
             taken += [(x - 2, y - 2, x + 2, y + 2) for x, y in _along(axes, line.get_xydata())]
-    offsets = place_labels(points, sizes, taken, frame=axes.bbox.extents)
+    offsets = place_labels(points, sizes, taken, frame=np.array(axes.bbox.extents))
     for label, offset in zip(labels, offsets, strict=True):
         label.set_position(offset)
 
 
-def _along(axes: Axes, corners: object) -> Float64:
+def _along(axes: Axes, corners: Any) -> Float64:
     """Points on a line, in pixels, close enough together that no label fits between."""
     pixels = axes.transData.transform(corners)
     steps = np.arange(0, len(pixels) - 1 + 1e-9, 0.02)

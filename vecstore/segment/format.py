@@ -46,6 +46,8 @@ from vecstore.types import Array, Bool, Int64, Uint8, Uint32
 Arrays: TypeAlias = Mapping[str, Array]
 
 FORMAT_VERSION = 1
+# An array of no more blocks is verified whole when first touched: sooner done than kept track of.
+SMALL_BLOCKS = 16
 BLOCK_BYTES = 1 << 16
 _PACKED = struct.Struct("<4sII")
 _PACKED_MAGIC = b"VSA\0"
@@ -266,6 +268,9 @@ class Component:
             raise CorruptionError(f"{self.path} reads outside of its array {name!r} [{length}]")
         row_bytes = array.nbytes // length if length else 0
         pending = self._pending[name]
+        if len(pending) <= SMALL_BLOCKS:
+            self._verify(name, np.flatnonzero(pending))
+            return
         # An empty span at the end of the array has no block of its own.
         first = np.minimum(starts * row_bytes // BLOCK_BYTES, len(pending) - 1)
         last = np.maximum((stops * row_bytes - 1) // BLOCK_BYTES, first)

@@ -1,0 +1,275 @@
+"""The asyncio client: the methods of the sync one, to be awaited; `scroll` to be iterated.
+
+async with await vecstore_client.aio.connect("localhost:7700") as db:
+    books = await db.collection("books")
+    hits = await books.search(query)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from vecstore.errors import DeadlineError, UnavailableError
+from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
+from vecstore.request import Cascade, check_count
+from vecstore.schema import Schema
+from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore_client import calls
+from vecstore_client.calls import Call, SearchOptions
+from vecstore_client.channel import (
+    CHANNEL_OPTIONS,
+    CONNECT_TIMEOUT_S,
+    Target,
+    methods,
+    no_server,
+)
+from vecstore_proto.status import AnswerTooLarge
+
+Answer = TypeVar("Answer")
+
+
+async def connect(
+    address: str, *, token: str | None = None, timeout_s: float = RPC_TIMEOUT_S
+) -> AsyncDatabase:
+    """Connect to a server; arguments and errors as for `vecstore.connect`."""
+    connection = AsyncConnection(address, token=token, timeout_s=timeout_s)
+    try:
+        await connection.run(calls.server_info(), min(connection.timeout_s, CONNECT_TIMEOUT_S))
+    except DeadlineError:
+        await connection.close()
+        raise UnavailableError(no_server(connection.address)) from None
+    except BaseException:
+        await connection.close()
+        raise
+    return AsyncDatabase(connection)
+
+
+class AsyncConnection(Target):
+    """A channel to a server, used from one event loop."""
+
+    def __init__(self, address: str, *, token: str | None, timeout_s: float) -> None:
+        super().__init__(address, token, timeout_s)
+        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        self._methods = methods(self._channel)
+
+    async def run(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
+        """Make a call and read its answer; errors are those of the embedded database."""
+        try:
+            sent = self._start(call.method, call.request, timeout_s or self.timeout_s)
+            return call.read([await self._finish(sent)])
+        except AnswerTooLarge:
+            assert call.stream is not None
+            sent = self._start(*call.stream, self.timeout_s)
+            return call.read(await self._finish(_parts(sent)))
+
+    async def close(self) -> None:
+        """Drop the connection; calls that are running fail."""
+        self.closed = True
+        await self._channel.close()
+
+    def _start(self, method: str, request: Any, timeout_s: float) -> Any:
+        self.check_open()
+        return self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
+
+    async def _finish(self, sent: Any) -> Any:
+        try:
+            return await sent
+        except grpc.RpcError as error:
+            raise self.error(error) from None
+
+
+async def _parts(sent: Any) -> list[Any]:
+    return [answer.part async for answer in sent]
+
+
+class AsyncDatabase:
+    """A connection to a server; made by `connect`. See `RemoteDatabase`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"AsyncDatabase({self._connection.address!r})"
+
+    async def create_collection(self, name: str, schema: Schema) -> AsyncCollection:
+        """Make a collection."""
+        self._connection.check_open()
+        made = await self._connection.run(calls.create_collection(name, schema))
+        return AsyncCollection(self._connection, name, made)
+
+    async def collection(self, name: str) -> AsyncCollection:
+        """The collection of that name, or NotFoundError."""
+        self._connection.check_open()
+        found = await self._connection.run(calls.get_collection(name))
+        return AsyncCollection(self._connection, name, found)
+
+    async def collections(self) -> list[str]:
+        """The names of all collections, sorted."""
+        return await self._connection.run(calls.list_collections())
+
+    async def drop_collection(self, name: str) -> None:
+        """Delete a collection with all its records, or NotFoundError."""
+        self._connection.check_open()
+        await self._connection.run(calls.drop_collection(name))
+
+    async def check(self) -> list[str]:
+        """Have the server verify every checksum and invariant; the problems found."""
+        return await self._connection.run(calls.check())
+
+    async def close(self) -> None:
+        """Drop the connection; the server's database stays open."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class AsyncCollection:
+    """A collection of a connected database. See `RemoteCollection`."""
+
+    def __init__(self, connection: AsyncConnection, name: str, schema: Schema) -> None:
+        self._connection = connection
+        self._name = name
+        self._schema = schema
+
+    @property
+    def name(self) -> str:
+        """The name it was created with."""
+        return self._name
+
+    @property
+    def schema(self) -> Schema:
+        """Its fields, with every representation spelled out, coarse to fine."""
+        return self._schema
+
+    def __repr__(self) -> str:
+        return f"AsyncCollection({self._name!r})"
+
+    async def upsert(
+        self,
+        ids: Sequence[Id],
+        vectors: Mapping[str, Any] | Any = None,
+        payloads: Sequence[Any] | None = None,
+    ) -> int:
+        """Write records, whole or not at all."""
+        self._connection.check_open()
+        return await self._connection.run(
+            calls.upsert(self._name, self._schema, ids, vectors, payloads)
+        )
+
+    async def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+        """Delete records by id, or all that a filter passes; the number deleted."""
+        self._connection.check_open()
+        return await self._connection.run(calls.delete(self._name, self._schema, ids, where))
+
+    async def flush(self) -> None:
+        """Move the write buffer into a segment."""
+        await self._connection.run(calls.flush(self._name))
+
+    async def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+        """Records by id, in the order of `ids`; None where there is none."""
+        self._connection.check_open()
+        return await self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))
+
+    async def scroll(
+        self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
+    ) -> AsyncIterator[Record]:
+        """Iterate over all records, oldest write first, reading `batch` of them at a time."""
+        check_count("batch", batch, LIMIT_MAX)
+        after: int | None = 0
+        while after is not None:
+            records, after = await self.scroll_page(
+                after, batch, where=where, with_vectors=with_vectors
+            )
+            for record in records:
+                yield record
+
+    async def scroll_page(
+        self, after: int, limit: int, *, where: str | None = None, with_vectors: bool = False
+    ) -> tuple[list[Record], int | None]:
+        """One page of a scroll: records, and the cursor of the next page or None."""
+        self._connection.check_open()
+        found: list[Record] = []
+        following, left = after, limit
+        while True:
+            call = calls.scroll_page(
+                self._name, self._schema, following, left, where, with_vectors=with_vectors
+            )
+            records, next_after = await self._connection.run(call)
+            found += records
+            left -= len(records)
+            if next_after is None or left <= 0:
+                return found, next_after
+            following = next_after
+
+    async def count(self, where: str | None = None) -> int:
+        """How many records there are, or how many a filter passes."""
+        self._connection.check_open()
+        return await self._connection.run(calls.count(self._name, self._schema, where))
+
+    async def stats(self) -> CollectionStats:
+        """Counts and bytes, by representation."""
+        return await self._connection.run(calls.stats(self._name))
+
+    async def search(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> Hits:
+        """The records nearest to one query."""
+        self._connection.check_open()
+        asked = SearchOptions(
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        return await self._connection.run(calls.search(self._name, self._schema, vectors, asked))
+
+    async def search_batch(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        *,
+        limit: int = 10,
+        where: str | None = None,
+        plan: Cascade | None = None,
+        exact: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+        explain: bool = False,
+    ) -> list[Hits]:
+        """The records nearest to each of many queries."""
+        self._connection.check_open()
+        asked = SearchOptions(
+            limit=limit,
+            where=where,
+            plan=plan,
+            exact=exact,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            explain=explain,
+        )
+        made = calls.search_batch(self._name, self._schema, vectors, asked)
+        return [hits for call in made for hits in await self._connection.run(call)]

@@ -1,0 +1,166 @@
+"""The client: large batches and answers, servers that are slow or gone, what it imports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import vecstore as vs
+from tests.unit.fake_database import FakeDatabase, Starter, run_python
+from vecstore import errors
+from vecstore_client import channel
+from vecstore_proto import results
+from vecstore_server.app import Server
+
+
+@pytest.mark.parametrize("address", ["", "a:b", "http://a:1", "a:0", "a:65536", 7, None])
+def test_addresses_that_cannot_be_are_refused(address: Any) -> None:
+    """An address is "host:port"."""
+    with pytest.raises(errors.RequestError, match="address"):
+        vs.connect(address)
+
+
+def test_answers_too_large_for_one_message_are_streamed(
+    fake: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that one message cannot hold come whole all the same."""
+    monkeypatch.setattr(results, "PART_BYTES_MAX", 500)
+    collection, remote = fake
+    expected = [(record.id, record.payload) for record in collection.records]
+    found = remote.get(range(10))
+    assert [(record.id, record.payload) for record in found] == expected
+    assert [(hit.id, hit.payload) for hit in remote.search([1, 2, 3])] == expected
+    for hits in remote.search_batch([[1, 2, 3], [4, 5, 6]]):
+        assert [(hit.id, hit.payload) for hit in hits] == expected
+    assert [record.id for record in remote.scroll(batch=7)] == list(range(10))
+    page, after = remote.scroll_page(1, 7)
+    assert [record.id for record in page] == list(range(1, 8))
+    assert after == 8
+
+
+def test_large_batches_arrive_as_one(
+    fake: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch sent in parts reaches the database in one call, as it was given."""
+    monkeypatch.setattr(vs.options, "REQUEST_BYTES_TARGET", 200)
+    collection, remote = fake
+    ids = [1, "b", 3] * 20
+    rows: list[Any] = [[row, 0, 1] for row in range(60)]
+    payloads = [{"row": row} if row % 2 else None for row in range(60)]
+    for vectors in (
+        rows,
+        {"v": rows, "w": [None if row % 7 == 0 else rows[row] for row in range(60)]},
+    ):
+        assert remote.upsert(ids, vectors, payloads) == 60
+        (_, (got_ids, got, got_payloads)) = collection.calls[-1]
+        assert got_ids == ids
+        sent = vectors if isinstance(vectors, dict) else {"v": vectors}
+        for field, values in (got if isinstance(got, dict) else {"v": got}).items():
+            for mine, other in zip(values, sent[field], strict=True):
+                assert (mine is None) == (other is None)
+                assert mine is None or mine.tolist() == other
+        assert [text and json.loads(text) for text in got_payloads] == payloads
+    assert [name for name, _ in collection.calls].count("upsert") == 2
+
+
+def test_reads_and_upserts_are_tried_again(fake: tuple[Any, Any]) -> None:
+    """A call that finds no server is sent again, unless its answer would be wrong."""
+    collection, remote = fake
+    left = {"count": 2, "upsert": 1, "delete": 1}
+
+    def answer(method: str) -> int:
+        left[method] -= 1
+        if left[method] >= 0:
+            raise errors.UnavailableError("gone for a moment")
+        return 7
+
+    collection.answers = {method: lambda method=method: answer(method) for method in left}
+    assert remote.count() == 7
+    assert remote.upsert([1]) == 7
+    with pytest.raises(errors.UnavailableError):
+        remote.delete([1])
+    assert remote.delete([1]) == 7
+
+
+def test_a_slow_server_is_not_waited_for(start: Starter) -> None:
+    """A call that takes longer than timeout_s fails, and says with what address and limit."""
+    database, server = start()
+    wake = threading.Event()
+    database.fake.answers["count"] = lambda: wake.wait(10)
+    with vs.connect(server.address, timeout_s=0.3) as remote:
+        with pytest.raises(errors.DeadlineError, match=rf"{server.address}.* 0.3 s"):
+            remote.collection("fake").count()
+        wake.set()
+
+
+def test_a_server_that_is_down_is_named_fast() -> None:
+    """Connecting where nothing listens fails within seconds and names the address."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    begun = time.monotonic()
+    with pytest.raises(errors.UnavailableError, match=address):
+        vs.connect(address)
+    assert time.monotonic() - begun < 4
+
+
+def test_a_listener_that_says_nothing_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting to a port that accepts and stays silent fails as if nothing were there."""
+    monkeypatch.setattr(channel, "CONNECT_TIMEOUT_S", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(errors.UnavailableError, match="answers at 127"):
+            vs.connect(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_server_that_comes_back_is_found(start: Starter) -> None:
+    """A client outlives its server and reaches the next one at the same address."""
+    _, server = start()
+    with vs.connect(server.address) as remote:
+        server.stop(0)
+        with pytest.raises(errors.UnavailableError, match=server.address):
+            remote.collections()
+        again = Server(FakeDatabase(), port=server.port)  # type: ignore[arg-type]
+        again.start()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                assert remote.collections() == ["fake"]
+                break
+            except errors.UnavailableError:
+                time.sleep(0.1)
+        again.stop(0)
+    assert time.monotonic() < deadline
+
+
+def test_many_threads_share_a_client(fake: tuple[Any, Any]) -> None:
+    """One remote collection may be used from many threads at once."""
+    _, remote = fake
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(remote.count() for _ in range(20)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [5] * 160
+
+
+def test_the_client_loads_no_engine() -> None:
+    """Importing the client loads neither storage nor the engine, and starts no thread."""
+    assert (
+        run_python(
+            "import sys, threading, vecstore_client\n"
+            "heavy = {'lmdb', 'lark', 'vecstore.storage', 'vecstore.segment', 'vecstore.codec'}\n"
+            "print(sorted(heavy & set(sys.modules)), threading.active_count())"
+        )
+        == "[] 1"
+    )

@@ -1,0 +1,101 @@
+"""`vecstore demo`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecstore.cli.console import bars, say, table
+
+if TYPE_CHECKING:
+    from vecstore.demo.run import Measured, Report
+
+HEADER = (
+    "representation",
+    "bytes/vector",
+    "compression",
+    "overlap",
+    "recall@10",
+    "p50 ms",
+    "p99 ms",
+    "gRPC p50",
+    "gRPC p99",
+)
+
+
+def demo(
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model of sentence-transformers; by default wordllama, offline."),
+    ] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where the picture goes.")] = Path(
+        "demo"
+    ),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the database too, in OUT/database.")
+    ] = False,
+) -> None:
+    """Search the functions of Python's standard library, embedded and over gRPC."""
+    from vecstore.demo.embed import load_embedder
+    from vecstore.demo.run import run_demo
+
+    start = time.perf_counter()
+    with bars() as progress:
+        report = run_demo(out, embedder=load_embedder(model), keep=keep, progress=progress)
+    _show(report)
+    say()
+    say(f"recall against bytes: {report.plot}")
+    if report.database is not None:
+        say(f"the database: {report.database}; search it with")
+        say(f'  vecstore search {report.database} functions --field text --text "..."')
+    say(f"took {time.perf_counter() - start:.0f} s")
+
+
+def _show(report: Report) -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    say(
+        f"{report.functions:,} functions of Python {version}; vectors of {report.dim} dimensions "
+        f"by {report.model}, of the code and of the docstrings\n"
+    )
+    table(HEADER, [_row(row, report.dim) for row in report.rows])
+    say(
+        "\nbytes/vector  what a search reads, for each vector of the collection; compression: "
+        "beside float32\n"
+        f"overlap       with the exact top 10, over {report.queries:,} docstrings\n"
+        "recall@10     how often the function of the docstring is among the first 10\n"
+        f"ms            from a query to its hits with payloads, over {report.timed} docstrings; "
+        "gRPC: from a server process"
+    )
+    default = next(row for row in report.rows if row.way.plan is None and not row.way.exact)
+    stages = (
+        f"{stage.stage} {stage.representation} of {stage.rows_in:,} vectors"
+        for stage in default.quality.stages
+    )
+    say(f"default plan  {', then '.join(stages)}")
+    for question, hits in report.questions:
+        say(f"\n{question}")
+        table(
+            None,
+            [[hit.payload["name"], str(hit.id), hit.payload["summary"]] for hit in hits],
+            left=3,
+        )
+
+
+def _row(row: Measured, dim: int) -> list[str]:
+    read = row.quality.bytes_per_vector
+    return [
+        row.way.label,
+        f"{read:.1f}",
+        f"{4 * dim / read:.1f}x",
+        f"{row.quality.overlap:.4f}",
+        f"{row.quality.recall:.4f}",
+        *(
+            f"{value:.2f}"
+            for latency in (row.embedded, row.remote)
+            for value in (latency.p50_ms, latency.p99_ms)
+        ),
+    ]

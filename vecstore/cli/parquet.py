@@ -1,0 +1,98 @@
+"""Reads .parquet files of records; needs pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vecstore.cli.records import Chunk, Keys, chunk_rows
+from vecstore.errors import MissingExtraError, RequestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetSource:
+    """A table: a column of ids, one of vectors, others for payloads; nulls are left out."""
+
+    path: Path
+    keys: Keys
+    file: Any  # pyarrow.parquet.ParquetFile
+    unit: str = "row"
+
+    @property
+    def size(self) -> int:
+        """Rows."""
+        return int(self.file.metadata.num_rows)
+
+    def dim(self) -> int | None:
+        """The length of the first vector that is not null."""
+        for batch in self.file.iter_batches(batch_size=256, columns=[self.keys.vector]):
+            for vector in batch.column(0):
+                if vector.is_valid:
+                    return len(vector)
+        return None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Slices of the table, read when they are asked for."""
+        dim = self.dim()
+        done = 0
+        for batch in self.file.iter_batches(batch_size=chunk_rows(dim)):
+            others = [
+                name for name in batch.schema.names if name not in (self.keys.id, self.keys.vector)
+            ]
+            rows = batch.select(others).to_pylist() if others else [{}] * len(batch)
+            start, done = done, done + len(batch)
+            yield Chunk(
+                ids=batch.column(self.keys.id).to_pylist(),
+                vectors=_vectors(batch.column(self.keys.vector), dim),
+                payloads=[
+                    {name: value for name, value in row.items() if value is not None}
+                    for row in rows
+                ],
+                places=range(start, done),
+                done=done,
+            )
+
+
+def open_parquet(path: Path, keys: Keys) -> ParquetSource:
+    """Open a file.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        RequestError: the file is no Parquet file, or lacks one of the columns.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            f"reading {path} needs pyarrow, which is not installed; "
+            "install it with: pip install 'vecstore[arrow]'"
+        ) from None
+    try:
+        file = parquet.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise RequestError(f"{path} cannot be read ({error}), expected a Parquet file") from None
+    schema = file.schema_arrow
+    for name, option in ((keys.id, "--id-key"), (keys.vector, "--vector-key")):
+        if name not in schema.names:
+            raise RequestError(
+                f"{path} has no column {name!r} but {', '.join(map(repr, schema.names))}; "
+                f"say with {option} what it is called"
+            )
+    kind = schema.field(keys.vector).type
+    if not (hasattr(kind, "value_type") and pa.types.is_floating(kind.value_type)):
+        raise RequestError(
+            f"{path} has a column {keys.vector!r} of type {kind}, expected lists of floats"
+        )
+    return ParquetSource(path=path, keys=keys, file=file)
+
+
+def _vectors(column: Any, dim: int | None) -> Any:
+    """[N, D] where every row has D values, else a list with None where there is no vector."""
+    values = column.flatten()
+    lengths = set(column.value_lengths().to_pylist())
+    if lengths == {dim} and not values.null_count:
+        return values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return column.to_pylist()

@@ -1,0 +1,247 @@
+"""Files of records, read a chunk at a time so that they may be larger than memory.
+
+.npy      vectors [N, D]; ids are row numbers, or come from another file
+.jsonl    an object on each line: an id, a vector, and what else becomes the payload
+.parquet  a column of ids, one of vectors (lists of numbers), others become the payload
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from vecstore.cli.arrays import load_array
+from vecstore.errors import InvalidInputError, RequestError
+from vecstore.types import Array, Id, Payload
+
+CHUNK_ROWS_MAX = 4_096
+CHUNK_BYTES_TARGET = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Where .jsonl and .parquet files keep the id and the vector of a record."""
+
+    id: str
+    vector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some records of one file, in its order.
+
+    Attributes:
+        ids: N ids.
+        vectors: [N, D], or a list of N with None where a record has no vector.
+        payloads: N objects, or None.
+        places: N line or row numbers.
+        done: how much of the file is read after it, in the unit of `Source.size`.
+    """
+
+    ids: Sequence[Id]
+    vectors: Any
+    payloads: list[Payload] | None
+    places: Sequence[int]
+    done: int
+
+    def part(self, start: int, stop: int) -> Chunk:
+        """The records from `start` to `stop`."""
+        return replace(
+            self,
+            ids=self.ids[start:stop],
+            vectors=self.vectors[start:stop],
+            payloads=None if self.payloads is None else self.payloads[start:stop],
+            places=self.places[start:stop],
+        )
+
+
+class Source(Protocol):
+    """A file of records."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What `Chunk.places` count: "line" or "row"."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How long it is, in the unit of `Chunk.done`."""
+        ...
+
+    def dim(self) -> int | None:
+        """Dimensions of the first vector; None if there is none."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The records; InvalidInputError at a bad one, after a chunk of those before it."""
+        ...
+
+
+def open_sources(paths: Sequence[Path], keys: Keys, ids: Path | None) -> list[Source]:
+    """The files, each by its ending.
+
+    Args:
+        paths: the files.
+        keys: for .jsonl and .parquet files.
+        ids: a file with an id for each row of all .npy files together: a .npy file, or text with
+            an id on each line. None for row numbers, counted over all of them.
+
+    Raises:
+        RequestError: a file that is not one of the three kinds, or too few or too many ids.
+    """
+    arrays = {path: _vectors(path) for path in paths if path.suffix == ".npy"}
+    count = sum(map(len, arrays.values()))
+    names: Sequence[Id] | Array = range(count) if ids is None else _read_ids(ids)
+    if len(names) != count:
+        raise RequestError(f"{ids} has {len(names):,} ids, the .npy files have {count:,} rows")
+    sources: list[Source] = []
+    first = 0
+    for path in paths:
+        if path.suffix == ".npy":
+            after = first + len(arrays[path])
+            sources.append(NpySource(path=path, vectors=arrays[path], ids=names[first:after]))
+            first = after
+        elif path.suffix == ".jsonl":
+            sources.append(JsonlSource(path=path, keys=keys))
+        elif path.suffix == ".parquet":
+            from vecstore.cli.parquet import open_parquet
+
+            sources.append(open_parquet(path, keys))
+        else:
+            raise RequestError(f"{path} has another ending, expected .npy, .jsonl or .parquet")
+    return sources
+
+
+def chunk_rows(dim: int | None) -> int:
+    """Records to write at a time: a few megabytes of vectors."""
+    return max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES_TARGET // (4 * (dim or 1))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NpySource:
+    """Vectors [N, D] and N ids."""
+
+    path: Path
+    vectors: Array
+    ids: Sequence[Id] | Array
+    unit: str = "row"
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.vectors)
+
+    def dim(self) -> int:
+        """D."""
+        return int(self.vectors.shape[1])
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Slices of the array, which stays mapped."""
+        step = chunk_rows(self.dim())
+        for start in range(0, self.size, step):
+            stop = min(start + step, self.size)
+            yield Chunk(
+                ids=[*self.ids[start:stop]],
+                vectors=self.vectors[start:stop],
+                payloads=None,
+                places=range(start, stop),
+                done=stop,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonlSource:
+    """A JSON object on each line; empty lines are passed over."""
+
+    path: Path
+    keys: Keys
+    unit: str = "line"
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+    def dim(self) -> int | None:
+        """The length of the first vector that is not null."""
+        for _, _, record in self._records():
+            vector = record[self.keys.vector]
+            if isinstance(vector, list):
+                return len(vector)
+        return None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Lines, parsed; RequestError at one that is no record."""
+        step = chunk_rows(self.dim())
+        found: list[tuple[int, int, dict[str, Any]]] = []
+        try:
+            for item in self._records():
+                found.append(item)
+                if len(found) == step:
+                    yield self._chunk(found)
+                    found = []
+        except InvalidInputError:
+            if found:
+                yield self._chunk(found)
+            raise
+        if found:
+            yield self._chunk(found)
+
+    def _records(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Line number, bytes up to its end, object."""
+        done = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                done += len(line)
+                if line.strip():
+                    yield number, done, self._parse(number, line)
+
+    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
+        place = f"{self.path} line {number:,}"
+        try:
+            record = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(f"{place} is {line[:40]!r} ({error}), expected an object") from None
+        for name, option in ((self.keys.id, "--id-key"), (self.keys.vector, "--vector-key")):
+            if name not in record:
+                raise RequestError(
+                    f"{place} has no {name!r} but {', '.join(map(repr, record)) or 'nothing'}; "
+                    f"say with {option} what it is called"
+                )
+        return record
+
+    def _chunk(self, found: Sequence[tuple[int, int, dict[str, Any]]]) -> Chunk:
+        records = [record for _, _, record in found]
+        ids = [record.pop(self.keys.id) for record in records]
+        return Chunk(
+            ids=ids,
+            vectors=[record.pop(self.keys.vector, None) for record in records],
+            payloads=records,
+            places=[number for number, _, _ in found],
+            done=found[-1][1],
+        )
+
+
+def _vectors(path: Path) -> Array:
+    array = load_array(path)
+    if array.ndim != 2 or not array.shape[1]:
+        raise RequestError(f"{path} has an array of shape {array.shape}, expected (N, D)")
+    return array
+
+
+def _read_ids(path: Path) -> Sequence[Id] | Array:
+    if path.suffix != ".npy":
+        return path.read_text(encoding="utf-8").splitlines()
+    array = load_array(path)
+    if array.ndim != 1:
+        raise RequestError(f"{path} has an array of shape {array.shape}, expected (N,)")
+    return array

@@ -1,0 +1,140 @@
+"""`vecstore search`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+import vecstore
+from vecstore.cli.arrays import load_array
+from vecstore.cli.console import human_bytes, say, table
+from vecstore.cli.inspecting import Directory
+from vecstore.collection import Collection
+from vecstore.errors import NotFoundError, RequestError
+from vecstore.schema import Schema, Vector
+from vecstore.types import Array, Hits, Id, StageReport
+
+
+def search(
+    directory: Directory,
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION")],
+    *,
+    vector: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", exists=True, dir_okay=False, help="A query vector [D]."),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="ID", help="Search with the vector of this record.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Search with a text, embedded by wordllama (for vectors it made)."),
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option(help="The vector field; needed if there are several.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="A filter, such as \"year >= 2015 AND lang = 'en'\".")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Hits wanted.")] = 10,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score every record with the finest representation.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each stage read and how long it took.")
+    ] = False,
+) -> None:
+    """Find the records nearest to a vector, a record or a text."""
+    if sum(source is not None for source in (vector, like, text)) != 1:
+        raise typer.BadParameter("give exactly one of --vector, --like and --text")
+    with vecstore.open(directory, read_only=True) as db:
+        found = db.collection(collection)
+        wanted = choose_field(found.schema, field)
+        if vector is not None:
+            query = _from_file(vector)
+        elif like is not None:
+            query = _from_record(found, wanted.name, like)
+        else:
+            query = _from_text(text or "", wanted.dim)
+        hits = found.search(
+            {wanted.name: query}, limit=limit, where=where, exact=exact, explain=explain
+        )
+        _show(hits)
+
+
+def choose_field(schema: Schema, name: str | None) -> Vector:
+    """The vector field of that name, or the only one.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        RequestError: no name, and several fields.
+    """
+    if name is not None:
+        return schema.vector(name)
+    if len(schema.vectors) > 1:
+        names = ", ".join(item.name for item in schema.vectors)
+        raise RequestError(
+            f"no --field, and there are several vector fields, expected one: {names}"
+        )
+    return schema.vectors[0]
+
+
+def _from_file(path: Path) -> Array:
+    query = load_array(path)
+    return query[0] if query.ndim == 2 and len(query) == 1 else query
+
+
+def _from_record(collection: Collection, field: str, text: str) -> Array:
+    """The vector of a record; a text of digits may be an int or a str."""
+    names: list[Id] = [text]
+    if text.lstrip("-").isdecimal() and abs(int(text)) < 1 << 63:
+        names.insert(0, int(text))
+    for record in collection.get(names, with_vectors=True):
+        if record is not None and field in record.vectors:
+            return record.vectors[field]
+    raise NotFoundError(f"no record {text!r} with a vector in {field!r}")
+
+
+def _from_text(text: str, dim: int) -> Array:
+    from vecstore.demo.embed import load_embedder
+
+    return np.asarray(load_embedder(dim=dim).embed([text])[0])
+
+
+def _show(hits: Hits) -> None:
+    if hits.partial:
+        say("not everything could be read: hits may be missing", style="yellow", error=True)
+    rows = [[f"{hit.score:.4f}", printable(hit.id), printable(hit.payload)] for hit in hits]
+    table(["score", "id", "payload"], rows, left=3)
+    if hits.explain is not None:
+        say()
+        _explain(hits.explain)
+
+
+def _explain(stages: tuple[StageReport, ...]) -> None:
+    table(
+        ["stage", "representation", "rows in", "rows out", "read", "ms", "threads"],
+        [
+            [
+                stage.stage,
+                stage.representation,
+                f"{stage.rows_in:,}",
+                f"{stage.rows_out:,}",
+                human_bytes(stage.bytes_read),
+                f"{stage.milliseconds:.3f}",
+                f"{stage.threads}",
+            ]
+            for stage in stages
+        ],
+        left=2,
+    )
+
+
+def printable(value: object) -> str:
+    """A value on one line; what could move the cursor is escaped."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
