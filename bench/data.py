@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,7 @@ class Synthetic:
         return step
 
 
+@cache
 def synthetic(folder: Path | None) -> Synthetic:
     """Rows around real embeddings where there are some, else around clustered Gaussians."""
     found = [data.vectors for name in BASE_SETS if (data := load(folder, name)) is not None]

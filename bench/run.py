@@ -29,7 +29,11 @@ CALLS = 500
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the suites asked for."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"suite is {unknown[0]!r}, expected one of {', '.join(SUITES)}")
     data = asked.data if asked.data.is_dir() else None
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
@@ -63,7 +67,7 @@ def _tables(suite: str, settings: Settings) -> Iterator[Table]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], metavar="SUITE", default=[])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
     parser.add_argument(
         "--data",
         type=Path,

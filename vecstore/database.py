@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +30,7 @@ class Database:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._workers = Workers(environment.options.thread_count())
+        self._opening = Lock()
         self._open: dict[str, tuple[CollectionStore, Collection]] = {}
 
     @classmethod
@@ -71,13 +73,14 @@ class Database:
         Raises:
             NotFoundError: there is none.
         """
+        check_name("collection", name)
         environment = self._environment
         environment.check_open()
-        with environment.lock:
-            info = registry.find(environment, name)
-            if info is None:
-                names = ", ".join(map(repr, registry.names(environment))) or "none yet"
-                raise NotFoundError(f"no collection {name!r}; the database has {names}")
+        info = registry.find(environment, name)
+        if info is None:
+            names = ", ".join(map(repr, registry.names(environment))) or "none yet"
+            raise NotFoundError(f"no collection {name!r}; the database has {names}")
+        with self._opening:
             found = self._open.get(name)
             if found is None or found[0].info.id != info.id:
                 store = CollectionStore(environment, info)
@@ -99,7 +102,8 @@ class Database:
         environment.check_writable()
         with environment.lock:
             self.collection(name)
-            store, _ = self._open.pop(name)
+            with self._opening:
+                store, _ = self._open.pop(name)
             store.drop()
 
     def check(self) -> list[str]:

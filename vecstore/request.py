@@ -93,6 +93,11 @@ class SearchRequest:
                 f"search has {len(self.queries):,} queries, expected at most "
                 f"{options.QUERIES_MAX:,} at a time"
             )
+        if len(self.queries) * self.limit > options.RESULTS_MAX:
+            raise RequestError(
+                f"search asks for {len(self.queries):,} x {self.limit:,} hits, expected at most "
+                f"{options.RESULTS_MAX:,}; send fewer queries at a time"
+            )
         if self.where is not None and not isinstance(self.where, str):
             raise RequestError(f"where is {self.where!r}, expected a string or None")
         if self.plan is not None and not isinstance(self.plan, Cascade):

@@ -122,7 +122,7 @@ def upsert(
 
     def requests() -> Iterator[pb.UpsertStreamRequest]:
         for rows in parts:
-            part = pb.UpsertStreamRequest(collection=name)
+            part = pb.UpsertStreamRequest(collection=name, last=rows is parts[-1])
             batch.to_wire(rows, part.records)
             yield part
 

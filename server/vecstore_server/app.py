@@ -164,21 +164,23 @@ def run(
 
     Errors are those of `serve`. What it does is logged as "vecstore_server".
     """
-    server = serve(path, host=host, port=port, token=token)
     stop = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stop.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        _LOG.info("serving %s at %s", os.fspath(path), server.address)
-        stop.wait()
-        _LOG.info("stopping: waiting up to %g s for running calls", DRAIN_S)
+        server = serve(path, host=host, port=port, token=token)
+        try:
+            _LOG.info("serving %s at %s", os.fspath(path), server.address)
+            stop.wait()
+            _LOG.info("stopping: waiting up to %g s for running calls", DRAIN_S)
+        finally:
+            server.stop()
+        _LOG.info("stopped")
     finally:
-        server.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
-    _LOG.info("stopped")
 
 
 def _address(host: str, port: int) -> str:

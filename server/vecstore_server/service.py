@@ -183,13 +183,18 @@ def _only(parts: Iterator[Part]) -> Part:
 
 
 def _receive(requests: Iterator[pb.UpsertStreamRequest]) -> tuple[pb.UpsertStreamRequest, Batch]:
-    """The first part of a stream, and all parts joined to one batch."""
+    """The first part of a stream, and all parts joined to one batch.
+
+    A stream that broke may look like one that ended, so that the last part has to say so.
+    """
     first: pb.UpsertStreamRequest | None = None
+    complete = False
     parts: list[Batch] = []
     size = rows = 0
     for request in requests:
         size += request.ByteSize()
         first = first or request
+        complete = request.last
         parts += batch_from_wire([request.records])
         rows += len(parts[-1].ids)
         if size > UPLOAD_BYTES_MAX or rows > options.BATCH_ROWS_MAX:
@@ -197,8 +202,8 @@ def _receive(requests: Iterator[pb.UpsertStreamRequest]) -> tuple[pb.UpsertStrea
                 f"batch has more than {UPLOAD_BYTES_MAX:,} bytes or {options.BATCH_ROWS_MAX:,} "
                 "records, expected less; write it as several batches"
             )
-    if first is None:
-        raise RequestError("the stream had no parts, expected at least one")
+    if first is None or not complete:
+        raise RequestError(f"the stream ended after {len(parts)} parts, before its last one")
     return first, _joined(parts)
 
 

@@ -8,9 +8,11 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vecstore as vs
+from tests.congruence.blocking import Blocking
 from tests.unit.fake_database import FakeDatabase, Starter, run_python
 from vecstore import errors
 from vecstore_client import channel
@@ -41,6 +43,24 @@ def test_answers_too_large_for_one_message_are_streamed(
     page, after = remote.scroll_page(1, 7)
     assert [record.id for record in page] == list(range(1, 8))
     assert after == 8
+
+
+def test_large_answers_reach_the_asyncio_client(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The asyncio client streams what one message cannot hold, and closes what it opened."""
+    monkeypatch.setattr(results, "PART_BYTES_MAX", 500)
+    database, server = start()
+    with Blocking.connect(server.address) as remote:
+        collection = remote.collection("fake")
+        assert [hit.id for hit in collection.search([1, 2, 3])] == list(range(10))
+        assert [record.id for record in collection.scroll(batch=7)] == list(range(10))
+    monkeypatch.setattr(vs.options, "REQUEST_BYTES_TARGET", 200)
+    with Blocking.connect(server.address) as remote:
+        assert remote.collection("fake").upsert(list(range(50)), np.ones((50, 3))) == 50
+    assert len(database.fake.calls[-1][1][0]) == 50
+    with pytest.raises(errors.UnavailableError, match=r"127\.0\.0\.1:1"):
+        Blocking.connect("127.0.0.1:1")
 
 
 def test_large_batches_arrive_as_one(
@@ -152,6 +172,25 @@ def test_many_threads_share_a_client(fake: tuple[Any, Any]) -> None:
     for thread in threads:
         thread.join(30)
     assert found == [5] * 160
+
+
+def test_refusing_needs_no_storage() -> None:
+    """What cannot be sent is refused in the engine's words without loading its storage."""
+    assert (
+        run_python(
+            "import sys, vecstore as vs\n"
+            "from vecstore_client import calls\n"
+            "schema = vs.Schema(vectors=[vs.Vector('v', 2)])\n"
+            "for call in (\n"
+            "    lambda: calls.upsert('c', schema, [True], [[1, 2]], None),\n"
+            "    lambda: calls.count('c', schema, 5),\n"
+            "):\n"
+            "    try:\n        call()\n"
+            "    except vs.errors.InvalidInputError as error:\n"
+            "        print(type(error).__name__, 'lmdb' in sys.modules)"
+        )
+        == "IdError False\nFilterError False"
+    )
 
 
 def test_the_client_loads_no_engine() -> None:

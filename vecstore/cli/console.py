@@ -79,21 +79,22 @@ def spinner(text: str) -> Iterator[None]:
         yield
 
 
-def table(header: Sequence[str] | None, rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Print a table.
 
     Args:
-        header: the names of the columns; None to leave them out.
+        header: the names of the columns, which may have two lines on a terminal.
         rows: cells, as many as the header has.
         left: how many columns are texts, at the left side; those after it are numbers.
     """
     console = _console()
     if not console.is_terminal:
-        for line in _plain(rows if header is None else [header, *rows], left):
+        names = [name.replace("/\n", "/").replace("\n", " ") for name in header]
+        for line in _plain([names, *rows], left):
             say(line)
         return
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=header is not None)
-    for column, name in enumerate(header or [""] * (len(rows[0]) if rows else 0)):
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column, name in enumerate(header):
         justify: Literal["left", "right"] = "left" if column < left else "right"
         shown.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:

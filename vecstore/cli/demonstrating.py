@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 HEADER = (
     "representation",
-    "bytes/vector",
-    "compression",
+    "bytes/\nvector",
+    "times\nsmaller",
     "overlap",
-    "recall@10",
-    "p50 ms",
-    "p99 ms",
-    "gRPC p50",
-    "gRPC p99",
+    "recall\n@10",
+    "local\np50",
+    "local\np99",
+    "gRPC\np50",
+    "gRPC\np99",
 )
 
 
@@ -58,31 +58,28 @@ def demo(
 def _show(report: Report) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     say(
-        f"{report.functions:,} functions of Python {version}; vectors of {report.dim} dimensions "
-        f"by {report.model}, of the code and of the docstrings\n"
+        f"{report.functions:,} functions of Python {version}, found by their docstrings "
+        f"({report.model}, {report.dim} dimensions)\n"
     )
     table(HEADER, [_row(row, report.dim) for row in report.rows])
     say(
-        "\nbytes/vector  what a search reads, for each vector of the collection; compression: "
-        "beside float32\n"
-        f"overlap       with the exact top 10, over {report.queries:,} docstrings\n"
-        "recall@10     how often the function of the docstring is among the first 10\n"
-        f"ms            from a query to its hits with payloads, over {report.timed} docstrings; "
-        "gRPC: from a server process"
+        "\nbytes/vector   what a search reads, for each vector stored; float32 is times 1.0\n"
+        f"overlap        with the exact top 10, over {report.queries:,} docstrings\n"
+        "recall@10      how often the docstring's own function is among the first 10\n"
+        f"p50, p99       milliseconds to hits and payloads, over {report.timed:,} docstrings:\n"
+        "               local is in this process, gRPC from the process of a server"
     )
     default = next(row for row in report.rows if row.way.plan is None and not row.way.exact)
     stages = (
-        f"{stage.stage} {stage.representation} of {stage.rows_in:,} vectors"
+        f"{stage.stage} {stage.representation} of {stage.rows_in:,}"
         for stage in default.quality.stages
     )
-    say(f"default plan  {', then '.join(stages)}")
+    say(f"default plan   {', then '.join(stages)}")
     for question, hits in report.questions:
-        say(f"\n{question}")
-        table(
-            None,
-            [[hit.payload["name"], str(hit.id), hit.payload["summary"]] for hit in hits],
-            left=3,
-        )
+        say(f"\n{question}", style="bold")
+        for hit in hits:
+            say(f"  {hit.payload['name']} ({hit.id})")
+            say(f"      {hit.payload['summary']}", style="dim")
 
 
 def _row(row: Measured, dim: int) -> list[str]:
@@ -90,7 +87,7 @@ def _row(row: Measured, dim: int) -> list[str]:
     return [
         row.way.label,
         f"{read:.1f}",
-        f"{4 * dim / read:.1f}x",
+        f"{4 * dim / read:.1f}",
         f"{row.quality.overlap:.4f}",
         f"{row.quality.recall:.4f}",
         *(

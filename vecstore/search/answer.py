@@ -36,10 +36,17 @@ def answer(
     rows = sum(target.live.source.field_count(request.field) for target in targets)
     few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
     plan = make_plan(request, vector, few=few)
-    answers = run_cascade(plan, targets, request.queries, workers, explain=request.explain)
+    step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
     return [
         _hits(request, targets, found.candidates, found.reports if request.explain else None)
-        for found in answers
+        for start in range(0, len(request.queries), step)
+        for found in run_cascade(
+            plan,
+            targets,
+            request.queries[start : start + step],
+            workers,
+            explain=request.explain,
+        )
     ]
 
 

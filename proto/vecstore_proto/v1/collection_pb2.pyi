@@ -22,12 +22,14 @@ class UpsertResponse(_message.Message):
     def __init__(self, written: _Optional[int] = ...) -> None: ...
 
 class UpsertStreamRequest(_message.Message):
-    __slots__ = ("collection", "records")
+    __slots__ = ("collection", "records", "last")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     collection: str
     records: _common_pb2.Records
-    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ...) -> None: ...
+    last: bool
+    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., last: bool = ...) -> None: ...
 
 class UpsertStreamResponse(_message.Message):
     __slots__ = ("written",)
