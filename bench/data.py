@@ -26,6 +26,8 @@ BASE_ROWS = 8_000
 CLUSTERS = 200
 # How far a synthetic row lies from the row it is made of, in differences of two others.
 SPREAD = 0.5
+# How many such steps a query of a known item lies from it: hard enough that some are not found.
+QUERY_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ class Synthetic:
         return self._moved(np.random.default_rng(2), count)
 
     def dataset(self, count: int, queries: int) -> Dataset:
-        """A set of known items: each query is a row moved once more, and that row relevant."""
+        """A set of known items: each query is a row moved away, and that row relevant."""
         vectors = np.concatenate(
             [
                 self.rows(start // BATCH, min(BATCH, count - start))
@@ -126,7 +128,7 @@ class Synthetic:
         return Dataset(
             name=self.source,
             vectors=vectors,
-            queries=_unit(vectors[rows] + self._step(rng, queries)),
+            queries=_unit(vectors[rows] + QUERY_STEPS * self._step(rng, queries)),
             relevant=tuple({int(row): 1.0} for row in rows),
         )
 

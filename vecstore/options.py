@@ -30,14 +30,14 @@ RPC_TIMEOUT_S = 60.0
 TRAINING_ROWS_MAX = 65_536
 # A filter that leaves fewer rows than this (or this share of them) skips the scan of codes:
 # its rows are gathered and scored with the finest representation.
-GATHER_ROWS_MAX = 2_000
+GATHER_ROWS_MAX = 1_000
 GATHER_SHARE_MAX = 0.01
 # Rows that one thread scans at least; fewer are not worth handing to another thread.
 PARALLEL_BYTES_MIN = 4 << 20
 # Candidates that the default plan scans for each hit asked, by the codec it scans, and at least.
-OVERSAMPLING = {"bits1": 64, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
+OVERSAMPLING = {"bits1": 32, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
 OVERSAMPLING_SHORTENED = 64
-KEEP_MIN = 100
+KEEP_MIN = 50
 # How many standard deviations an error bound spans.
 ERROR_BOUND_SIGMAS = 3.0
 

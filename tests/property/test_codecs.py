@@ -272,6 +272,22 @@ def test_principal_directions_are_orthonormal_and_best(dim: int, rows: int, seed
     assert held >= np.linalg.norm(vectors[:, : dim - 1]) * (1 - 1e-5)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("text", SPECS)
+def test_no_rows_and_no_queries_are_fine(text: str, metric: Metric) -> None:
+    """Nothing encodes to nothing, is found by nothing and finds nothing."""
+    vectors = gaussian(3, 9, metric, 17)
+    codec = built(text, 9, metric, vectors)
+    nothing, no_rows = vectors[:0], np.zeros(0, dtype=np.int64)
+    parts = codec.pack(codec.encode(nothing))
+    assert codec.decode(codec.encode(nothing)).shape == (0, 9)
+    assert codec.unpack(parts, no_rows).shape == (0, codec.code_bytes)
+    ((rows, scores),) = codec.prepare(vectors[:1]).scan(parts, (0, 0), None, 5)
+    assert len(rows) == len(scores) == 0
+    assert len(codec.prepare(vectors[:1]).score(parts, 0, no_rows)) == 0
+    assert codec.prepare(nothing).scan(codec.pack(codec.encode(vectors)), (0, 3), None, 5) == []
+
+
 def test_many_dimensions_need_no_square_matrix() -> None:
     """Principal directions of few long vectors span these vectors and stay orthonormal."""
     vectors = gaussian(20, 3000, "dot", 13)

@@ -22,7 +22,7 @@ from vecstore.demo.functions import (
 )
 from vecstore.demo.labels import place_labels
 from vecstore.demo.measure import Way, alone, measure_latency
-from vecstore.demo.run import QUESTIONS, run_demo
+from vecstore.demo.run import run_demo
 from vecstore.demo.store import SPECS, specs_of, ways_to_search
 from vecstore.errors import RequestError
 from vecstore.types import Float32
@@ -189,7 +189,9 @@ def test_labels_do_not_overlap() -> None:
         assert apart, (first, second)
 
 
-def test_demo_from_beginning_to_end(tree: Path, tmp_path: Path) -> None:
+def test_demo_from_beginning_to_end(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The demo measures each way embedded and over gRPC, asks, draws, and is repeatable."""
     pytest.importorskip("grpc")
     pytest.importorskip("matplotlib")
@@ -198,33 +200,48 @@ def test_demo_from_beginning_to_end(tree: Path, tmp_path: Path) -> None:
     def progress(step: str, done: int, total: int) -> None:
         steps[step] = (done, total)
 
-    first, second = (
-        run_demo(tmp_path / "out", embedder=WordCounts(), keep=True, root=tree, progress=progress)
-        for _ in range(2)
-    )
-    assert first.functions == 92
-    assert first.plot.read_bytes().startswith(b"\x89PNG")
-    assert first.plot.read_bytes() == second.plot.read_bytes()
+    report = run_demo(tmp_path / "out", embedder=WordCounts(), root=tree, progress=progress)
+    assert report.functions == 92
+    assert report.database is None
+    assert len(steps) == 7
     assert all(done == total for done, total in steps.values())
-    assert [row.way for row in first.rows[-2:]] == ways_to_search(72)[-2:]
-    by_label = {row.way.label: row for row in first.rows}
-    assert by_label["exact"].quality.overlap == 1.0
-    assert by_label["float32"].way == alone("float32", "compared")
-    assert by_label["float32"].quality.bytes_per_vector == 4 * 72
-    assert by_label["default plan"].quality.overlap > by_label["bits1"].quality.overlap
-    assert by_label["exact"].quality.recall > 0.5
-    assert all(row.remote.p50_ms > 0 and row.embedded.p50_ms > 0 for row in first.rows)
-    for here, again in zip(first.rows, second.rows, strict=True):
-        assert (here.quality.overlap, here.quality.recall) == (
-            again.quality.overlap,
-            again.quality.recall,
-        )
-    assert first.questions == second.questions
-    assert [question for question, _ in first.questions] == list(QUESTIONS)
-    assert first.database is not None
-    with vecstore.open(first.database) as db:
+    rows = {row.way.label: row for row in report.rows}
+    assert [row.way for row in report.rows[-2:]] == ways_to_search(72)[-2:]
+    assert rows["float32"].way == alone("float32", "compared")
+    assert rows["float32"].quality.bytes_per_vector == 4 * 72
+    assert rows["exact"].quality.overlap == 1.0
+    assert rows["exact"].quality.recall > 0.5
+    assert rows["default plan"].quality.overlap > rows["bits1"].quality.overlap
+    assert all(row.remote.p50_ms > 0 and row.embedded.p50_ms > 0 for row in report.rows)
+
+    output = _demo_command(tree, tmp_path / "again", monkeypatch)
+    for label, row in rows.items():
+        quality = row.quality
+        figures = rf"{quality.overlap:.4f} +{quality.recall:.4f}"
+        assert re.search(rf"^{label} .* {figures} ", output, re.MULTILINE), (label, output)
+    for question, hits in report.questions:
+        assert question in output
+        assert all(f"{hit.payload['name']} ({hit.id})" in output for hit in hits)
+    picture = report.plot.read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert picture == (tmp_path / "again" / report.plot.name).read_bytes()
+    with vecstore.open(tmp_path / "again" / "database") as db:
         assert db.collection("functions").count("module = 'pack'") == 2
         assert db.check() == []
+
+
+def _demo_command(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `vecstore demo` prints for another tree and model."""
+    pytest.importorskip("typer", exc_type=ImportError)
+    from typer.testing import CliRunner
+
+    from vecstore.cli import app
+
+    monkeypatch.setattr("vecstore.demo.run.standard_library", lambda: tree)
+    monkeypatch.setattr("vecstore.demo.embed.load_embedder", lambda _: WordCounts())
+    result = CliRunner().invoke(app, ["demo", "--out", str(out), "--keep"])
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def test_demo_refuses_a_tree_without_functions(tmp_path: Path) -> None:

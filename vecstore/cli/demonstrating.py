@@ -39,7 +39,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the database too, in OUT/database.")
     ] = False,
 ) -> None:
-    """Search the functions of Python's standard library, embedded and over gRPC."""
+    """Search Python's standard library, embedded and over gRPC."""
     from vecstore.demo.embed import load_embedder
     from vecstore.demo.run import run_demo
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -59,9 +59,10 @@ def import_(
         typer.Option(metavar="NAME:TYPE", help="New: a payload key to filter by; repeatable."),
     ] = None,
 ) -> None:
-    """Write the records of files; what is there already is written again, so re-running is safe.
+    """Write the records of files to a collection.
 
-    Options marked "New" say what a new collection is like; with one that exists they must agree.
+    Records whose id exists are replaced, so running it again is safe. Options marked "New" say
+    what a new collection is like; with one that exists they must agree.
     """
     sources = open_sources(files, Keys(id=id_key, vector=vector_key), ids)
     columns = tuple(map(_column, column or ()))
@@ -105,7 +106,7 @@ def _write_all(
     return written
 
 
-def _accepted(collection: Collection, field: str, source: Source, chunk: Chunk) -> Any:
+def _accepted(collection: Collection, field: str, source: Source, chunk: Chunk) -> Iterator[int]:
     """Write a chunk and yield how many records were written, up to a bad one, which raises."""
     try:
         collection.upsert(chunk.ids, vectors={field: chunk.vectors}, payloads=chunk.payloads)

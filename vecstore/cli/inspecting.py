@@ -20,7 +20,7 @@ def stats(
         str | None, typer.Argument(metavar="[COLLECTION]", help="One collection; all by default.")
     ] = None,
 ) -> None:
-    """Show what collections hold, and what each representation costs beside float32."""
+    """Show what is stored, and what it costs beside float32."""
     with vecstore.open(directory, read_only=True) as db:
         names = db.collections() if collection is None else [collection]
         if not names:
@@ -32,7 +32,10 @@ def stats(
 
 
 def check(directory: Directory) -> None:
-    """Verify every checksum and invariant on disk; exit with 1 if something is wrong."""
+    """Verify every checksum and invariant on disk.
+
+    Prints the problems found, and exits with 1 if there are any.
+    """
     with vecstore.open(directory, read_only=True) as db:
         with spinner("checking"):
             problems = db.check()

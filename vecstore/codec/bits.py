@@ -139,8 +139,8 @@ class BitsCodec:
             bias += 2 * lowest
             kernel = _kernels.packed
         elif self.bits == 4:
-            halves = integers.reshape(len(integers), -1, 2).transpose(0, 2, 1)
-            arrays = np.ascontiguousarray(halves, dtype=np.int8)
+            halves = np.stack([integers[:, 0::2], integers[:, 1::2]], axis=1)
+            arrays = halves.astype(np.int8)
             kernel = _kernels.nibbles
         else:
             arrays, kernel = two_digits(integers), _kernels.octets
@@ -165,7 +165,8 @@ def tables_of(integers: Int64, bits: int) -> tuple[Uint8, Int64]:
         each with 0 as its smallest entry; and for each query the sum of what was taken off.
     """
     per_nibble = 4 // bits
-    nibbles = integers.reshape(len(integers), -1, per_nibble)
+    queries, dim = integers.shape
+    nibbles = integers.reshape(queries, dim // per_nibble, per_nibble)
     tables = (nibbles.astype(np.float32) @ _NIBBLE[bits].astype(np.float32)).astype(np.int64)
     lowest = tables.min(axis=2, keepdims=True)
     tables = np.concatenate([(tables - lowest)[:, 0::2], (tables - lowest)[:, 1::2]], axis=1)

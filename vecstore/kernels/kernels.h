@@ -32,7 +32,8 @@ struct FlatJob {
 };
 
 // How an exact integer product d = code . query becomes a score, in float32, in this order:
-//   v = float(2 * d + bias) * step;  v *= scale[row];  v += offset;  l2: v = 2v - (norm[row] + norm)
+//   v = float(2 * d + bias) * step;  v = v * scale[row];  v = v + offset;
+//   l2: v = (v + v) - (norm[row] + norm)
 struct Query {
     i64 bias;
     float step;

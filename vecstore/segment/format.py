@@ -248,11 +248,22 @@ class Component:
         Raises:
             CorruptionError: a block changed after it was written.
         """
-        if name not in self.verified:
-            if rows is None:
-                self._verify(name, np.flatnonzero(self._pending[name]))
-            else:
-                self.touch_spans(name, rows, rows + 1)
+        if name in self.verified:
+            return
+        pending = self._pending[name]
+        if rows is None:
+            self._verify(name, np.flatnonzero(pending))
+            return
+        array = self.array(name)
+        row_bytes = array.nbytes // max(len(array), 1)
+        if row_bytes <= BLOCK_BYTES and len(rows):  # on the hot path: a row has two blocks at most
+            starts = rows * row_bytes
+            last = (starts + (row_bytes - 1)) // BLOCK_BYTES
+            if last.max() < len(pending) and starts.min() >= 0:
+                if pending[starts // BLOCK_BYTES].any() or pending[last].any():
+                    self.touch_spans(name, rows, rows + 1)
+                return
+        self.touch_spans(name, rows, rows + 1)
 
     def touch_spans(self, name: str, starts: Int64, stops: Int64) -> None:
         """Verify the blocks that hold the rows [start, stop) of each span.

@@ -15,6 +15,8 @@ from vecstore.request import Rescore
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.types import Float32, Int64
 
+# So few candidates are read at once: to choose among them costs more than to read them.
+FEW = 128
 # Rows of the first reading, for each row to keep, and at least.
 FIRST_FACTOR = 3
 FIRST_MIN = 32
@@ -40,7 +42,7 @@ def rescore(
         The best `keep` candidates with their new scores and bounds.
     """
     first = max(FIRST_MIN, FIRST_FACTOR * stage.keep)
-    if candidates.bound is None or first >= len(candidates.row):
+    if candidates.bound is None or len(candidates.row) <= max(first, FEW):
         found = _score(stage.representation, targets, candidates, queries, query)
         return in_order(found, targets, stage.keep)
     upper = candidates.score + candidates.bound
