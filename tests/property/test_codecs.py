@@ -197,36 +197,27 @@ def test_odd_vectors_survive(text: str, metric: Metric) -> None:
 
 
 def test_impossible_vectors_are_refused() -> None:
-    """A vector that is too long, or beyond float16, names its row; so does a query."""
+    """A vector that is too long, or beyond float16, names its row."""
     long = np.ones((3, 8), dtype=np.float32)
     long[2] = 1e30
     for text in CODECS:
         codec = built(text, 8, "dot", np.ones((1, 8), dtype=np.float32))
         with pytest.raises(VectorError, match="vector 2 has squared length"):
             codec.encode(long)
-        with pytest.raises(VectorError, match="query 2 has squared length"):
-            codec.prepare(long)
     long[2] = 1e5
     with pytest.raises(VectorError, match=r"vector 2 .* float16"):
         built("float16", 8, "dot", long).encode(long)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_float_bounds_always_hold(metric: Metric) -> None:
-    """float16 scores are never off by more than their bound; float32 has a bound of zero."""
+def test_floats_count_as_exact(metric: Metric) -> None:
+    """float32 keeps every bit, float16 rounds by a relative 2^-11; both have bounds of zero."""
     vectors, queries = gaussian(200, 33, metric, 9), gaussian(3, 33, metric, 10)
-    exact = twin.exact_scores(queries, vectors, metric)
-    codec = built("float16", 33, metric, vectors)
-    prepared, parts = codec.prepare(queries), codec.pack(codec.encode(vectors))
-    for query in range(3):
-        bound = prepared.bound(parts, query, np.arange(200))
-        assert bound is not None
-        off = np.abs(prepared.score(parts, query, np.arange(200)) - exact[query])
-        assert (off <= bound + 1e-6 * np.abs(exact[query])).all()
-    whole = built("float32", 33, metric, vectors)
-    parts = whole.pack(whole.encode(vectors))
-    np.testing.assert_array_equal(whole.prepare(queries).bound(parts, 0, np.arange(5)), 0)
-    np.testing.assert_array_equal(whole.decode(whole.encode(vectors)), vectors)
+    for text in ("float32", "float16"):
+        codec = built(text, 33, metric, vectors)
+        parts = codec.pack(codec.encode(vectors))
+        np.testing.assert_array_equal(codec.prepare(queries).bound(parts, 0, np.arange(5)), 0)
+        np.testing.assert_allclose(parts["values"], vectors, rtol=2**-11 * (text == "float16"))
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -162,6 +162,27 @@ def test_encoding_equals_the_twin(dim: int, rows: int, bits: int, exponent: int,
         np.testing.assert_array_equal(back, twin.unrotate(rotated, signs, dim))
 
 
+@given(
+    dims=st.sampled_from([64, 128, 384]),
+    queries=st.integers(0, 3),
+    bits=st.sampled_from([1, 2]),
+    exponent=st.integers(-40, 30),
+    seed=SEEDS,
+)
+def test_query_tables_equal_the_twin(
+    dims: int, queries: int, bits: int, exponent: int, seed: int
+) -> None:
+    """Integers, tables and factors of a query are the twin's, of tiny, huge and zero ones too."""
+    rng = np.random.default_rng(seed)
+    rotated = rng.standard_normal((queries, dims), dtype=np.float32) * np.float32(10.0**exponent)
+    if queries > 1:
+        rotated[0] = 0
+    norms = rng.random(queries)
+    found = _kernels.packed_queries(rotated, norms, bits)
+    for ours, expected in zip(found, twin.packed_queries(rotated, norms, bits), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_half_widens_exactly(name: str) -> None:
     """Each finite float16, subnormal or not, scores as its value."""

@@ -222,9 +222,9 @@ def test_float32_fields_keep_large_values() -> None:
 def test_vectors_whose_scores_would_overflow_are_refused() -> None:
     """A vector or query so long that its scores leave float32 is refused; cosine takes any."""
     for metric in ("dot", "l2"):
-        with pytest.raises(VectorError, match="id 1 .*scale your vectors down"):
+        with pytest.raises(VectorError, match=r"id 1 .*scale your vectors down"):
             _make(_schema(metric, "float32"), [1], [[1e38, 0]], None)
-        with pytest.raises(VectorError, match="query 0 .*scale your vectors down"):
+        with pytest.raises(VectorError, match=r"query 0 .*scale your vectors down"):
             check_queries(_schema(metric, "float32"), [1e38, 0], many=False)
     _make(_schema("cosine", "float32"), [1], [[1e38, 0]], None)
 

@@ -7,8 +7,9 @@ same on every machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,22 +43,19 @@ def factors_of(bias: Array, step: Array, offset: Array, norm: Array) -> Float64:
     return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AffinePrepared:
+class AffinePrepared(NamedTuple):
     """Queries as integers.
 
     Attributes:
         kernel: `_kernels.octets`, `nibbles` or `packed`.
         integers: what the kernel multiplies codes with: digits or tables.
-        factors: float64 [Q, 4].
-        lengths: float64 [Q].
+        factors: float64 [Q, 4]: bias, step, offset, squared length.
         metric: what scores estimate.
     """
 
     kernel: Callable[..., _kernels.Scorer]
     integers: Int8 | Uint8
     factors: Float64
-    lengths: Float64
     metric: Metric
 
     def _scorer(self, parts: Parts) -> _kernels.Scorer:
@@ -79,7 +77,7 @@ class AffinePrepared:
             return None
         sigmas = ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
         half: Float32 = from_bfloat16(parts["error"][rows]) * np.float32(
-            sigmas * self.lengths[query]
+            sigmas * math.sqrt(self.factors[query, 3])
         )
         return half
 

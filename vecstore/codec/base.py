@@ -63,11 +63,7 @@ class Codec(Protocol):
         ...
 
     def prepare(self, queries: Float32) -> Prepared:
-        """Do the work that queries [Q, D] need once.
-
-        Raises:
-            VectorError: a query is too long.
-        """
+        """Do the work that queries [Q, D] need once; they are finite and not too long."""
         ...
 
 

@@ -14,7 +14,6 @@ RaBitQ (Gao and Long, SIGMOD 2024) and its extension to B bits (Gao et al., SIGM
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,16 +31,9 @@ from vecstore.codec.affine import (
 from vecstore.codec.base import Parts, check_lengths, normalized
 from vecstore.codec.rotation import padded_dim, rotate, unrotate
 from vecstore.kernels import _kernels
-from vecstore.types import Array, Float32, Int8, Int64, Metric, Uint8
+from vecstore.types import Array, Float32, Int64, Metric, Uint8
 
 GROUP = 16
-# The largest query integer whose table entries, sums over a nibble, fit a byte.
-_TABLE_MAX = {1: 63, 2: 42}
-# What each of the 16 values of a nibble multiplies its dimensions with, [dimensions, 16].
-_NIBBLE = {
-    1: np.arange(16)[None, :] >> np.arange(4)[:, None] & 1,
-    2: np.arange(16)[None, :] >> np.arange(0, 4, 2)[:, None] & 3,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,50 +119,21 @@ class BitsCodec:
         return column(0, "<f4"), column(4, "<u2"), norm
 
     def prepare(self, queries: Float32) -> AffinePrepared:
-        norms = check_lengths(queries, "query").astype(np.float64)
-        largest = _TABLE_MAX.get(self.bits, ONE_DIGIT_MAX if self.bits == 4 else TWO_DIGITS_MAX)
-        integers, steps = to_integers(rotate(queries), largest)
+        norms = np.einsum("nd,nd->n", queries, queries).astype(np.float64)
+        rotated = rotate(queries)
+        if self.packed:
+            tables, factors = _kernels.packed_queries(rotated, norms, self.bits)
+            return AffinePrepared(_kernels.packed, tables, factors, self.metric)
+        largest = ONE_DIGIT_MAX if self.bits == 4 else TWO_DIGITS_MAX
+        integers, steps = to_integers(rotated, largest)
         # 2 (q . y) = 2 (q . c) - (2^B - 1) sum(q)
         bias = -(2**self.bits - 1) * integers.sum(axis=1)
-        arrays: Int8 | Uint8
-        kernel: Callable[..., _kernels.Scorer]
-        if self.packed:
-            arrays, lowest = tables_of(integers, self.bits)
-            bias += 2 * lowest
-            kernel = _kernels.packed
-        elif self.bits == 4:
-            halves = np.stack([integers[:, 0::2], integers[:, 1::2]], axis=1)
-            arrays = halves.astype(np.int8)
-            kernel = _kernels.nibbles
-        else:
-            arrays, kernel = two_digits(integers), _kernels.octets
-        return AffinePrepared(
-            kernel=kernel,
-            integers=arrays,
-            factors=factors_of(bias, steps / 2, np.zeros(1), norms),
-            lengths=np.sqrt(norms),
-            metric=self.metric,
-        )
-
-
-def tables_of(integers: Int64, bits: int) -> tuple[Uint8, Int64]:
-    """Return what each nibble of a code adds to code . query, and what all entries lack.
-
-    Args:
-        integers: queries [Q, D].
-        bits: 1 or 2.
-
-    Returns:
-        tables [Q, D * bits / 4, 16], those of the low nibbles before those of the high ones,
-        each with 0 as its smallest entry; and for each query the sum of what was taken off.
-    """
-    per_nibble = 4 // bits
-    queries, dim = integers.shape
-    nibbles = integers.reshape(queries, dim // per_nibble, per_nibble)
-    tables = (nibbles.astype(np.float32) @ _NIBBLE[bits].astype(np.float32)).astype(np.int64)
-    lowest = tables.min(axis=2, keepdims=True)
-    tables = np.concatenate([(tables - lowest)[:, 0::2], (tables - lowest)[:, 1::2]], axis=1)
-    return tables.astype(np.uint8), lowest.sum(axis=(1, 2))
+        factors = factors_of(bias, steps / 2, np.zeros(1), norms)
+        if self.bits == 8:
+            return AffinePrepared(_kernels.octets, two_digits(integers), factors, self.metric)
+        halves = integers.reshape(len(integers), self.width, 2).transpose(0, 2, 1)
+        digits = np.ascontiguousarray(halves, dtype=np.int8)
+        return AffinePrepared(_kernels.nibbles, digits, factors, self.metric)
 
 
 def pack_bits(values: Uint8, bits: int) -> Uint8:

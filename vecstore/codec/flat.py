@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,12 +58,10 @@ class FlatCodec:
         return taken
 
     def prepare(self, queries: Float32) -> FlatPrepared:
-        check_lengths(queries, "query")
-        return FlatPrepared(queries=np.ascontiguousarray(queries), codec=self)
+        return FlatPrepared(np.ascontiguousarray(queries), self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlatPrepared:
+class FlatPrepared(NamedTuple):
     """Queries float32 [Q, D], used as they are."""
 
     queries: Float32
@@ -80,17 +79,5 @@ class FlatPrepared:
         return self._scorer(parts).score(query, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
-        """What rounding to float16 can change at most (Cauchy-Schwarz); zeros for float32."""
-        if self.codec.spec == "float32":
-            return np.zeros(len(rows), dtype=np.float32)
-        query_length = np.float32(np.linalg.norm(self.queries[query]))
-        lengths: Float32 = np.linalg.norm(parts["values"][rows].astype(np.float32), axis=1)
-        # Half a unit in the last place of 11 bits, and of the smallest subnormal number.
-        off: Float32 = lengths * np.float32(2**-11 * 1.001) + np.float32(
-            2**-25 * self.codec.dim**0.5
-        )
-        if self.codec.metric == "l2":
-            off = off * (2 * (query_length + lengths) + off)
-        else:
-            off = off * query_length
-        return off
+        """Zeros: what is stored counts as exact, also where it was rounded to float16."""
+        return np.zeros(len(rows), dtype=np.float32)

@@ -87,14 +87,8 @@ class Int8Codec:
         return taken
 
     def prepare(self, queries: Float32) -> AffinePrepared:
-        norms = check_lengths(queries, "query").astype(np.float64)
+        norms = np.einsum("nd,nd->n", queries, queries).astype(np.float64)
         integers, steps = to_integers(queries * self.step, TWO_DIGITS_MAX)
-        return AffinePrepared(
-            kernel=_kernels.octets,
-            integers=two_digits(integers),
-            factors=factors_of(
-                np.zeros(1), steps / 2, queries.astype(np.float64) @ self.low, norms
-            ),
-            lengths=np.sqrt(norms),
-            metric=self.metric,
-        )
+        offset = queries.astype(np.float64) @ self.low
+        factors = factors_of(np.zeros(1), steps / 2, offset, norms)
+        return AffinePrepared(_kernels.octets, two_digits(integers), factors, self.metric)

@@ -89,7 +89,6 @@ class ReducedCodec:
         return self.inner.unpack(parts, rows)
 
     def prepare(self, queries: Float32) -> ReducedPrepared:
-        check_lengths(queries, "query")
         return ReducedPrepared(inner=self.inner.prepare(self.reduce(queries)))
 
 

@@ -40,11 +40,11 @@ class Block:
 
     def ids(self, rows: Int64) -> list[bytes]:
         """Encoded ids of some rows."""
-        return [self._rows.ids.get(int(row)) for row in rows]
+        return self._rows.ids.pick(rows)
 
     def payloads(self, rows: Int64) -> list[bytes]:
         """JSON of some rows; empty where none was given."""
-        return [self._rows.payloads.get(int(row)) for row in rows]
+        return self._rows.payloads.pick(rows)
 
     def column(self, name: str) -> ColumnData:
         """The values of a column, a row each."""

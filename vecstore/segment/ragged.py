@@ -82,11 +82,16 @@ class Ragged:
         data, bounds = self.data.tobytes(), self.offsets.tolist()
         return [data[start:stop] for start, stop in pairwise(bounds)]
 
+    def pick(self, rows: Int64) -> list[bytes]:
+        """The given rows, in the given order; CorruptionError where their bounds are damaged."""
+        starts, stops = self._bounds(rows)
+        view = self.data.data
+        bounds = zip(starts.tolist(), stops.tolist(), strict=True)
+        return [bytes(view[start:stop]) for start, stop in bounds]
+
     def take(self, rows: Int64) -> Ragged:
         """The given rows, in the given order; CorruptionError where their bounds are damaged."""
-        starts, stops = self.offsets[rows], self.offsets[rows + 1]
-        if np.any(starts > stops) or np.any(stops > np.uint64(len(self.data))):
-            raise self._damage()
+        starts, stops = self._bounds(rows)
         offsets = make_offsets(stops - starts, len(rows))
         if offsets[-1] > _SHORT_BYTES * len(rows):
             view = np.ascontiguousarray(self.data).data
@@ -94,6 +99,12 @@ class Ragged:
             joined = b"".join([view[start:stop] for start, stop in bounds])
             return Ragged(offsets=offsets, data=np.frombuffer(joined, dtype=np.uint8))
         return Ragged(offsets=offsets, data=self.data[gather_index(starts, offsets)])
+
+    def _bounds(self, rows: Int64) -> tuple[Uint64, Uint64]:
+        starts, stops = self.offsets[rows], self.offsets[rows + 1]
+        if (starts > stops).any() or (stops > np.uint64(len(self.data))).any():
+            raise self._damage()
+        return starts, stops
 
     def _damage(self) -> CorruptionError:
         return CorruptionError(

@@ -90,11 +90,11 @@ class Segment:
 
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
-        return self._ragged(names.ROWS, "ids/", rows).to_list()
+        return self._ragged(names.ROWS, "ids/", rows).pick(rows)
 
     def payloads(self, rows: Int64) -> list[bytes]:
         """The JSON of some rows; empty where none was given."""
-        return self._ragged(names.PAYLOADS, "payloads/", rows).to_list()
+        return self._ragged(names.PAYLOADS, "payloads/", rows).pick(rows)
 
     def column(self, name: str) -> ColumnData:
         """The values of a column, one for each row.
@@ -162,8 +162,8 @@ class Segment:
         """
         return Rows(
             seqs=self.seqs[rows],
-            ids=self._ragged(names.ROWS, "ids/", rows),
-            payloads=self._ragged(names.PAYLOADS, "payloads/", rows),
+            ids=self._ragged(names.ROWS, "ids/", rows).take(rows),
+            payloads=self._ragged(names.PAYLOADS, "payloads/", rows).take(rows),
             columns={
                 column.name: self.column(column.name).take(rows) for column in self.info.columns
             },
@@ -193,13 +193,15 @@ class Segment:
         return found
 
     def _ragged(self, name: str, prefix: str, rows: Int64) -> Ragged:
+        """Byte strings of a component, verified where they hold `rows`."""
         component = self._component(name, name)
         offsets = read_array(component.arrays, prefix + "offsets", np.dtype(np.uint64))
         data = read_array(component.arrays, prefix + "data", np.dtype(np.uint8))
         component.touch_spans(prefix + "offsets", rows, rows + 2)
-        starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-        component.touch_spans(prefix + "data", starts, stops)
-        return Ragged(offsets=offsets, data=data).take(rows)
+        if prefix + "data" not in component.verified:
+            starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
+            component.touch_spans(prefix + "data", starts, stops)
+        return Ragged(offsets=offsets, data=data)
 
     def _read_column(self, info: ColumnInfo) -> ColumnData:
         component = self._component(info.component, "column")

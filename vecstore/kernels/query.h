@@ -1,0 +1,11 @@
+#pragma once
+#include "kernels.h"
+
+namespace vecstore {
+
+// Prepares one rotated query [dims], a multiple of 64, for rows of 1 or 2 bits.
+//   tables   [2 * bytes][16], bytes = dims * bits / 8: low nibbles, then high ones
+//   factors  bias, step, offset (the fourth, the squared length, is the caller's)
+void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* factors);
+
+}  // namespace vecstore
