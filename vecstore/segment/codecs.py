@@ -15,7 +15,8 @@ from vecstore.errors import CorruptionError
 from vecstore.schema import Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
-from vecstore.segment.format import Arrays, Component, write_component
+from vecstore.segment.format import Component, write_component
+from vecstore.segment.layout import Arrays
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, from_bytes, to_bytes
 from vecstore.storage import keys
 from vecstore.storage.files import FileSystem

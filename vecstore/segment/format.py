@@ -27,28 +27,34 @@ bit is covered once, and a component can be named by its length and its own chec
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
-import msgspec
 import numpy as np
 
-from vecstore.errors import CorruptionError, FormatVersionError, StorageError
+from vecstore.errors import CorruptionError, StorageError
+from vecstore.segment.layout import (
+    BLOCK_BYTES,
+    FORMAT_VERSION,
+    Arrays,
+    Place,
+    aligned,
+    check_magic,
+    gap,
+    make_directory,
+    parse_directory,
+    place_arrays,
+    plain,
+    view_array,
+)
 from vecstore.segment.manifest import ComponentInfo
 from vecstore.storage.checksum import crc32c
 from vecstore.storage.files import FileSystem
 from vecstore.types import Array, Bool, Int64, Uint8, Uint32
 
-Arrays: TypeAlias = Mapping[str, Array]
-
-FORMAT_VERSION = 1
 # An array of no more blocks is verified whole when first touched: sooner done than kept track of.
 SMALL_BLOCKS = 16
-BLOCK_BYTES = 1 << 16
 _PACKED = struct.Struct("<4sII")
 _PACKED_MAGIC = b"VSA\0"
 _PACKED_ALIGN = 8
@@ -56,48 +62,16 @@ _HEADER = struct.Struct("<8sIIQQ")
 _MAGIC = b"VSCOMP\r\n"
 _ALIGN = 64
 _CRC = np.dtype("<u4")
-_DTYPES = frozenset(
-    {"|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"}
-)
-
-
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class _Directory(msgspec.Struct, frozen=True, array_like=True):
-    kind: str
-    entries: list[_Entry]
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an array lies: bytes [start, start + used), padded to `padded` bytes.
-
-    `crc` is where the checksums of its blocks begin in the table of all.
-    """
-
-    entry: _Entry
-    start: int
-    used: int
-    padded: int
-    crc: int
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.padded // BLOCK_BYTES)
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
     """Arrays as one value; the inverse of `unpack_arrays`."""
-    stored = {name: _plain(array) for name, array in arrays.items()}
-    directory = _directory("", stored)
+    stored = {name: plain(array) for name, array in arrays.items()}
+    directory = make_directory("", stored)
     chunks = [_PACKED.pack(_PACKED_MAGIC, FORMAT_VERSION, len(directory)), directory]
-    chunks.append(_gap(_PACKED.size + len(directory), _PACKED_ALIGN))
+    chunks.append(gap(_PACKED.size + len(directory), _PACKED_ALIGN))
     for array in stored.values():
-        chunks += array.tobytes(), _gap(array.nbytes, _PACKED_ALIGN)
+        chunks += array.tobytes(), gap(array.nbytes, _PACKED_ALIGN)
     return b"".join(chunks)
 
 
@@ -112,14 +86,14 @@ def unpack_arrays(buffer: bytes) -> dict[str, Array]:
     if len(buffer) < _PACKED.size:
         raise CorruptionError(f"{where} has {len(buffer)} bytes, expected {_PACKED.size} or more")
     magic, version, length = _PACKED.unpack_from(buffer)
-    _check_magic(magic, _PACKED_MAGIC, version, where)
+    check_magic(magic, _PACKED_MAGIC, version, where)
     start = _PACKED.size + length
-    directory = _parse(buffer[_PACKED.size : start], length, where)
-    places, end = _places(directory, _aligned(start, _PACKED_ALIGN), _PACKED_ALIGN, where)
+    directory = parse_directory(buffer[_PACKED.size : start], length, where)
+    places, end = place_arrays(directory, aligned(start, _PACKED_ALIGN), _PACKED_ALIGN, where)
     if end != len(buffer):
         raise CorruptionError(f"{where} has {len(buffer)} bytes, expected {end}")
     data = np.frombuffer(buffer, dtype=np.uint8)
-    return {place.entry.name: _view(data, place, where) for place in places}
+    return {place.entry.name: view_array(data, place, where) for place in places}
 
 
 def write_component(files: FileSystem, path: Path, kind: str, arrays: Arrays) -> ComponentInfo:
@@ -131,14 +105,14 @@ def write_component(files: FileSystem, path: Path, kind: str, arrays: Arrays) ->
         kind: what the arrays mean; `Component.open` is told what to expect.
         arrays: at most 8 dimensions each.
     """
-    stored = {name: _plain(array) for name, array in arrays.items()}
-    directory = _directory(kind, stored)
-    padded = [_aligned(array.nbytes, _ALIGN) for array in stored.values()]
+    stored = {name: plain(array) for name, array in arrays.items()}
+    directory = make_directory(kind, stored)
+    padded = [aligned(array.nbytes, _ALIGN) for array in stored.values()]
     blocks = sum(-(-size // BLOCK_BYTES) for size in padded)
-    start = _aligned(_HEADER.size + len(directory), _ALIGN)
+    start = aligned(_HEADER.size + len(directory), _ALIGN)
     total = start + sum(padded) + _CRC.itemsize * (blocks + 1)
     head = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(directory), total, 0) + directory
-    head += _gap(len(head), _ALIGN)
+    head += gap(len(head), _ALIGN)
     own = 0
 
     def chunks() -> Iterator[bytes | Uint8]:
@@ -162,9 +136,18 @@ class Component:
     Threads may share one.
     """
 
-    __slots__ = ("_arrays", "_crcs", "_data", "_pending", "_places", "bytes", "path", "verified")
+    __slots__ = (
+        "_arrays",
+        "_crcs",
+        "_data",
+        "_pending",
+        "_places",
+        "bytes",
+        "path",
+        "verified",
+    )
 
-    def __init__(self, path: Path, data: Uint8, places: list[_Place], crcs: Uint32) -> None:
+    def __init__(self, path: Path, data: Uint8, places: list[Place], crcs: Uint32) -> None:
         self.path = path
         self.bytes = len(data)
         # Names of arrays with no block left to verify: the one look-up of a touch on the hot path.
@@ -175,7 +158,7 @@ class Component:
         self._pending: dict[str, Bool] = {
             place.entry.name: np.ones(place.blocks, dtype=np.bool_) for place in places
         }
-        self._arrays = {place.entry.name: _view(data, place, str(path)) for place in places}
+        self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
 
     @classmethod
     def open(
@@ -205,12 +188,13 @@ class Component:
         if len(data) != size or size < _HEADER.size + _CRC.itemsize:
             raise CorruptionError(f"{where} has {len(data)} bytes, expected {size}")
         magic, version, length, total, _ = _HEADER.unpack(data[: _HEADER.size].tobytes())
-        _check_magic(magic, _MAGIC, version, where)
+        check_magic(magic, _MAGIC, version, where)
         if total != size:
             raise CorruptionError(f"{where} has {size} bytes, its header says {total}")
-        directory = _parse(data[_HEADER.size : _HEADER.size + length].tobytes(), length, where)
-        start = _aligned(_HEADER.size + length, _ALIGN)
-        places, end = _places(directory, start, _ALIGN, where)
+        packed = data[_HEADER.size : _HEADER.size + length].tobytes()
+        directory = parse_directory(packed, length, where)
+        start = aligned(_HEADER.size + length, _ALIGN)
+        places, end = place_arrays(directory, start, _ALIGN, where)
         if end + _CRC.itemsize * (sum(place.blocks for place in places) + 1) != size:
             raise CorruptionError(f"{where} has {size} bytes, its directory says otherwise")
         table = np.frombuffer(data[end:].tobytes(), dtype=_CRC)
@@ -254,14 +238,13 @@ class Component:
         if rows is None:
             self._verify(name, np.flatnonzero(pending))
             return
-        array = self.array(name)
-        row_bytes = array.nbytes // max(len(array), 1)
-        if row_bytes <= BLOCK_BYTES and len(rows):  # on the hot path: a row has two blocks at most
-            starts = rows * row_bytes
-            last = (starts + (row_bytes - 1)) // BLOCK_BYTES
-            if last.max() < len(pending) and starts.min() >= 0:
-                if pending[starts // BLOCK_BYTES].any() or pending[last].any():
-                    self.touch_spans(name, rows, rows + 1)
+        row_bytes = self.array(name).nbytes // max(len(self.array(name)), 1)
+        if row_bytes <= BLOCK_BYTES and len(rows) and rows.min() >= 0:
+            # The hot path: a row has two blocks at most, mostly verified ones.
+            first, last = rows * row_bytes, rows * row_bytes + (row_bytes - 1)
+            if last.max() < len(pending) * BLOCK_BYTES and not (
+                pending[first // BLOCK_BYTES].any() or pending[last // BLOCK_BYTES].any()
+            ):
                 return
         self.touch_spans(name, rows, rows + 1)
 
@@ -325,85 +308,13 @@ class Component:
             )
 
 
-def _plain(array: Array) -> Array:
-    """The array little-endian and in C order, whatever it was."""
-    found = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    assert found.dtype.str in _DTYPES, found.dtype
-    return found
-
-
-def _directory(kind: str, arrays: Arrays) -> bytes:
-    entries = [_Entry(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-    return msgspec.msgpack.encode(_Directory(kind, entries))
-
-
 def _blocks(array: Array, table: list[int]) -> Iterator[bytes | Uint8]:
     """The bytes of an array, padded; appends the checksum of each block to `table`."""
     data: Uint8 = array.reshape(-1).view(np.uint8)
-    gap = _gap(len(data), _ALIGN)
+    padding = gap(len(data), _ALIGN)
     for start in range(0, len(data), BLOCK_BYTES):
         block = data[start : start + BLOCK_BYTES]
         last = start + BLOCK_BYTES >= len(data)
-        table.append(crc32c(gap, crc32c(block)) if last and gap else crc32c(block))
+        table.append(crc32c(padding, crc32c(block)) if last and padding else crc32c(block))
     yield data
-    yield gap
-
-
-def _parse(data: bytes, length: int, where: str) -> _Directory:
-    try:
-        if len(data) != length:
-            raise ValueError("it is cut short")
-        return msgspec.msgpack.decode(data, type=_Directory)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise CorruptionError(f"the directory of {where} is damaged: {error}") from error
-
-
-def _places(directory: _Directory, start: int, align: int, where: str) -> tuple[list[_Place], int]:
-    """Where the arrays lie that begin at `start`, and where they end."""
-    places: list[_Place] = []
-    crc = 0
-    for entry in directory.entries:
-        if entry.dtype not in _DTYPES or len(entry.shape) > 8 or min(entry.shape, default=0) < 0:
-            raise CorruptionError(f"{where} has an array {entry} of unknown form")
-        used = math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
-        places.append(_Place(entry, start, used, _aligned(used, align), crc))
-        start += places[-1].padded
-        crc += places[-1].blocks
-    if len({place.entry.name for place in places}) != len(places):
-        raise CorruptionError(f"{where} has two arrays of one name")
-    return places, start
-
-
-def _view(data: Uint8, place: _Place, where: str) -> Array:
-    entry = place.entry
-    try:
-        found: Array = np.ndarray(
-            entry.shape, np.dtype(entry.dtype), data[place.start : place.start + place.used]
-        )
-    except (TypeError, ValueError) as error:
-        raise CorruptionError(f"{where} has an array {entry} that cannot be: {error}") from error
-    found.flags.writeable = False
-    # NumPy trusts bools to be 0 or 1.
-    if entry.dtype == "|b1" and found.size and found.view(np.uint8).max() > 1:
-        raise CorruptionError(f"array {entry.name!r} of {where} holds bools other than 0 and 1")
-    return found
-
-
-def _check_magic(magic: bytes, expected: bytes, version: int, where: str) -> None:
-    if magic != expected:
-        raise CorruptionError(f"{where} starts with {magic!r}, expected {expected!r}")
-    if version > FORMAT_VERSION:
-        raise FormatVersionError(
-            f"{where} has format version {version}, this vecstore reads up to {FORMAT_VERSION}; "
-            "open it with a newer vecstore"
-        )
-    if version < 1:
-        raise CorruptionError(f"{where} has format version {version}")
-
-
-def _aligned(size: int, align: int) -> int:
-    return -(-size // align) * align
-
-
-def _gap(size: int, align: int) -> bytes:
-    return bytes(-size % align)
+    yield padding

@@ -14,7 +14,8 @@ from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError, NotFoundError, StorageError
 from vecstore.segment.base import Codes
 from vecstore.segment.columns import ColumnData
-from vecstore.segment.format import Arrays, Component
+from vecstore.segment.format import Component
+from vecstore.segment.layout import Arrays
 from vecstore.segment.manifest import (
     ColumnInfo,
     FieldInfo,

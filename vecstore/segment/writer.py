@@ -19,7 +19,8 @@ import numpy as np
 from vecstore.errors import StorageError
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
-from vecstore.segment.format import Arrays, write_component
+from vecstore.segment.format import write_component
+from vecstore.segment.layout import Arrays
 from vecstore.segment.manifest import (
     ColumnInfo,
     ComponentInfo,
