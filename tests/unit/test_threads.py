@@ -64,3 +64,21 @@ def test_no_read_sees_half_a_write(tmp_path: Path) -> None:
             pool.submit(write).result()
             assert all(future.result() > 0 for future in futures)
         assert db.check() == []
+
+
+def test_write_cut_off_after_its_commit(tmp_path: Path) -> None:
+    """After an interrupt between a commit and its publication, the next write goes on from it."""
+    schema = vs.Schema(vectors=[vs.Vector("v", 4, "dot")])
+    with vs.open(tmp_path / "db") as db:
+        items = db.create_collection("items", schema)
+        items.upsert([1], np.eye(4)[:1])
+        before = items._store._snapshot
+        items.upsert([1, 2], np.eye(4)[1:3])
+        items.delete([1])
+        items._store._snapshot = before
+        items.upsert([3], np.eye(4)[3:])
+        assert [record.id for record in items.scroll()] == [2, 3]
+        items._store._snapshot = before
+        items.flush()
+        assert [record.id for record in items.scroll()] == [2, 3]
+        assert db.check() == []

@@ -137,6 +137,8 @@ class CollectionStore:
         environment.check_writable()
         with environment.lock:
             self._check_usable()
+            with environment.kv.read() as txn:
+                self._catch_up(txn)
             if self._snapshot.blocks:
                 self._snapshot = flush_blocks(environment, self._shelf, self._snapshot)
 
@@ -205,9 +207,19 @@ class CollectionStore:
         with environment.lock:
             self._check_usable()
             with environment.kv.write() as txn:
+                self._catch_up(txn)
                 change = Change(txn, replace(self._snapshot, txn=txn.id))
                 yield change
             self._snapshot = change.after
+
+    def _catch_up(self, txn: Txn) -> None:
+        """Read the state again if a write was cut off between its commit and its publication.
+
+        That is after an interrupt, or a commit whose outcome the disk left open.
+        """
+        stored = txn.get(keys.MANIFESTS, keys.collection_key(self.info.id))
+        if stored != to_bytes(self._snapshot.manifest):
+            self._snapshot = load_snapshot(self._environment, self._shelf, txn)
 
 
 @dataclass(slots=True)
