@@ -22,7 +22,7 @@ from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live
 from vecstore.segment.stats import collection_stats
 from vecstore.segment.vectors import read_vectors
-from vecstore.types import CollectionStats, Hits, Id, Int64, Record
+from vecstore.types import CollectionStats, Hits, Ids, Int64, Record
 
 
 class Collection:
@@ -54,7 +54,7 @@ class Collection:
 
     def upsert(
         self,
-        ids: Sequence[Id],
+        ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
     ) -> int:
@@ -76,7 +76,7 @@ class Collection:
         batch = make_batch(self.schema, ids, vectors, payloads, dtypes=self._dtypes)
         return self._store.upsert(batch)
 
-    def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+    def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; give one of both.
 
         Returns:
@@ -95,7 +95,7 @@ class Collection:
 
     # Reads
 
-    def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+    def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
         places = self._store.find(check_ids(ids))
         wanted: dict[Live, list[tuple[int, int]]] = {}  # source -> (position in `ids`, row)

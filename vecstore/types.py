@@ -25,6 +25,7 @@ Bool: TypeAlias = npt.NDArray[np.bool_]
 Array: TypeAlias = npt.NDArray[Any]
 
 Id: TypeAlias = int | str
+Ids: TypeAlias = Sequence[Id] | npt.NDArray[Any]
 Payload: TypeAlias = dict[str, Any]
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 ColumnType: TypeAlias = Literal[

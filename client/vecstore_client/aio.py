@@ -17,7 +17,7 @@ from vecstore.errors import DeadlineError, UnavailableError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import calls
 from vecstore_client.calls import Call, SearchOptions
 from vecstore_client.channel import (
@@ -159,7 +159,7 @@ class AsyncCollection:
 
     async def upsert(
         self,
-        ids: Sequence[Id],
+        ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
     ) -> int:
@@ -169,7 +169,7 @@ class AsyncCollection:
             calls.upsert(self._name, self._schema, ids, vectors, payloads)
         )
 
-    async def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+    async def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
         self._connection.check_open()
         return await self._connection.run(calls.delete(self._name, self._schema, ids, where))
@@ -178,7 +178,7 @@ class AsyncCollection:
         """Move the write buffer into a segment."""
         await self._connection.run(calls.flush(self._name))
 
-    async def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+    async def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
         self._connection.check_open()
         return await self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))

@@ -14,7 +14,7 @@ import numpy as np
 from vecstore import options
 from vecstore.request import Cascade, SearchRequest, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import inputs
 from vecstore_client.inputs import ReadQueries
 from vecstore_proto.convert import (
@@ -110,7 +110,7 @@ def _read_schema(parts: Sequence[Any]) -> Schema:
 
 
 def upsert(
-    name: str, schema: Schema, ids: Sequence[Id], vectors: Any, payloads: Sequence[Any] | None
+    name: str, schema: Schema, ids: Ids, vectors: Any, payloads: Sequence[Any] | None
 ) -> Call[int]:
     """Write a batch: as one message, or as a stream of them where it is large."""
     batch = inputs.read_batch(schema, ids, vectors, payloads)
@@ -133,7 +133,7 @@ def _read_written(parts: Sequence[Any]) -> int:
     return int(parts[0].written)
 
 
-def delete(name: str, schema: Schema, ids: Sequence[Id] | None, where: str | None) -> Call[int]:
+def delete(name: str, schema: Schema, ids: Ids | None, where: str | None) -> Call[int]:
     """Delete by ids or by filter; that it is one of both is checked by the server."""
     request = pb.DeleteRequest(
         collection=name,
@@ -152,7 +152,7 @@ def flush(name: str) -> Call[None]:
 # Reads from a collection
 
 
-def get(name: str, ids: Sequence[Id], *, with_vectors: bool) -> Call[list[Record | None]]:
+def get(name: str, ids: Ids, *, with_vectors: bool) -> Call[list[Record | None]]:
     """Records by id."""
     ids = inputs.as_ids(ids)
     request = pb.GetRequest(

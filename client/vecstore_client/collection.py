@@ -8,7 +8,7 @@ from typing import Any
 from vecstore.options import LIMIT_MAX
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Id, Record
+from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import calls
 from vecstore_client.calls import SearchOptions
 from vecstore_client.channel import Connection
@@ -43,7 +43,7 @@ class RemoteCollection:
 
     def upsert(
         self,
-        ids: Sequence[Id],
+        ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
     ) -> int:
@@ -55,7 +55,7 @@ class RemoteCollection:
         self._connection.check_open()
         return self._connection.run(calls.upsert(self._name, self._schema, ids, vectors, payloads))
 
-    def delete(self, ids: Sequence[Id] | None = None, *, where: str | None = None) -> int:
+    def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
         self._connection.check_open()
         return self._connection.run(calls.delete(self._name, self._schema, ids, where))
@@ -66,7 +66,7 @@ class RemoteCollection:
 
     # Reads
 
-    def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record | None]:
+    def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
         self._connection.check_open()
         return self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))

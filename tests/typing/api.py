@@ -24,6 +24,8 @@ def embedded(path: Path, vectors: Float32, payloads: list[Payload]) -> None:
         ids: list[Id] = ["a", 7]
         assert_type(books.upsert(ids, vectors={"text": vectors}, payloads=payloads), int)
         assert_type(books.upsert(ids, vectors=vectors), int)
+        assert_type(books.upsert(np.arange(2), vectors), int)
+        assert_type(books.upsert(range(2), vectors), int)
         hits = books.search(
             {"text": vectors[0]},
             limit=10,
