@@ -47,6 +47,11 @@ class Collection:
         """Its fields, with every representation spelled out, coarse to fine."""
         return self._store.info.schema
 
+    @property
+    def id(self) -> int:
+        """A number that no other collection of the database ever had, whatever its name."""
+        return self._store.info.id
+
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
 
