@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from vecstore.errors import RequestError
+
 DIM_MAX = 65_536
+PCA_DIMS_MAX = 2_048
 ID_BYTES_MAX = 255
 BATCH_ROWS_MAX = 100_000
+BATCH_BYTES_MAX = 1 << 30
+GET_IDS_MAX = 100_000
 PAYLOAD_BYTES_MAX = 1 << 20
 LIMIT_MAX = 10_000
 KEEP_MAX = 1_000_000
@@ -38,8 +43,14 @@ PARALLEL_BYTES_MIN = 4 << 20
 OVERSAMPLING = {"bits1": 32, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
 OVERSAMPLING_SHORTENED = 64
 KEEP_MIN = 50
+# Batches that the write buffer holds at most before it is flushed, however small.
+BUFFER_BATCHES_MAX = 4_000
 # How many standard deviations an error bound spans.
 ERROR_BOUND_SIGMAS = 3.0
+# The default plan scans again, keeping KEEP_GROWTH times as many, where an error of so many
+# standard deviations could lift a row that was cut off into the result.
+CUT_SIGMAS = 2.0
+KEEP_GROWTH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,19 @@ class Options:
     flush_bytes_max: int = 64 << 20
     map_bytes: int = 1 << 40
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "flush_bytes_max": (1, 1 << 46),
+            "map_bytes": (1 << 20, 1 << 46),
+            "threads": (0, 1024),
+        }
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise RequestError(
+                    f"Options.{name} is {value!r}, expected an int from {least:,} to {most:,}"
+                )
 
     def thread_count(self) -> int:
         """The number of threads to use, resolved for this machine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,8 +18,12 @@ def load_array(path: Path) -> Array:
         RequestError: the file holds no array, or one of Python objects.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, EOFError) as error:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile):
+        found = None
+    if not isinstance(found, np.ndarray):
         raise RequestError(
-            f"{path} cannot be read ({error}), expected an array that numpy.save wrote"
-        ) from None
+            f"{path} is not one whole array of numbers or text, expected a file that numpy.save "
+            "wrote (without Python objects)"
+        )
+    return found

@@ -37,10 +37,10 @@ class ParquetSource:
         """Slices of the table, read when they are asked for."""
         dim = self.dim()
         done = 0
-        for batch in self.file.iter_batches(batch_size=chunk_rows(dim)):
-            others = [
-                name for name in batch.schema.names if name not in (self.keys.id, self.keys.vector)
-            ]
+        own = (self.keys.id, self.keys.vector)
+        names = [name for name in self.file.schema_arrow.names if name not in self.keys.left_out]
+        others = [name for name in names if name not in own]
+        for batch in self.file.iter_batches(batch_size=chunk_rows(dim), columns=[*own, *others]):
             rows = batch.select(others).to_pylist() if others else [{}] * len(batch)
             start, done = done, done + len(batch)
             yield Chunk(
@@ -75,16 +75,18 @@ def open_parquet(path: Path, keys: Keys) -> ParquetSource:
     except pa.ArrowInvalid as error:
         raise RequestError(f"{path} cannot be read ({error}), expected a Parquet file") from None
     schema = file.schema_arrow
-    for name, option in ((keys.id, "--id-key"), (keys.vector, "--vector-key")):
+    wanted = [(keys.id, "--id-key"), (keys.vector, "--vector-key")]
+    for name, option in [*wanted, *((name, "--skip-column") for name in sorted(keys.left_out))]:
         if name not in schema.names:
             raise RequestError(
                 f"{path} has no column {name!r} but {', '.join(map(repr, schema.names))}; "
                 f"say with {option} what it is called"
             )
     kind = schema.field(keys.vector).type
-    if not (hasattr(kind, "value_type") and pa.types.is_floating(kind.value_type)):
+    value = getattr(kind, "value_type", None)
+    if value is None or not (pa.types.is_floating(value) or pa.types.is_integer(value)):
         raise RequestError(
-            f"{path} has a column {keys.vector!r} of type {kind}, expected lists of floats"
+            f"{path} has a column {keys.vector!r} of type {kind}, expected lists of numbers"
         )
     return ParquetSource(path=path, keys=keys, file=file)
 
@@ -93,6 +95,6 @@ def _vectors(column: Any, dim: int | None) -> Any:
     """[N, D] where every row has D values, else a list with None where there is no vector."""
     values = column.flatten()
     lengths = set(column.value_lengths().to_pylist())
-    if lengths == {dim} and not values.null_count:
-        return values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    if dim is not None and lengths == {dim} and not values.null_count:
+        return values.to_numpy(zero_copy_only=False).reshape(len(column), dim)
     return column.to_pylist()

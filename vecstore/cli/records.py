@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from vecstore.cli.arrays import load_array
 from vecstore.errors import InvalidInputError, RequestError
@@ -24,10 +26,17 @@ CHUNK_BYTES_TARGET = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Where .jsonl and .parquet files keep the id and the vector of a record."""
+    """What .jsonl and .parquet files call the id and the vector of a record.
+
+    Attributes:
+        id: the key or column of ids.
+        vector: the key or column of vectors.
+        left_out: keys or columns that are not part of payloads.
+    """
 
     id: str
     vector: str
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +57,19 @@ class Chunk:
     places: Sequence[int]
     done: int
 
-    def part(self, start: int, stop: int) -> Chunk:
-        """The records from `start` to `stop`."""
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.vectors) == len(self.places)
+
+    def only(self, positions: Sequence[int]) -> Chunk:
+        """The records at some positions."""
+        rows, vectors = list(positions), self.vectors
+        is_array = isinstance(vectors, np.ndarray)
         return replace(
             self,
-            ids=self.ids[start:stop],
-            vectors=self.vectors[start:stop],
-            payloads=None if self.payloads is None else self.payloads[start:stop],
-            places=self.places[start:stop],
+            ids=[self.ids[row] for row in rows],
+            vectors=vectors[rows] if is_array else [vectors[row] for row in rows],
+            payloads=None if self.payloads is None else [self.payloads[row] for row in rows],
+            places=[self.places[row] for row in rows],
         )
 
 
@@ -86,7 +100,9 @@ class Source(Protocol):
         ...
 
 
-def open_sources(paths: Sequence[Path], keys: Keys, ids: Path | None) -> list[Source]:
+def open_sources(
+    paths: Sequence[Path], keys: Keys, ids: Path | None, *, first_id: int = 0
+) -> list[Source]:
     """The files, each by its ending.
 
     Args:
@@ -94,21 +110,26 @@ def open_sources(paths: Sequence[Path], keys: Keys, ids: Path | None) -> list[So
         keys: for .jsonl and .parquet files.
         ids: a file with an id for each row of all .npy files together: a .npy file, or text with
             an id on each line. None for row numbers, counted over all of them.
+        first_id: the number of the first row.
 
     Raises:
-        RequestError: a file that is not one of the three kinds, or too few or too many ids.
+        RequestError: a file that is not one of the three kinds, a file that is named twice, or
+            too few or too many ids.
     """
-    arrays = {path: _vectors(path) for path in paths if path.suffix == ".npy"}
-    count = sum(map(len, arrays.values()))
-    names: Sequence[Id] | Array = range(count) if ids is None else _read_ids(ids)
-    if len(names) != count:
-        raise RequestError(f"{ids} has {len(names):,} ids, the .npy files have {count:,} rows")
+    _check_distinct(paths)
+    arrays = [_vectors(path) if path.suffix == ".npy" else None for path in paths]
+    count = sum(len(array) for array in arrays if array is not None)
+    names: Sequence[Id] | Array = range(first_id, first_id + count)
+    if ids is not None:
+        names = _read_ids(ids)
+        if len(names) != count:
+            raise RequestError(f"{ids} has {len(names):,} ids, the .npy files have {count:,} rows")
     sources: list[Source] = []
     first = 0
-    for path in paths:
-        if path.suffix == ".npy":
-            after = first + len(arrays[path])
-            sources.append(NpySource(path=path, vectors=arrays[path], ids=names[first:after]))
+    for path, array in zip(paths, arrays, strict=True):
+        if array is not None:
+            after = first + len(array)
+            sources.append(NpySource(path=path, vectors=array, ids=names[first:after]))
             first = after
         elif path.suffix == ".jsonl":
             sources.append(JsonlSource(path=path, keys=keys))
@@ -160,7 +181,11 @@ class NpySource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonlSource:
-    """A JSON object on each line; empty lines are passed over."""
+    """A JSON object on each line; empty lines are passed over.
+
+    The first must have a vector, even if it is null, so that a misspelled key is found; others
+    may go without.
+    """
 
     path: Path
     keys: Keys
@@ -174,7 +199,7 @@ class JsonlSource:
     def dim(self) -> int | None:
         """The length of the first vector that is not null."""
         for _, _, record in self._records():
-            vector = record[self.keys.vector]
+            vector = record.get(self.keys.vector)
             if isinstance(vector, list):
                 return len(vector)
         return None
@@ -199,19 +224,24 @@ class JsonlSource:
     def _records(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Line number, bytes up to its end, object."""
         done = 0
+        wanted = [(self.keys.id, "--id-key"), (self.keys.vector, "--vector-key")]
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 done += len(line)
-                if line.strip():
-                    yield number, done, self._parse(number, line)
+                text = line.removeprefix(BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    yield number, done, self._parse(number, text, wanted)
+                    del wanted[1:]
 
-    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
+    def _parse(
+        self, number: int, line: bytes, wanted: Sequence[tuple[str, str]]
+    ) -> dict[str, Any]:
         place = f"{self.path} line {number:,}"
         try:
             record = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestError(f"{place} is {line[:40]!r} ({error}), expected an object") from None
-        for name, option in ((self.keys.id, "--id-key"), (self.keys.vector, "--vector-key")):
+        for name, option in wanted:
             if name not in record:
                 raise RequestError(
                     f"{place} has no {name!r} but {', '.join(map(repr, record)) or 'nothing'}; "
@@ -222,9 +252,13 @@ class JsonlSource:
     def _chunk(self, found: Sequence[tuple[int, int, dict[str, Any]]]) -> Chunk:
         records = [record for _, _, record in found]
         ids = [record.pop(self.keys.id) for record in records]
+        vectors = [record.pop(self.keys.vector, None) for record in records]
+        for record in records:
+            for name in self.keys.left_out & record.keys():
+                del record[name]
         return Chunk(
             ids=ids,
-            vectors=[record.pop(self.keys.vector, None) for record in records],
+            vectors=vectors,
             payloads=records,
             places=[number for number, _, _ in found],
             done=found[-1][1],
@@ -240,8 +274,21 @@ def _vectors(path: Path) -> Array:
 
 def _read_ids(path: Path) -> Sequence[Id] | Array:
     if path.suffix != ".npy":
-        return path.read_text(encoding="utf-8").splitlines()
+        try:
+            return path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise RequestError(f"{path} is not UTF-8 ({error}), expected an id a line") from None
     array = load_array(path)
     if array.ndim != 1:
         raise RequestError(f"{path} has an array of shape {array.shape}, expected (N,)")
     return array
+
+
+def _check_distinct(paths: Sequence[Path]) -> None:
+    seen: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        found = path.stat()
+        place = (found.st_dev, found.st_ino)
+        if place in seen:
+            raise RequestError(f"{path} and {seen[place]} are the same file, expected each once")
+        seen[place] = path

@@ -69,7 +69,9 @@ class AffinePrepared(NamedTuple):
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
-        return self._scorer(parts).score(query, rows)
+        one = slice(query, query + 1)
+        alone = self._replace(integers=self.integers[one], factors=self.factors[one])
+        return alone._scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """ERROR_BOUND_SIGMAS standard deviations, over random rotations, of the estimate."""

@@ -10,7 +10,6 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vecstore.errors import VectorError
 from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint64
 
 Parts: TypeAlias = Mapping[str, Array]
@@ -45,8 +44,8 @@ class Codec(Protocol):
     def encode(self, vectors: Float32) -> Uint8:
         """Return the codes [N, code_bytes] of vectors [N, D].
 
-        Raises:
-            VectorError: a vector is too long, or holds a value that the codec cannot.
+        They are finite and of squared length SQUARED_LENGTH_MAX at most, which the caller checks:
+        a codec refuses nothing.
         """
         ...
 
@@ -90,19 +89,6 @@ class Prepared(Protocol):
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Return the half-width of each score's error bound, or None if it is not known."""
         ...
-
-
-def check_lengths(vectors: Float32, noun: str) -> Float32:
-    """Return the squared lengths [N] of vectors, or raise VectorError if one is too long."""
-    with np.errstate(over="ignore"):
-        squared: Float32 = np.einsum("nd,nd->n", vectors, vectors)
-    if not (squared <= SQUARED_LENGTH_MAX).all():
-        row = int(np.argmin(squared <= SQUARED_LENGTH_MAX))
-        raise VectorError(
-            f"{noun} {row} has squared length {squared[row]:.3g}, expected finite values and at "
-            f"most {SQUARED_LENGTH_MAX:.3g}; scale your vectors down"
-        )
-    return squared
 
 
 def normalized(vectors: Float32) -> Float32:

@@ -28,7 +28,7 @@ from vecstore.codec.affine import (
     to_integers,
     two_digits,
 )
-from vecstore.codec.base import Parts, check_lengths, normalized
+from vecstore.codec.base import Parts, normalized
 from vecstore.codec.rotation import padded_dim, rotate, unrotate
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8
@@ -63,7 +63,6 @@ class BitsCodec:
         return self.width + (10 if self.metric == "l2" else 6)
 
     def encode(self, vectors: Float32) -> Uint8:
-        check_lengths(vectors, "vector")
         codes, factors = _kernels.quantize(rotate(vectors), self.bits)
         columns = [
             pack_bits(codes, self.bits),

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.codec.base import Parts, check_lengths, normalized
-from vecstore.errors import VectorError
+from vecstore.codec.base import Parts, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric, Uint8, Uint64
 
@@ -35,13 +34,8 @@ class FlatCodec:
         return np.dtype("<f2") if self.spec == "float16" else np.dtype("<f4")
 
     def encode(self, vectors: Float32) -> Uint8:
-        check_lengths(vectors, "vector")
-        if self.spec == "float16" and vectors.size and np.abs(vectors).max() > _HALF_MAX:
-            row = int(np.argmax(np.abs(vectors).max(axis=1) > _HALF_MAX))
-            raise VectorError(
-                f"vector {row} has a value beyond {_HALF_MAX:,.0f}, the largest of float16; "
-                "scale your vectors down or use float32"
-            )
+        if self.spec == "float16":  # a coarse rung may not hold what a finer one does
+            vectors = np.clip(vectors, -_HALF_MAX, _HALF_MAX)
         return np.ascontiguousarray(vectors, dtype=self._dtype).view(np.uint8)
 
     def decode(self, codes: Uint8) -> Float32:
@@ -76,7 +70,7 @@ class FlatPrepared(NamedTuple):
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
-        return self._scorer(parts).score(query, rows)
+        return self._replace(queries=self.queries[query : query + 1])._scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Zeros: what is stored counts as exact, also where it was rounded to float16."""

@@ -13,7 +13,7 @@ from vecstore.codec.affine import (
     to_integers,
     two_digits,
 )
-from vecstore.codec.base import Parts, check_lengths, normalized
+from vecstore.codec.base import Parts, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8
 
@@ -63,7 +63,6 @@ class Int8Codec:
         return self.dim
 
     def encode(self, vectors: Float32) -> Uint8:
-        check_lengths(vectors, "vector")
         codes = np.rint((vectors - self.low) / self.step)
         clipped: Uint8 = np.clip(codes, 0, _LEVELS).astype(np.uint8)
         return clipped

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vecstore.errors import SchemaError
-from vecstore.options import DIM_MAX
+from vecstore.options import DIM_MAX, PCA_DIMS_MAX
 
 # Coarse to fine.
 CODECS = ("bits1", "bits2", "bits4", "int8", "bits8", "float16", "float32")
@@ -59,5 +59,10 @@ def parse_spec(text: str, dim: int) -> Spec:
         raise SchemaError(
             f"representation {text!r} keeps {dims} dimensions of {dim}, expected fewer; "
             f"to keep them all, write {codec!r}"
+        )
+    if transform == "pca" and int(dims) > PCA_DIMS_MAX:
+        raise SchemaError(
+            f"representation {text!r} keeps {dims} principal dimensions, expected at most "
+            f"{PCA_DIMS_MAX:,}"
         )
     return Spec(transform=transform or "", dims=int(dims) if dims else None, codec=codec)

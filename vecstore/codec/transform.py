@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecstore.codec.base import Codec, Parts, Prepared, check_lengths, normalized
+from vecstore.codec.base import Codec, Parts, Prepared, normalized
 from vecstore.types import Float32, Float64, Int64, Metric, Uint8, Uint64
 
 # A second-moment matrix of more dimensions is not formed; that of so many rows is instead.
@@ -71,7 +71,6 @@ class ReducedCodec:
         return normalized(kept) if self.metric == "cosine" else kept
 
     def encode(self, vectors: Float32) -> Uint8:
-        check_lengths(vectors, "vector")
         return self.inner.encode(self.reduce(vectors))
 
     def decode(self, codes: Uint8) -> Float32:

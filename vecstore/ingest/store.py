@@ -7,7 +7,8 @@ after its commit:
     delete   id -> seq removed, tombstones, manifest
     flush    files first; then the commit that names them and empties "buffer" (see flush.py)
 
-Writes take turns on the environment's lock; reads take the last snapshot and no lock.
+Writes take turns on the environment's lock; reads take the last snapshot, and the lock only where
+a write was cut off or is being published.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
 from vecstore.ingest.flush import flush_blocks
-from vecstore.segment.buffer import append_rows, buffer_bytes
+from vecstore.options import BUFFER_BATCHES_MAX
+from vecstore.segment.buffer import append_rows
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
@@ -46,6 +48,7 @@ class CollectionStore:
             kv=environment.kv, files=environment.files, paths=environment.paths, collection=info
         )
         self._dropped = False
+        self._behind = False
         with environment.kv.read() as txn:
             self._snapshot = load_snapshot(environment, self._shelf, txn)
 
@@ -55,6 +58,9 @@ class CollectionStore:
         """The state after the last acknowledged write; a reader asks what the writer did."""
         environment = self._environment
         self._check_usable()
+        if self._behind:
+            with environment.lock:
+                self._catch_up()
         if not environment.writable and environment.kv.last_txn() != self._snapshot.txn:
             with environment.kv.read() as txn:
                 self._refresh(txn)
@@ -66,7 +72,7 @@ class CollectionStore:
         Raises:
             CorruptionError: an id leads to a record that is nowhere.
         """
-        self._check_usable()
+        self.snapshot()
         found = self._find(ids)
         if found is None:
             with self._environment.lock:  # a write was published while this looked
@@ -103,12 +109,17 @@ class CollectionStore:
 
     def upsert(self, batch: Batch) -> int:
         """Write a batch whole; returns how many records it holds."""
-        with self._writing() as change:
-            if len(batch):
-                self._append(change, batch)
-        blocks = self._snapshot.blocks
-        if buffer_bytes(blocks) > self._environment.options.flush_bytes_max:
-            self.flush()
+        with self._environment.lock:
+            # Before the write: a flush that fails must not make a batch fail that was applied.
+            snapshot = self.snapshot()
+            if (
+                snapshot.buffer_bytes > self._environment.options.flush_bytes_max
+                or snapshot.buffer_batches >= BUFFER_BATCHES_MAX
+            ):
+                self.flush()
+            with self._writing() as change:
+                if len(batch):
+                    self._append(change, batch)
         return len(batch)
 
     def delete(self, ids: Sequence[bytes]) -> int:
@@ -137,16 +148,16 @@ class CollectionStore:
         environment.check_writable()
         with environment.lock:
             self._check_usable()
-            with environment.kv.read() as txn:
-                self._catch_up(txn)
-            if self._snapshot.blocks:
-                self._snapshot = flush_blocks(environment, self._shelf, self._snapshot)
+            self._catch_up()
+            if self._snapshot.buffer_batches:
+                with self._published():
+                    self._snapshot = flush_blocks(environment, self._shelf, self._snapshot)
 
     def drop(self) -> None:
         """Delete the collection; every later use of it fails."""
         with self._environment.lock:
-            registry.drop(self._environment, self._shelf)
             self._dropped = True
+            registry.drop(self._environment, self._shelf)
 
     def _check_usable(self) -> None:
         self._environment.check_open()
@@ -158,8 +169,8 @@ class CollectionStore:
         rows = batch.rows(manifest.next_seq)
         ids = rows.ids.to_list()
         replaced = [seq for seq in self._seqs(txn, ids) if seq is not None]
-        key = keys.buffer_key(self.info.id, manifest.next_seq)
-        txn.put(keys.BUFFER, key, pack_arrays(rows.to_arrays()))
+        packed = pack_arrays(rows.to_arrays())
+        txn.put(keys.BUFFER, keys.buffer_key(self.info.id, manifest.next_seq), packed)
         txn.put_many(
             keys.IDS,
             sorted(
@@ -171,7 +182,12 @@ class CollectionStore:
         self._edit(change, ManifestEdit(seqs=len(rows), live=len(rows) - len(replaced)))
         after = change.after
         blocks = append_rows(after.blocks, rows, self.info.schema, after.tombstones)
-        change.after = replace(after, blocks=blocks)
+        change.after = replace(
+            after,
+            blocks=blocks,
+            buffer_bytes=after.buffer_bytes + len(packed),
+            buffer_batches=after.buffer_batches + 1,
+        )
 
     def _remove(self, change: Change, pairs: Sequence[tuple[bytes, int]]) -> None:
         if pairs:
@@ -206,20 +222,30 @@ class CollectionStore:
         environment.check_writable()
         with environment.lock:
             self._check_usable()
-            with environment.kv.write() as txn:
-                self._catch_up(txn)
-                change = Change(txn, replace(self._snapshot, txn=txn.id))
-                yield change
-            self._snapshot = change.after
+            self._catch_up()
+            with self._published():
+                with environment.kv.write() as txn:
+                    change = Change(txn, replace(self._snapshot, txn=txn.id))
+                    yield change
+                self._snapshot = change.after
 
-    def _catch_up(self, txn: Txn) -> None:
-        """Read the state again if a write was cut off between its commit and its publication.
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """Mark the snapshot as behind where the block ends before it was published.
 
-        That is after an interrupt, or a commit whose outcome the disk left open.
+        That is after an interrupt, a failure, or a commit whose outcome the disk left open.
         """
-        stored = txn.get(keys.MANIFESTS, keys.collection_key(self.info.id))
-        if stored != to_bytes(self._snapshot.manifest):
-            self._snapshot = load_snapshot(self._environment, self._shelf, txn)
+        try:
+            yield
+        except BaseException:
+            self._behind = True
+            raise
+
+    def _catch_up(self) -> None:
+        if self._behind:
+            with self._environment.kv.read() as txn:
+                self._snapshot = load_snapshot(self._environment, self._shelf, txn)
+            self._behind = False
 
 
 @dataclass(slots=True)

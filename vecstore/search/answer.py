@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from vecstore import options
-from vecstore.request import SearchRequest
+from vecstore.request import Cascade, SearchRequest
 from vecstore.schema import Schema
 from vecstore.search.candidates import Candidates, Target
-from vecstore.search.cascade import run_cascade
+from vecstore.search.cascade import Answer, run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
-from vecstore.search.plan import make_plan
+from vecstore.search.plan import make_plan, widened
 from vecstore.search.where import Node, parse_where
 from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live, Snapshot
@@ -40,14 +40,31 @@ def answer(
     return [
         _hits(request, targets, found.candidates, found.reports if request.explain else None)
         for start in range(0, len(request.queries), step)
-        for found in run_cascade(
-            plan,
-            targets,
-            request.queries[start : start + step],
-            workers,
-            explain=request.explain,
-        )
+        for found in _answers(request, plan, targets, slice(start, start + step), workers)
     ]
+
+
+def _answers(
+    request: SearchRequest,
+    plan: Cascade,
+    targets: Sequence[Target],
+    part: slice,
+    workers: Workers,
+) -> list[Answer]:
+    """Answer some of the queries; again, with more candidates, those that the plan cut short."""
+    vectors = request.queries[part]
+    answers = run_cascade(plan, targets, vectors, workers, explain=request.explain)
+    if request.plan is not None or not any(found.cut for found in answers):
+        return answers
+    allowed = sum(target.allowed.count for target in targets)
+    pending = [place for place, found in enumerate(answers) if found.cut]
+    while pending and plan.stages[0].keep < min(allowed, options.KEEP_MAX):
+        plan = widened(plan)
+        again = run_cascade(plan, targets, vectors[pending], workers, explain=request.explain)
+        for place, found in zip(pending, again, strict=True):
+            answers[place] = replace(found, reports=answers[place].reports + found.reports)
+        pending = [place for place in pending if answers[place].cut]
+    return answers
 
 
 def passing(node: Node | None, live: Live) -> Bool:

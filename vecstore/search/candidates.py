@@ -29,7 +29,7 @@ class Target:
         """The codes of a representation, or of the finest where this source has none such.
 
         The write buffer holds floats only; a segment written before a representation was added
-        lacks it. Both are then scored better than was asked.
+        lacks it.
         """
         source = self.live.source
         found = source.codes(self.field, spec)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vecstore import options
 from vecstore.request import Cascade, Rescore, Scan
 from vecstore.search.candidates import Candidates, Queries, Target
 from vecstore.search.parallel import Workers
@@ -24,10 +25,17 @@ from vecstore.types import Float32, StageReport
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The candidates left for one query, and what each stage did for it."""
+    """The candidates left for one query, and what each stage did for it.
+
+    Attributes:
+        candidates: best first.
+        reports: one for each stage, where asked for.
+        cut: whether the scan may have cut off one that belongs among them.
+    """
 
     candidates: Candidates
     reports: tuple[StageReport, ...]
+    cut: bool = False
 
 
 def run_cascade(
@@ -57,7 +65,7 @@ def run_cascade(
     watch = _Watch(queries)
     first = plan.stages[0]
     assert isinstance(first, Scan)
-    found, threads = scan(first, targets, queries, workers, bounds=len(plan.stages) > 1)
+    found, threads = scan(first, targets, queries, workers, rescored=len(plan.stages) > 1)
     bytes_read, spent = watch.lap()
     answers = []
     for query, scanned in enumerate(found):
@@ -74,8 +82,20 @@ def run_cascade(
             candidates = rescore(stage, targets, candidates, queries, query)
             if explain:
                 reports.append(_report(stage, (rows_in, len(candidates.row)), watch.lap(), 1))
-        answers.append(Answer(candidates, tuple(reports)))
+        cut = len(plan.stages) > 1 and _is_cut(scanned, first.keep, candidates)
+        answers.append(Answer(candidates, tuple(reports), cut))
     return answers
+
+
+def _is_cut(scanned: Candidates, keep: int, found: Candidates) -> bool:
+    """Whether a row beyond the kept ones has a fair chance against the worst one found.
+
+    The last score kept bounds theirs from above; an error of CUT_SIGMAS could lift them.
+    """
+    if len(scanned.row) < keep or scanned.bound is None or not len(found.score):
+        return False
+    reach = scanned.bound.max() * (options.CUT_SIGMAS / options.ERROR_BOUND_SIGMAS)
+    return bool(scanned.score[-1] + reach >= found.score[-1])
 
 
 class _Watch:

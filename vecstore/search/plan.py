@@ -44,6 +44,13 @@ def _default_plan(vector: Vector, limit: int, *, exact: bool) -> Cascade:
     return Cascade((Scan(coarse, min(keep, options.KEEP_MAX)), Rescore(finest, limit)))
 
 
+def widened(plan: Cascade) -> Cascade:
+    """The same plan with more candidates kept by its scan."""
+    first = plan.stages[0]
+    keep = min(first.keep * options.KEEP_GROWTH, options.KEEP_MAX)
+    return Cascade((Scan(first.representation, keep), *plan.stages[1:]))
+
+
 def _coarse(vector: Vector) -> str:
     """The smallest full-width representation; a shortened one only where nothing else is."""
     ladder = vector.representations

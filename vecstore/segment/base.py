@@ -66,6 +66,16 @@ class Source(Protocol):
         """The seqs, uint64 [N], ascending."""
         ...
 
+    @property
+    def seq_min(self) -> int:
+        """The first seq; known without reading a file."""
+        ...
+
+    @property
+    def seq_max(self) -> int:
+        """The last seq; known without reading a file."""
+        ...
+
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
         ...
@@ -83,7 +93,7 @@ class Source(Protocol):
         ...
 
     def field_rows(self, field: str) -> Uint32 | None:
-        """The ascending rows that have a field, uint32 [n]; None where all have it or none."""
+        """The ascending rows that have a field, uint32 [n]; None where all have it."""
         ...
 
     def field_count(self, field: str) -> int:

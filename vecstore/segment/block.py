@@ -38,6 +38,16 @@ class Block:
         """Rows, live or not."""
         return len(self.seqs)
 
+    @property
+    def seq_min(self) -> int:
+        """The first seq."""
+        return int(self.seqs[0])
+
+    @property
+    def seq_max(self) -> int:
+        """The last seq."""
+        return int(self.seqs[-1])
+
     def ids(self, rows: Int64) -> list[bytes]:
         """Encoded ids of some rows."""
         return self._rows.ids.pick(rows)
@@ -63,12 +73,6 @@ class Block:
     def fields(self) -> tuple[str, ...]:
         """The vector fields that some row has."""
         return tuple(self._codes)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of vectors and payloads."""
-        vectors = sum(found.values.nbytes for found in self._rows.vectors.values())
-        return vectors + self._rows.payloads.data.nbytes
 
     def specs(self, field: str) -> tuple[str, ...]:
         """The one float representation of the field, or none."""

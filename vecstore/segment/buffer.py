@@ -19,6 +19,7 @@ def append_rows(
     kept = list(blocks)
     parts = [rows]
     size = len(rows)
+    assert size
     while kept and kept[-1].source.rows < 2 * size:
         part = live_content(kept.pop())
         parts.insert(0, part)
@@ -33,8 +34,3 @@ def live_content(live: Live) -> Rows:
     rows = live_rows(live)
     content = live.source.content
     return content if len(rows) == len(content) else content.take(rows)
-
-
-def buffer_bytes(blocks: tuple[Live, ...]) -> int:
-    """Bytes of vectors and payloads that the blocks hold."""
-    return sum(live.source.nbytes for live in blocks if isinstance(live.source, Block))

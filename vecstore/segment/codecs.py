@@ -88,6 +88,10 @@ class CodecShelf:
             file=file,
         )
 
+    def forget(self, info: CodecInfo) -> None:
+        """Take back a codec whose info was not committed."""
+        self.loaded.pop((info.field, info.spec, info.id), None)
+
     def _params(self, codec: int) -> Arrays:
         with self.kv.read() as txn:
             value = txn.get(keys.CODECS, keys.codec_key(codec))

@@ -34,13 +34,15 @@ def load_snapshot(
         keys.parse_chunk_key(key)[1]: value for key, value in txn.scan(keys.TOMBSTONES, start, stop)
     }
     blocks: tuple[Live, ...] = ()
+    size = count = 0
     if known is not None and known.manifest.segments == manifest.segments:
         blocks = tuple(Live(live.source, tombstones) for live in known.blocks)
+        size, count = known.buffer_bytes, known.buffer_batches
         start = keys.buffer_key(info.id, known.manifest.next_seq)
-    batches = [
-        Rows.from_arrays(unpack_arrays(value), info.schema)
-        for _, value in txn.scan(keys.BUFFER, start, stop)
-    ]
+    batches = []
+    for _, value in txn.scan(keys.BUFFER, start, stop):
+        batches.append(Rows.from_arrays(unpack_arrays(value), info.schema))
+        size, count = size + len(value), count + 1
     if batches:
         blocks = append_rows(blocks, Rows.concat(batches), info.schema, tombstones)
     return Snapshot(
@@ -51,10 +53,12 @@ def load_snapshot(
         blocks=blocks,
         tombstones=tombstones,
         txn=txn.id,
+        buffer_bytes=size,
+        buffer_batches=count,
     )
 
 
-def open_segment(environment: Environment, shelf: CodecShelf, segment: SegmentInfo) -> Segment:
+def segment_of(environment: Environment, shelf: CodecShelf, segment: SegmentInfo) -> Segment:
     """A segment of this database; nothing of it is read yet."""
     return Segment(
         environment.files,
@@ -72,4 +76,4 @@ def _source(
         for info, live in zip(known.manifest.segments, known.segments, strict=True):
             if info.id == segment.id:
                 return live.source
-    return open_segment(environment, shelf, segment)
+    return segment_of(environment, shelf, segment)

@@ -89,6 +89,16 @@ class Segment:
             self._seqs = seqs
         return self._seqs
 
+    @property
+    def seq_min(self) -> int:
+        """The first seq."""
+        return self.info.seq_min
+
+    @property
+    def seq_max(self) -> int:
+        """The last seq."""
+        return self.info.seq_max
+
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
         return self._ragged(names.ROWS, "ids/", rows).pick(rows)

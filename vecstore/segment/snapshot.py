@@ -64,19 +64,19 @@ class Live:
         return found
 
     def _allowed(self, name: str, mask: Bool) -> Allowed:
+        if not self.source.field_count(name):
+            return Allowed(None, 0)
         rows = self.source.field_rows(name)
         if rows is not None:
             mask = mask[rows]
-        elif self.source.field_count(name) == 0:
-            mask = mask[:0]
         count = int(np.count_nonzero(mask))
         return Allowed(None if count == len(mask) else pack_mask(mask), count)
 
     def without(self, seqs: Uint64, tombstones: Tombstones) -> Live:
         """This source after `seqs` (ascending) died; itself where none of them is in it."""
-        own = self.source.seqs
-        if not self.source.rows or seqs[-1] < own[0] or seqs[0] > own[-1]:
+        if seqs[-1] < self.source.seq_min or seqs[0] > self.source.seq_max:
             return self
+        own = self.source.seqs
         places = np.searchsorted(own, seqs)
         places = places[places < len(own)]
         places = places[np.isin(own[places], seqs)]
@@ -104,6 +104,8 @@ class Snapshot:
         blocks: the write buffer, oldest first.
         tombstones: chunk number -> bitmap of deleted seqs.
         txn: the commit that made it.
+        buffer_bytes: bytes of the batches that LMDB holds for the write buffer.
+        buffer_batches: how many they are.
     """
 
     manifest: Manifest
@@ -111,6 +113,8 @@ class Snapshot:
     blocks: tuple[Live, ...] = ()
     tombstones: Tombstones = field(default_factory=dict)
     txn: int = 0
+    buffer_bytes: int = 0
+    buffer_batches: int = 0
 
     @property
     def sources(self) -> tuple[Live, ...]:
@@ -120,9 +124,9 @@ class Snapshot:
     def locate(self, seq: int) -> Place | None:
         """Where a record is, or None where this snapshot has no such seq."""
         for live in reversed(self.sources):
-            seqs = live.source.seqs
-            if not len(seqs) or not seqs[0] <= seq <= seqs[-1]:
+            if not live.source.seq_min <= seq <= live.source.seq_max:
                 continue
+            seqs = live.source.seqs
             row = int(np.searchsorted(seqs, np.uint64(seq)))
             if seqs[row] == seq:
                 return Place(live, row)

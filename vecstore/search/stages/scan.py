@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from vecstore.request import Scan
-from vecstore.search.candidates import Candidates, Queries, Target, in_order
+from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes
 from vecstore.segment.bits import unpack_mask
@@ -21,7 +21,7 @@ SPARSE = 16
 
 
 def scan(
-    stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, bounds: bool
+    stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, rescored: bool
 ) -> tuple[list[Candidates], int]:
     """Run a scan.
 
@@ -30,7 +30,7 @@ def scan(
         targets: sources, each with at least one allowed row.
         queries: the queries, Q of them.
         workers: threads.
-        bounds: whether the next stage wants error bounds.
+        rescored: whether a Rescore follows, which wants error bounds.
 
     Returns:
         Candidates for each query, and the threads used.
@@ -48,11 +48,12 @@ def scan(
             tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
             owners.append(position)
     found = workers.run(tasks)
+    groups = _comparable(stage, read) if rescored else [list(range(len(targets)))]
     merged = [
-        _merge([part[query] for part in found], owners, targets, stage.keep)
+        _merge([part[query] for part in found], owners, targets, stage.keep, groups)
         for query in range(len(queries))
     ]
-    if bounds:
+    if rescored:
         merged = [
             _with_bounds(candidates, read, queries, query)
             for query, candidates in enumerate(merged)
@@ -68,8 +69,25 @@ def _touch(target: Target, codes: Codes, rows: int) -> None:
         codes.touch(np.flatnonzero(unpack_mask(bits, rows)))
 
 
+def _comparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
+    """Targets whose scores estimate the same thing.
+
+    Scores of some dimensions only, as `prefixN` and `pcaN` give, say nothing beside the whole
+    scores of the write buffer: the best of each kind are kept, for the Rescore to compare.
+    """
+    positions = range(len(read))
+    asked = [place for place in positions if read[place].codec.spec == stage.representation]
+    if "/" not in stage.representation or len(asked) in {0, len(read)}:
+        return [list(positions)]
+    return [asked, [place for place in positions if place not in asked]]
+
+
 def _merge(
-    parts: list[tuple[Int64, Float32]], owners: list[int], targets: Sequence[Target], keep: int
+    parts: list[tuple[Int64, Float32]],
+    owners: list[int],
+    targets: Sequence[Target],
+    keep: int,
+    groups: list[list[int]],
 ) -> Candidates:
     if len(parts) == 1:
         rows, scores = parts[0]
@@ -79,7 +97,17 @@ def _merge(
         np.concatenate([rows for rows, _ in parts]),
         np.concatenate([scores for _, scores in parts]),
     )
-    return in_order(everything, targets, keep)
+    if len(groups) == 1:
+        return in_order(everything, targets, keep)
+    best = [
+        in_order(pick(everything, np.flatnonzero(np.isin(everything.target, group))), targets, keep)
+        for group in groups
+    ]
+    return Candidates(
+        np.concatenate([own.target for own in best]),
+        np.concatenate([own.row for own in best]),
+        np.concatenate([own.score for own in best]),
+    )
 
 
 def _with_bounds(
