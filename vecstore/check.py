@@ -12,6 +12,7 @@ What must hold, for each collection:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -30,27 +31,36 @@ from vecstore.storage.paths import parse_id
 
 
 def check_database(environment: Environment) -> list[str]:
-    """The problems found in an open database; empty when it is sound."""
+    """The problems found in an open database; empty when it is sound.
+
+    Looks at the last commit. Writes go on beside it.
+    """
     problems: list[str] = []
-    with environment.kv.read() as txn:
+    with environment.lock:  # what the commit names and what the folders hold, at one moment
+        transaction = environment.kv.read()
+        txn = transaction.__enter__()
+        names = {folder: environment.files.list_dir(folder) for folder in _folders(environment)}
+    try:
         for db in keys.DATABASES:
             problems += _readable(txn, db)
-        if problems:
-            return problems
-        infos = [
-            CollectionInfo.from_bytes(keys.parse_name(key), value)
-            for key, value in txn.scan(keys.COLLECTIONS)
-        ]
-        for info in infos:
+        for key in txn.keys(keys.COLLECTIONS):
+            name = keys.parse_name(key)
             try:
-                problems += [
-                    f"collection {info.name!r}: {text}"
-                    for text in _collection(environment, info, txn)
-                ]
+                stored = txn.get(keys.COLLECTIONS, key)
+                info = CollectionInfo.from_bytes(name, stored or b"")
+                found = list(_collection(environment, info, txn))
             except VecstoreError as error:
-                problems.append(f"collection {info.name!r}: {error}")
-        problems += _files(environment, infos, txn)
-    return problems
+                found = [str(error)]
+            problems += [f"collection {name!r}: {text}" for text in found]
+        if not problems:
+            problems += _files(environment, names, txn)
+    finally:
+        transaction.__exit__(None, None, None)
+    return list(dict.fromkeys(problems))
+
+
+def _folders(environment: Environment) -> tuple[Path, Path]:
+    return environment.paths.segments, environment.paths.codecs
 
 
 def _readable(txn: Txn, db: str) -> Iterator[str]:
@@ -102,9 +112,10 @@ def _rows(snapshot: Snapshot, info: CollectionInfo, txn: Txn) -> Iterator[str]:
         yield f"id {id_!r} leads to seq {seq}, which no live row has"
 
 
-def _files(environment: Environment, infos: list[CollectionInfo], txn: Txn) -> Iterator[str]:
+def _files(environment: Environment, names: dict[Path, list[str]], txn: Txn) -> Iterator[str]:
     manifests = [from_bytes(Manifest, value) for _, value in txn.scan(keys.MANIFESTS)]
-    codecs = {info.id: info for info in _codecs(txn)}
+    infos = [from_bytes(CodecInfo, value) for _, value in txn.scan(keys.CODECS)]
+    codecs = {info.id: info for info in infos}
     paths, files = environment.paths, environment.files
     for codec in sorted(codecs_in_use(manifests) - codecs.keys()):
         yield f"segments were written with codec {codec}, which no entry describes"
@@ -113,12 +124,10 @@ def _files(environment: Environment, infos: list[CollectionInfo], txn: Txn) -> I
             yield from Component.open(files, paths.codec(codec), KIND, info.file).verify()
         except StorageError as error:
             yield str(error)
+    if not environment.writable:
+        return  # the writer may have files under way
     segments = {segment.id for manifest in manifests for segment in manifest.segments}
     for folder, named in ((paths.segments, segments), (paths.codecs, codecs.keys())):
-        for name in files.list_dir(folder):
+        for name in names[folder]:
             if parse_id(name) not in named:
                 yield f"{folder / name} is named by nothing; opening for writing removes it"
-
-
-def _codecs(txn: Txn) -> list[CodecInfo]:
-    return [from_bytes(CodecInfo, value) for _, value in txn.scan(keys.CODECS)]

@@ -102,7 +102,12 @@ class Collection:
 
     def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
-        places = self._store.find(check_ids(ids))
+        encoded = check_ids(ids)
+        if len(encoded) > options.GET_IDS_MAX:
+            raise RequestError(
+                f"get has {len(encoded):,} ids, expected at most {options.GET_IDS_MAX:,}"
+            )
+        places = self._store.find(encoded)
         wanted: dict[Live, list[tuple[int, int]]] = {}  # source -> (position in `ids`, row)
         for position, place in enumerate(places):
             if place is not None:
@@ -141,10 +146,10 @@ class Collection:
         node = self._filter(where)
         records: list[Record] = []
         for live in self._store.snapshot().sources:
-            if not live.source.rows or live.source.seqs[-1] < after:
+            if live.source.seq_max < after:
                 continue
-            rows = np.flatnonzero(passing(node, live))
-            rows = rows[live.source.seqs[rows] >= after]
+            start = int(np.searchsorted(live.source.seqs, np.uint64(after)))
+            rows = start + np.flatnonzero(passing(node, live)[start:])
             chosen = rows[: limit - len(records)]
             records += _records(live, chosen, with_vectors=with_vectors)
             if len(chosen) < len(rows):

@@ -11,13 +11,14 @@ from typing import Self
 from vecstore.check import check_database
 from vecstore.codec.ladder import resolve_schema
 from vecstore.collection import Collection
-from vecstore.errors import AlreadyExistsError, NotFoundError, SchemaError
+from vecstore.errors import AlreadyExistsError, NotFoundError, RequestError, SchemaError
 from vecstore.ingest import registry
 from vecstore.ingest.opening import close_environment, open_environment
 from vecstore.ingest.store import CollectionStore
 from vecstore.options import Options
 from vecstore.schema import Schema, check_name
 from vecstore.search.parallel import Workers
+from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.environment import Environment
 
 
@@ -38,6 +39,10 @@ class Database:
         cls, path: str | os.PathLike[str], *, read_only: bool = False, options: Options
     ) -> Self:
         """See `vecstore.open`."""
+        if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+            raise RequestError(f"path is {path!r}, expected the path of a directory")
+        if not isinstance(options, Options):
+            raise RequestError(f"options is {options!r}, expected Options(...) or None")
         return cls(open_environment(Path(path), read_only=read_only, options=options))
 
     def __repr__(self) -> str:
@@ -73,13 +78,9 @@ class Database:
         Raises:
             NotFoundError: there is none.
         """
-        check_name("collection", name)
         environment = self._environment
         environment.check_open()
-        info = registry.find(environment, name)
-        if info is None:
-            names = ", ".join(map(repr, registry.names(environment))) or "none yet"
-            raise NotFoundError(f"no collection {name!r}; the database has {names}")
+        info = self._info(name)
         with self._opening:
             found = self._open.get(name)
             if found is None or found[0].info.id != info.id:
@@ -101,10 +102,13 @@ class Database:
         environment = self._environment
         environment.check_writable()
         with environment.lock:
-            self.collection(name)
+            info = self._info(name)
             with self._opening:
-                store, _ = self._open.pop(name)
-            store.drop()
+                opened = self._open.pop(name, None)
+            if opened is not None and opened[0].info.id == info.id:
+                opened[0].drop()
+            else:
+                registry.drop(environment, info)
 
     def check(self) -> list[str]:
         """Verify every checksum and invariant on disk.
@@ -113,8 +117,7 @@ class Database:
             The problems found; empty when the database is sound.
         """
         self._environment.check_open()
-        with self._environment.lock:
-            return check_database(self._environment)
+        return check_database(self._environment)
 
     def close(self) -> None:
         """Release the directory. Everything acknowledged is on disk already."""
@@ -124,6 +127,14 @@ class Database:
                 close_environment(environment)
                 self._workers.close()
                 self._open.clear()
+
+    def _info(self, name: str) -> CollectionInfo:
+        check_name("collection", name)
+        info = registry.find(self._environment, name)
+        if info is None:
+            names = ", ".join(map(repr, registry.names(self._environment))) or "none yet"
+            raise NotFoundError(f"no collection {name!r}; the database has {names}")
+        return info
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@
     │   ├── NotADatabaseError          the directory holds something else
     │   ├── FormatVersionError         written by a newer vecstore
     │   ├── LockedError                another process writes here
-    │   ├── CorruptionError            a checksum does not match
+    │   ├── CorruptionError            what is on disk is not what was written
     │   └── DatabaseFullError          no space, or the map is full
     ├── ReadOnlyError                  a write through a reader
     ├── ClosedError                    used after close()
@@ -94,7 +94,7 @@ class LockedError(StorageError):
 
 
 class CorruptionError(StorageError):
-    """A checksum does not match: bytes on disk changed after they were written."""
+    """What is on disk is not what was written: a checksum, a missing file, a lost record."""
 
 
 class DatabaseFullError(StorageError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
@@ -18,7 +20,8 @@ class Scan:
     keep: int
 
     def __post_init__(self) -> None:
-        check_count("keep of Scan", self.keep, options.KEEP_MAX)
+        keep = check_count("keep of Scan", self.keep, options.KEEP_MAX)
+        object.__setattr__(self, "keep", keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Rescore:
     keep: int
 
     def __post_init__(self) -> None:
-        check_count("keep of Rescore", self.keep, options.KEEP_MAX)
+        keep = check_count("keep of Rescore", self.keep, options.KEEP_MAX)
+        object.__setattr__(self, "keep", keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Cascade:
     stages: Sequence[Scan | Rescore]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stages, Iterable):
+            raise RequestError(f"plan is {self.stages!r}, expected a list of stages")
         stages = tuple(self.stages)
         if not 1 <= len(stages) <= options.STAGES_MAX:
             raise RequestError(f"plan has {len(stages)} stages, expected 1 to {options.STAGES_MAX}")
@@ -87,7 +93,8 @@ class SearchRequest:
     explain: bool = False
 
     def __post_init__(self) -> None:
-        check_count("limit", self.limit, options.LIMIT_MAX)
+        limit = check_count("limit", self.limit, options.LIMIT_MAX)
+        object.__setattr__(self, "limit", limit)
         if len(self.queries) > options.QUERIES_MAX:
             raise RequestError(
                 f"search has {len(self.queries):,} queries, expected at most "
@@ -108,6 +115,8 @@ class SearchRequest:
 
 def check_count(name: str, value: object, maximum: int) -> int:
     """Return `value` if it is an int from 1 to `maximum`, else raise RequestError."""
+    if isinstance(value, np.integer):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
         raise RequestError(f"{name} is {value!r}, expected an int from 1 to {maximum:,}")
     return value

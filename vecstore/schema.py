@@ -64,7 +64,7 @@ class Vector:
                 f"vector field {self.name!r} has representations {self.representations!r}, "
                 f"expected a list such as [{self.representations!r}]"
             )
-        specs = tuple(self.representations)
+        specs = _tuple_of("representations", self.representations, str)
         if len(specs) > options.REPRESENTATIONS_MAX or len(set(specs)) != len(specs):
             raise SchemaError(
                 f"vector field {self.name!r} has representations {list(specs)}, "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from vecstore.cli.console import reporting
+import vecstore
+from vecstore.cli.console import reporting, say
 from vecstore.cli.demonstrating import demo
 from vecstore.cli.importing import import_
 from vecstore.cli.inspecting import check, stats
@@ -15,12 +18,12 @@ from vecstore.cli.serving import serve
 def make_app() -> typer.Typer:
     """The application; each command turns errors into one line and an exit code."""
     app = typer.Typer(
-        help="A vector database that keeps embeddings compressed from disk to answer.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(_options)
     app.command("demo")(reporting()(demo))
     app.command("serve")(reporting()(serve))
     app.command("import")(reporting()(import_))
@@ -28,3 +31,18 @@ def make_app() -> typer.Typer:
     app.command("stats")(reporting()(stats))
     app.command("check")(reporting()(check))
     return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"vecstore {vecstore.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A vector database that keeps embeddings compressed from disk to answer."""

@@ -70,11 +70,13 @@ def _show(report: Report) -> None:
         "               local is in this process, gRPC from the process of a server"
     )
     default = next(row for row in report.rows if row.way.plan is None and not row.way.exact)
-    stages = (
-        f"{stage.stage} {stage.representation} of {stage.rows_in:,}"
-        for stage in default.quality.stages
-    )
-    say(f"default plan   {', then '.join(stages)}")
+    for number, stage in enumerate(default.quality.stages):
+        read = stage.bytes_per_vector
+        say(
+            f"{'' if number else 'default plan':<15}"
+            f"{stage.name} {stage.representation} of {stage.rows:,.0f} rows: "
+            f"{read:.1f} bytes/vector, 1/{4 * report.dim / read:.1f} of float32"
+        )
     for question, hits in report.questions:
         say(f"\n{question}", style="bold")
         for hit in hits:

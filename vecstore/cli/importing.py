@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
@@ -12,14 +12,10 @@ import vecstore
 from vecstore.cli.console import bars, say
 from vecstore.cli.inspecting import Directory
 from vecstore.cli.records import Keys, Source, open_sources
-from vecstore.cli.searching import choose_field
+from vecstore.cli.wanted import FIELD, Wanted
 from vecstore.cli.writing import Rule, Writer
-from vecstore.codec.ladder import resolve_schema
-from vecstore.errors import InvalidInputError, RequestError
-from vecstore.schema import Column, Schema, Vector, check_name
-from vecstore.types import Metric
-
-FIELD = "vector"
+from vecstore.errors import InvalidInputError
+from vecstore.schema import check_name
 
 CollectionName = Annotated[
     str, typer.Argument(metavar="COLLECTION", help="Where to; made if there is none.")
@@ -41,9 +37,7 @@ IdFile = Annotated[
 ]
 SkippedColumns = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME", help="A key or column to leave out of the payload; repeatable."
-    ),
+    typer.Option(metavar="NAME", help="A key or column to leave out of the payload; repeatable."),
 ]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave records whose id exists as they are.")
@@ -93,35 +87,48 @@ def import_(
     again. Options marked "New" say what a new collection is like; with one that exists they must
     agree.
     """
-    rule = _rule(skip_existing, replace)
+    if skip_existing and replace:
+        raise typer.BadParameter("give one of --skip-existing and --replace, not both")
     if ids is not None and first_id is not None:
         raise typer.BadParameter("give one of --ids and --first-id, not both")
     check_name("collection", collection)
     keys = Keys(id=id_key, vector=vector_key, left_out=frozenset(skip_column or ()))
     sources = open_sources(files, keys, ids, first_id=first_id or 0)
-    wanted = _Wanted(field, dim, metric, representations, column or ())
+    wanted = Wanted(
+        field=field, dim=dim, metric=metric, representations=representations, columns=column or ()
+    )
     if not directory.exists():
-        wanted.make(sources)  # what cannot be leaves no directory behind
+        wanted.make(sources)  # what cannot be made leaves no directory behind
     with vecstore.open(directory) as db:
         new = collection not in db.collections()
         if new:
             target = db.create_collection(collection, wanted.make(sources))
         else:
             target = db.collection(collection)
-        vector = wanted.check(target.schema, sources)
+        vector = wanted.find(target.schema, sources)
+        rule: Rule = "skip" if skip_existing else "replace" if replace else "refuse"
         writer = Writer(target, vector.name, rule)
         try:
-            with bars() as report:
-                writer.write_all(sources, report)
-        except InvalidInputError as error:
-            raise type(error)(f"{error}. {_sentence(writer.state)}") from None
-        except KeyboardInterrupt:
-            say(_sentence(writer.state), error=True)
-            raise
-        finally:
-            if new and not (writer.written or target.count()):
+            _write_all(writer, sources)
+        except BaseException:
+            if new and not writer.written:
                 db.drop_collection(collection)
+            raise
         target.flush()
         if new:
-            say(f"made collection {collection}: {_described(vector)}")
-        say(_summary(writer, collection, target.count()))
+            say(
+                f"made collection {collection}: field {vector.name}, {vector.dim} dimensions, "
+                f"{vector.metric}, {', '.join(vector.representations)}"
+            )
+        say(f"{writer.summary}; {collection} has {target.count():,}")
+
+
+def _write_all(writer: Writer, sources: Sequence[Source]) -> None:
+    try:
+        with bars() as report:
+            writer.write_all(sources, report)
+    except InvalidInputError as error:
+        raise type(error)(f"{error}. {writer.state}") from None
+    except KeyboardInterrupt:
+        say(writer.state, error=True)
+        raise

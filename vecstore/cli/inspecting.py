@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +21,23 @@ def stats(
     collection: Annotated[
         str | None, typer.Argument(metavar="[COLLECTION]", help="One collection; all by default.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: the collections by name.")
+    ] = False,
 ) -> None:
     """Show what is stored, and what it costs beside float32."""
     with vecstore.open(directory, read_only=True) as db:
         names = db.collections() if collection is None else [collection]
-        if not names:
-            say("no collections yet")
-        for number, name in enumerate(names):
-            if number:
-                say()
-            _show(name, db.collection(name).stats())
+        found = {name: db.collection(name).stats() for name in names}
+    if as_json:
+        say(json.dumps({name: asdict(item) for name, item in found.items()}))
+        return
+    if not found:
+        say("no collections yet")
+    for number, (name, item) in enumerate(found.items()):
+        if number:
+            say()
+        _show(name, item)
 
 
 def check(directory: Directory) -> None:

@@ -233,9 +233,7 @@ class JsonlSource:
                     yield number, done, self._parse(number, text, wanted)
                     del wanted[1:]
 
-    def _parse(
-        self, number: int, line: bytes, wanted: Sequence[tuple[str, str]]
-    ) -> dict[str, Any]:
+    def _parse(self, number: int, line: bytes, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
         place = f"{self.path} line {number:,}"
         try:
             record = msgspec.json.decode(line, type=dict[str, Any])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ from vecstore.collection import Collection
 from vecstore.errors import NotFoundError, RequestError
 from vecstore.schema import Schema, Vector
 from vecstore.types import Array, Hits, Id, StageReport
+
+NUMBER = re.compile(r"-?[0-9]+")
 
 
 def search(
@@ -47,10 +50,15 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what each stage read and how long it took.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each hit, one a line.")
+    ] = False,
 ) -> None:
     """Find the records nearest to a vector, a record or a text."""
     if sum(source is not None for source in (vector, like, text)) != 1:
         raise typer.BadParameter("give exactly one of --vector, --like and --text")
+    if as_json and explain:
+        raise typer.BadParameter("give one of --json and --explain, not both")
     with vecstore.open(directory, read_only=True) as db:
         found = db.collection(collection)
         wanted = choose_field(found.schema, field)
@@ -63,7 +71,11 @@ def search(
         hits = found.search(
             {wanted.name: query}, limit=limit, where=where, exact=exact, explain=explain
         )
-        _show(hits)
+        if as_json:
+            for hit in hits:
+                say(json.dumps({"id": hit.id, "score": hit.score, "payload": hit.payload}))
+        else:
+            _show(hits)
 
 
 def choose_field(schema: Schema, name: str | None) -> Vector:
@@ -89,10 +101,12 @@ def _from_file(path: Path) -> Array:
 
 
 def _from_record(collection: Collection, field: str, text: str) -> Array:
-    """The vector of a record; a text of digits may be an int or a str."""
+    """The vector of a record; a text of digits is an int, if there is one, and in quotes a str."""
     names: list[Id] = [text]
-    if text.lstrip("-").isdecimal() and abs(int(text)) < 1 << 63:
+    if NUMBER.fullmatch(text) and abs(int(text)) < 1 << 63:
         names.insert(0, int(text))
+    elif NUMBER.fullmatch(text.strip('"')):
+        names.append(text.strip('"'))
     for record in collection.get(names, with_vectors=True):
         if record is not None and field in record.vectors:
             return record.vectors[field]
@@ -108,7 +122,7 @@ def _from_text(text: str, dim: int) -> Array:
 def _show(hits: Hits) -> None:
     if hits.partial:
         say("not everything could be read: hits may be missing", style="yellow", error=True)
-    rows = [[f"{hit.score:.4f}", printable(hit.id), printable(hit.payload)] for hit in hits]
+    rows = [[f"{hit.score:.4f}", _shown(hit.id), printable(hit.payload)] for hit in hits]
     table(["score", "id", "payload"], rows, left=3)
     if hits.explain is not None:
         say()
@@ -137,4 +151,9 @@ def _explain(stages: tuple[StageReport, ...]) -> None:
 def printable(value: object) -> str:
     """A value on one line; what could move the cursor is escaped."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def _shown(id_: Id) -> str:
+    """An id; a str that looks like a number is in quotes."""
+    return f'"{id_}"' if isinstance(id_, str) and NUMBER.fullmatch(id_) else printable(id_)

@@ -41,21 +41,27 @@ class Writer:
         self._before = collection.count()
 
     @property
-    def replaced(self) -> int:
-        """How many of those written took the place of another."""
-        return self.written - (self._collection.count() - self._before)
+    def summary(self) -> str:
+        """What an import that is complete has done."""
+        parts = [f"{self.written:,} records written"]
+        replaced = self.written - (self._collection.count() - self._before)
+        if replaced:
+            parts.append(f"{replaced:,} of them in place of others")
+        if self.skipped:
+            parts.append(f"{self.skipped:,} skipped, already there")
+        return ", ".join(parts)
 
     @property
     def state(self) -> str:
-        """What an import that ends here has done, and how it goes on."""
+        """What an import that ends early has done, and how it goes on."""
         if not self.written:
-            return "nothing is written"
+            return "Nothing is written"
         again = {
             "refuse": "the same command with --skip-existing goes on after them",
             "skip": "the same command goes on after them",
-            "replace": "the same command writes them again",
+            "replace": "the same command writes them again and goes on",
         }
-        return f"the {self.written:,} records before it are written; {again[self._rule]}"
+        return f"The {self.written:,} records before it are written; {again[self._rule]}"
 
     def write_all(self, sources: Sequence[Source], report: Report) -> None:
         """Write all records of files.

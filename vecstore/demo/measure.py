@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vecstore.request import Cascade, Scan
-from vecstore.types import Float32, Hits, StageReport
+from vecstore.types import Float32, Hits
 
 LIMIT = 10
 WARM_UP_QUERIES = 20
@@ -35,20 +35,40 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """What one way to search finds.
+class Stage:
+    """What one stage did: means over all queries.
 
     Attributes:
-        bytes_per_vector: bytes read per vector of the collection, in all stages.
-        overlap: the share of the exact best 10 among its best 10.
-        recall: the share of queries whose one right answer is among its best 10.
-        stages: what each stage did for one query.
+        name: "scan" or "rescore".
+        representation: the spec that was read.
+        rows: rows that it could choose from.
+        bytes_per_vector: bytes that it read, per vector of the collection.
     """
 
+    name: str
+    representation: str
+    rows: float
     bytes_per_vector: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What one way to search finds and reads.
+
+    Attributes:
+        overlap: the share of the exact best 10 among its best 10.
+        recall: the share of queries whose one right answer is among its best 10.
+        stages: what each stage did.
+    """
+
     overlap: float
     recall: float
-    stages: tuple[StageReport, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """Bytes read per vector of the collection, in all stages."""
+        return sum(stage.bytes_per_vector for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +84,18 @@ def alone(spec: str, field: str) -> Way:
     return Way(label=spec, field=field, plan=Cascade((Scan(spec, LIMIT),)))
 
 
-def best_ids(collection: Any, way: Way, queries: Float32) -> list[list[Any]]:
-    """The ids of the best LIMIT records for each of Q queries [Q, D]."""
-    found: list[list[Any]] = []
+def search_all(collection: Any, way: Way, queries: Float32) -> list[Hits]:
+    """The best LIMIT records for each of Q queries [Q, D], without payloads."""
+    found: list[Hits] = []
     for start in range(0, len(queries), BATCH_QUERIES):
-        hits = collection.search_batch(
+        found += collection.search_batch(
             {way.field: queries[start : start + BATCH_QUERIES]},
             limit=LIMIT,
             plan=way.plan,
             exact=way.exact,
             with_payload=False,
+            explain=True,
         )
-        found += [item.ids.tolist() for item in hits]
     return found
 
 
@@ -91,15 +111,13 @@ def measure_quality(
         exact: for each query, what exact search finds.
         right: for each query, the id that it should find.
     """
-    found = best_ids(collection, way, queries)
+    answers = search_all(collection, way, queries)
+    found = [hits.ids.tolist() for hits in answers]
     shared = sum(len(set(ours) & set(best)) for ours, best in zip(found, exact, strict=True))
-    hits = search(collection, way, queries[0], explain=True)
-    assert hits.explain is not None
     return Quality(
-        bytes_per_vector=sum(stage.bytes_read for stage in hits.explain) / collection.count(),
         overlap=shared / sum(map(len, exact)),
         recall=float(np.mean([id_ in ours for id_, ours in zip(right, found, strict=True)])),
-        stages=hits.explain,
+        stages=_mean_stages(answers, collection.count()),
     )
 
 
@@ -116,9 +134,20 @@ def measure_latency(collection: Any, way: Way, queries: Float32) -> Latency:
     return Latency(p50_ms=float(p50), p99_ms=float(p99))
 
 
-def search(collection: Any, way: Way, query: Float32, *, explain: bool = False) -> Hits:
+def search(collection: Any, way: Way, query: Float32) -> Hits:
     """The best LIMIT records for one query [D]."""
-    hits: Hits = collection.search(
-        {way.field: query}, limit=LIMIT, plan=way.plan, exact=way.exact, explain=explain
-    )
+    hits: Hits = collection.search({way.field: query}, limit=LIMIT, plan=way.plan, exact=way.exact)
     return hits
+
+
+def _mean_stages(answers: Sequence[Hits], count: int) -> tuple[Stage, ...]:
+    """Stage by stage, means over the answers of queries to a collection of `count` records."""
+    return tuple(
+        Stage(
+            name=reports[0].stage,
+            representation=reports[0].representation,
+            rows=float(np.mean([report.rows_in for report in reports])),
+            bytes_per_vector=float(np.mean([report.bytes_read for report in reports])) / count,
+        )
+        for reports in zip(*(hits.explain or () for hits in answers), strict=True)
+    )

@@ -24,9 +24,9 @@ from vecstore.demo.measure import (
     Latency,
     Quality,
     Way,
-    best_ids,
     measure_latency,
     measure_quality,
+    search_all,
 )
 from vecstore.demo.plot import Point, plot
 from vecstore.demo.remote import served
@@ -117,10 +117,10 @@ def run_demo(
         progress: is told how far each step is.
 
     Raises:
-        RequestError: there are no functions to search.
+        RequestError: there are no functions to search, or `out` cannot be a folder to write to.
         MissingExtraError: something that `vecstore[demo]` brings is not installed.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
     embedder = embedder or load_embedder()
     corpus = _corpus(root or standard_library(), embedder, progress)
     ways = ways_to_search(embedder.dim)
@@ -182,6 +182,18 @@ def _embed(embedder: Embedder, texts: list[str], step: str, progress: Progress) 
     return np.concatenate(parts)
 
 
+def _make_folder(out: Path) -> None:
+    """Make sure, before the work begins, that its results can be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise RequestError(
+            f"{out} cannot be written to ({error.strerror}), expected a folder for the picture"
+        ) from None
+
+
 @contextmanager
 def _folder(out: Path, *, keep: bool) -> Iterator[Path]:
     """Where the database lives: in `out` where it is kept, else in a temporary folder."""
@@ -195,7 +207,7 @@ def _folder(out: Path, *, keep: bool) -> Iterator[Path]:
 def _qualities(
     collection: Any, ways: Sequence[Way], corpus: Corpus, progress: Progress
 ) -> list[Quality]:
-    exact = best_ids(collection, ways[-1], corpus.queries)
+    exact = [hits.ids.tolist() for hits in search_all(collection, ways[-1], corpus.queries)]
     found = []
     for done, way in enumerate(ways):
         progress("measuring recall", done, len(ways))

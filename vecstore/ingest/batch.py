@@ -11,13 +11,15 @@ import numpy as np
 from vecstore.errors import IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
 from vecstore.ingest.vectors import to_queries, to_vectors
-from vecstore.options import BATCH_ROWS_MAX
+from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
 from vecstore.schema import Schema
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.types import Float32, Id
+
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,11 +71,18 @@ def make_batch(
     Raises:
         IdError, DimensionError, VectorError, PayloadError: what was given cannot be used.
         NotFoundError: no such vector field.
-        RequestError: more than BATCH_ROWS_MAX records.
+        RequestError: more than BATCH_ROWS_MAX records, or BATCH_BYTES_MAX of vectors as float32.
     """
     names = _to_ids(ids)
     if len(names) > BATCH_ROWS_MAX:
         raise RequestError(f"batch has {len(names):,} records, expected at most {BATCH_ROWS_MAX:,}")
+    fields = vectors if isinstance(vectors, Mapping) else ()
+    wide = sum(field.dim for field in schema.vectors if field.name in fields or not fields)
+    if len(names) * wide * _FLOAT_BYTES > BATCH_BYTES_MAX:
+        raise RequestError(
+            f"batch has {len(names) * wide * _FLOAT_BYTES:,} bytes of vectors, expected at most "
+            f"{BATCH_BYTES_MAX:,}"
+        )
     keys = [encode_id(name) for name in names]
     texts, columns = check_payloads(_to_payloads(payloads, len(names)), names, schema.columns)
     batch = Batch(

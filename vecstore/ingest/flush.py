@@ -20,7 +20,7 @@ from vecstore.schema import Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.buffer import live_content
 from vecstore.segment.catalog import CodecInfo
-from vecstore.segment.codecs import CodecShelf, put_info
+from vecstore.segment.codecs import CodecShelf, codecs_of, put_info
 from vecstore.segment.environment import Environment
 from vecstore.segment.load import segment_of
 from vecstore.segment.manifest import (
@@ -109,7 +109,7 @@ def choose_codecs(
     TRAINING_ROWS_MAX were enough for it.
     """
     with environment.kv.read() as txn:
-        newest = {(info.field, info.spec): info for info in shelf.infos(txn)}
+        newest = {(info.field, info.spec): info for info in codecs_of(txn, shelf.collection)}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in shelf.collection.schema.vectors:
         values = rows.vectors[vector.name].values

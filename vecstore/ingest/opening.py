@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vecstore.errors import NotADatabaseError
+from vecstore.errors import CorruptionError, NotADatabaseError
 from vecstore.options import Options
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import Manifest, from_bytes
@@ -72,6 +72,8 @@ def _check_directory(paths: Paths, files: FileSystem, *, read_only: bool) -> Non
         raise NotADatabaseError(
             f"{root} holds {strangers(held)[0]!r} and no database; open an empty or a new directory"
         )
+    if "data.mdb" in held and paths.segments.name not in held:
+        raise NotADatabaseError(f"{root} holds an LMDB database that vecstore did not make")
     if not read_only:
         files.make_dir(paths.segments)
         files.make_dir(paths.codecs)
@@ -80,6 +82,8 @@ def _check_directory(paths: Paths, files: FileSystem, *, read_only: bool) -> Non
 def _check_format(environment: Environment) -> None:
     with environment.kv.read() as txn:
         new = is_new(txn)
+    if environment.writable:
+        environment.kv.add_missing(keys.DATABASES)
     if new:
         if not environment.writable:
             raise NotADatabaseError(f"{environment.paths.root} holds no vecstore database yet")
@@ -90,13 +94,16 @@ def _check_format(environment: Environment) -> None:
 def _remove_leftovers(environment: Environment) -> None:
     """Remove files that a crash left before the commit that would have named them."""
     files, paths = environment.files, environment.paths
-    with environment.kv.read() as txn:
-        segments = {
-            segment.id
-            for _, value in txn.scan(keys.MANIFESTS)
-            for segment in from_bytes(Manifest, value).segments
-        }
-        codecs = {keys.parse_codec_key(key) for key, _ in txn.scan(keys.CODECS)}
+    try:
+        with environment.kv.read() as txn:
+            segments = {
+                segment.id
+                for _, value in txn.scan(keys.MANIFESTS)
+                for segment in from_bytes(Manifest, value).segments
+            }
+            codecs = {keys.parse_codec_key(key) for key in txn.keys(keys.CODECS)}
+    except CorruptionError:
+        return  # who knows what is named; check() says what is damaged
     for folder, named in ((paths.segments, segments), (paths.codecs, codecs)):
         for name in files.list_dir(folder):
             number = parse_id(name)

@@ -157,7 +157,7 @@ class CollectionStore:
         """Delete the collection; every later use of it fails."""
         with self._environment.lock:
             self._dropped = True
-            registry.drop(self._environment, self._shelf)
+            registry.drop(self._environment, self.info)
 
     def _check_usable(self) -> None:
         self._environment.check_open()

@@ -79,6 +79,8 @@ def _targets(request: SearchRequest, snapshot: Snapshot, schema: Schema) -> list
     node = None if request.where is None else parse_where(request.where, schema.columns)
     targets = []
     for live in snapshot.sources:
+        if not live.source.field_count(name):
+            continue
         allowed = live.allowed(name, None if node is None else passing(node, live))
         if allowed.count:
             targets.append(Target(live, name, allowed))

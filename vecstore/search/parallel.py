@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 from vecstore import options
+from vecstore.errors import ClosedError
 
 Result = TypeVar("Result")
 
@@ -20,14 +22,19 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: Executor | None = None
+        self._lock = Lock()
+        self._closed = False
 
     def run(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """Run every task, the first on the calling thread; results in the tasks' order."""
         if len(tasks) == 1 or self.count == 1:
             return [task() for task in tasks]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="vecstore-search")
-        futures = [self._pool.submit(task) for task in tasks[1:]]
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the database was closed during a search; open it again")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="vecstore-search")
+            futures = [self._pool.submit(task) for task in tasks[1:]]
         return [tasks[0](), *(future.result() for future in futures)]
 
     def spans(self, rows: int, bytes_read: int) -> list[tuple[int, int]]:
@@ -44,5 +51,7 @@ class Workers:
 
     def close(self) -> None:
         """Stop the threads once they are idle."""
+        with self._lock:
+            self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True)

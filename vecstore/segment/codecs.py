@@ -53,11 +53,6 @@ class CodecShelf:
             self.loaded[key] = found
         return found
 
-    def infos(self, txn: Txn) -> list[CodecInfo]:
-        """The trained codecs of the collection, oldest first."""
-        found = [from_bytes(CodecInfo, value) for _, value in txn.scan(keys.CODECS)]
-        return [info for info in found if info.collection == self.collection.id]
-
     def train(self, codec: int, vector: Vector, spec: str, sample: Float32) -> CodecInfo:
         """Train a codec and write its file; nothing names it until its info is committed.
 
@@ -101,6 +96,12 @@ class CodecShelf:
         info = from_bytes(CodecInfo, value)
         component = Component.open(self.files, path, KIND, info.file)
         return {name: component.whole(name) for name in component.arrays}
+
+
+def codecs_of(txn: Txn, collection: CollectionInfo) -> list[CodecInfo]:
+    """The trained codecs of a collection, oldest first."""
+    found = [from_bytes(CodecInfo, value) for _, value in txn.scan(keys.CODECS)]
+    return [info for info in found if info.collection == collection.id]
 
 
 def put_info(txn: Txn, info: CodecInfo) -> None:

@@ -7,6 +7,7 @@
     buffer       collection u32 | first seq u64           packed rows
     tombstones   collection u32 | chunk u32               4,000 bytes, a bit for each seq
     codecs       codec u64                                CodecInfo
+    scores       codec u64                                reserved: a score version
 
 Numbers in keys are big-endian, so that the order of bytes is the order of numbers.
 """
@@ -20,7 +21,8 @@ IDS = "ids"
 BUFFER = "buffer"
 TOMBSTONES = "tombstones"
 CODECS = "codecs"
-DATABASES = (META, COLLECTIONS, MANIFESTS, IDS, BUFFER, TOMBSTONES, CODECS)
+SCORES = "scores"
+DATABASES = (META, COLLECTIONS, MANIFESTS, IDS, BUFFER, TOMBSTONES, CODECS, SCORES)
 
 FORMAT = b"format"
 NEXT_COLLECTION = b"next_collection"

@@ -60,7 +60,7 @@ class Txn:
             CorruptionError: the value changed after it was written.
         """
         try:
-            stored = self._txn.get(key, db=self._dbs[db])
+            stored = self._txn.get(key, db=self._dbs[db]) if db in self._dbs else None
         except lmdb.Error as error:
             raise _typed(error, self._path) from error
         return None if stored is None else self._payload(db, key, stored)
@@ -114,6 +114,15 @@ class Txn:
             raise _typed(error, self._path) from error
         return removed
 
+    def keys(self, db: str) -> list[bytes]:
+        """Every key, in order; values are not read, so that a damaged one hides no key."""
+        if db not in self._dbs:
+            return []
+        try:
+            return list(self._txn.cursor(db=self._dbs[db]).iternext(keys=True, values=False))
+        except lmdb.Error as error:
+            raise _typed(error, self._path) from error
+
     def scan(
         self, db: str, start: bytes = b"", stop: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
@@ -121,6 +130,8 @@ class Txn:
 
         The transaction must be open, and unchanged, for as long as this is read.
         """
+        if db not in self._dbs:
+            return
         try:
             cursor = self._txn.cursor(db=self._dbs[db])
             if cursor.set_range(start):
@@ -164,7 +175,7 @@ class Kv:
 
         Args:
             path: the directory.
-            databases: the names of the key spaces.
+            databases: the names of the key spaces; the first is in every vecstore database.
             map_bytes: address space, the most that the file can grow to.
             read_only: for processes that read while another writes.
 
@@ -236,6 +247,14 @@ class Kv:
         except lmdb.Error as error:
             raise _typed(error, self._path) from error
 
+    def add_missing(self, databases: Sequence[str]) -> None:
+        """Make the key spaces that an older version did not have."""
+        missing = [name for name in databases if name not in self._dbs]
+        if missing:
+            with self._env.begin(write=True) as txn:
+                made = {name: self._env.open_db(name.encode(), txn=txn) for name in missing}
+            self._dbs.update(made)
+
     def last_txn(self) -> int:
         """The number of the last commit by any process: a cheap sign that something changed."""
         try:
@@ -262,15 +281,19 @@ class Kv:
 def _open_databases(
     env: lmdb.Environment, names: Sequence[str], path: Path, *, read_only: bool
 ) -> dict[str, Any]:
+    """Open the key spaces that exist; a new environment gets all of them.
+
+    One that a later version added is missing from an older database: empty for a reader, made by
+    `add_missing` for a writer, once the format is known to be one it may write.
+    """
     if env.stat()["entries"]:  # a database counts as one entry of the unnamed one
         with env.begin() as txn:
-            missing = [name for name in names if txn.get(name.encode()) is None]
-        if missing:
+            found = [name for name in names if txn.get(name.encode()) is not None]
+        if names[0] not in found:
             raise NotADatabaseError(f"{path} holds an LMDB database that vecstore did not make")
-    elif read_only:
-        raise NotADatabaseError(f"{path} holds no vecstore database yet")
+        return {name: env.open_db(name.encode(), create=False) for name in found}
     if read_only:
-        return {name: env.open_db(name.encode(), create=False) for name in names}
+        raise NotADatabaseError(f"{path} holds no vecstore database yet")
     with env.begin(write=True) as txn:
         return {name: env.open_db(name.encode(), txn=txn) for name in names}
 

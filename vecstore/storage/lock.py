@@ -49,6 +49,7 @@ class WriterLock:
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold a copy of it
             os.close(descriptor)
 
 
