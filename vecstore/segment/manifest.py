@@ -1,6 +1,6 @@
 """Which segments a collection has, and what is in them; a value that each commit replaces.
 
-Stored values are one byte, the version of their kind, and then MessagePack arrays of the fields
+Stored values are one byte, their version, and then MessagePack arrays of the fields
 in the order below.
 """
 
