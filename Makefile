@@ -62,11 +62,17 @@ $(VENV)/.base: pyproject.toml .ci/machine
 	@$(PIP) cmake ninja -r $(VENV)/build-requires.txt
 	@touch $@
 
-# vecstore with EXTRAS: downloads what is not there yet, compiles the kernels.
+# vecstore itself: the one place that compiles the kernels.
+$(VENV)/.built: $(VENV)/.base pyproject.toml $(SOURCES)
+	@echo "building vecstore in $(VENV) (minutes, the first time)"
+	@CXX=$$(.ci/machine) && export CXX && $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# What EXTRAS need besides: nothing is compiled, and nothing downloaded that is there already.
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.bench: EXTRAS := dev,cpu
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: $(VENV)/.base pyproject.toml $(SOURCES)
-	@echo "installing vecstore[$(EXTRAS)] into $(VENV) (minutes, the first time)"
-	@CXX=$$(.ci/machine) && export CXX && $(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.built
+	@echo "adding what vecstore[$(EXTRAS)] needs to $(VENV)"
+	@$(PIP) 'vecstore[$(EXTRAS)]'
 	@touch $@

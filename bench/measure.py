@@ -80,9 +80,10 @@ class Table:
         return "\n  ".join([self.title, *lines]) + "\n"
 
 
-def bar(what: str, figure: float, wanted: str, *, met: bool) -> dict[str, Any]:
-    """A row of a table of bars: what must hold, and whether it did."""
-    return {"bar": what, "figure": figure, "wanted": wanted, "met": "yes" if met else "NO"}
+def bar(what: str, figure: float | None, wanted: str, *, met: bool | None) -> dict[str, Any]:
+    """A row of a table of bars: what must hold, and whether it did; None: not measured."""
+    answer = {True: "yes", False: "NO", None: "not measured"}[met]
+    return {"bar": what, "figure": figure, "wanted": wanted, "met": answer}
 
 
 def _cell(value: object) -> str:

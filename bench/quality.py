@@ -140,7 +140,7 @@ def _row(
 ) -> dict[str, Any]:
     width = 4 * data.vectors.shape[1]
     found = [hits.ids if isinstance(hits, Hits) else hits for hits in answers]
-    scanned, rescored = _read(data, answers)
+    scans, scanned, rescored = _read(data, answers)
     flips = [ids[0] != true[0] for ids, true in zip(found, truth, strict=True)]
     return {
         "set": data.name,
@@ -150,26 +150,32 @@ def _row(
         f"overlap@{TOP}": bootstrap(overlap(found, truth)),
         f"recall@{TOP}": bootstrap(recall(found, data.relevant)),
         f"nDCG@{TOP}": bootstrap(ndcg(found, data.relevant)),
+        "scans": round(scans, 3),
         "scan reads 1/": round(1 / scanned, 2),
         "rescored": round(rescored, 1),
         "first hit flips": float(np.mean(flips)),
     }
 
 
-def _read(data: Dataset, answers: Sequence[Hits | Array]) -> tuple[float, float]:
-    """The share of the float32 bytes that a query's scan reads, and the rows that it rescores."""
+def _read(data: Dataset, answers: Sequence[Hits | Array]) -> tuple[float, float, float]:
+    """Scans a query, the share of the float32 bytes that they read, and the rows it rescores.
+
+    The default plan scans again where the first scan may have cut a hit off.
+    """
     reports = [hits.explain for hits in answers if isinstance(hits, Hits) and hits.explain]
     if not reports:
-        return 1.0, 0.0
-    scanned = np.mean([stages[0].bytes_read for stages in reports])
+        return 1.0, 1.0, 0.0
+    scans = [[stage.bytes_read for stage in found if stage.stage == "scan"] for found in reports]
+    scanned = np.mean([sum(sizes) for sizes in scans])
     rescored = np.mean([_rescored(data, stages) for stages in reports])
-    return float(scanned / data.vectors.nbytes), float(rescored)
+    each = float(np.mean([len(sizes) for sizes in scans]))
+    return each, float(scanned / data.vectors.nbytes), float(rescored)
 
 
 def _rescored(data: Dataset, stages: Sequence[vs.StageReport]) -> float:
     """Rows that the rescore of one query reads; bounds leave out some that were handed on."""
-    code_bytes = FINE_BYTES * data.vectors.shape[1]
-    return float(sum(stage.bytes_read for stage in stages[1:]) / code_bytes)
+    read = sum(stage.bytes_read for stage in stages if stage.stage == "rescore")
+    return read / (FINE_BYTES * data.vectors.shape[1])
 
 
 def _study(path: Path, data: Dataset) -> list[dict[str, Any]]:

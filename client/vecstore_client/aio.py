@@ -13,21 +13,20 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from vecstore.errors import DeadlineError, UnavailableError
+from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
 from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import calls
-from vecstore_client.calls import Call, SearchOptions
+from vecstore_client.calls import Call, Found, SearchOptions
 from vecstore_client.channel import (
     CHANNEL_OPTIONS,
     CONNECT_TIMEOUT_S,
     Target,
     methods,
-    no_server,
 )
-from vecstore_proto.status import AnswerTooLarge
+from vecstore_proto.status import AnswerTooLarge, unavailable
 
 Answer = TypeVar("Answer")
 
@@ -41,7 +40,7 @@ async def connect(
         await connection.run(calls.server_info(), min(connection.timeout_s, CONNECT_TIMEOUT_S))
     except DeadlineError:
         await connection.close()
-        raise UnavailableError(no_server(connection.address)) from None
+        raise unavailable(connection.address) from None
     except BaseException:
         await connection.close()
         raise
@@ -99,13 +98,13 @@ class AsyncDatabase:
         """Make a collection."""
         self._connection.check_open()
         made = await self._connection.run(calls.create_collection(name, schema))
-        return AsyncCollection(self._connection, name, made)
+        return AsyncCollection(self._connection, made)
 
     async def collection(self, name: str) -> AsyncCollection:
         """The collection of that name, or NotFoundError."""
         self._connection.check_open()
         found = await self._connection.run(calls.get_collection(name))
-        return AsyncCollection(self._connection, name, found)
+        return AsyncCollection(self._connection, found)
 
     async def collections(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -139,23 +138,27 @@ class AsyncDatabase:
 class AsyncCollection:
     """A collection of a connected database. See `RemoteCollection`."""
 
-    def __init__(self, connection: AsyncConnection, name: str, schema: Schema) -> None:
+    def __init__(self, connection: AsyncConnection, found: Found) -> None:
         self._connection = connection
-        self._name = name
-        self._schema = schema
+        self._found = found
 
     @property
     def name(self) -> str:
         """The name it was created with."""
-        return self._name
+        return self._found.name
 
     @property
     def schema(self) -> Schema:
         """Its fields, with every representation spelled out, coarse to fine."""
-        return self._schema
+        return self._found.schema
+
+    @property
+    def id(self) -> int:
+        """A number that no other collection of the database ever had, whatever its name."""
+        return self._found.id
 
     def __repr__(self) -> str:
-        return f"AsyncCollection({self._name!r})"
+        return f"AsyncCollection({self.name!r})"
 
     async def upsert(
         self,
@@ -165,23 +168,21 @@ class AsyncCollection:
     ) -> int:
         """Write records, whole or not at all."""
         self._connection.check_open()
-        return await self._connection.run(
-            calls.upsert(self._name, self._schema, ids, vectors, payloads)
-        )
+        return await self._connection.run(calls.upsert(self._found, ids, vectors, payloads))
 
     async def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
         self._connection.check_open()
-        return await self._connection.run(calls.delete(self._name, self._schema, ids, where))
+        return await self._connection.run(calls.delete(self._found, ids, where))
 
     async def flush(self) -> None:
         """Move the write buffer into a segment."""
-        await self._connection.run(calls.flush(self._name))
+        await self._connection.run(calls.flush(self._found))
 
     async def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
         self._connection.check_open()
-        return await self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))
+        return await self._connection.run(calls.get(self._found, ids, with_vectors=with_vectors))
 
     async def scroll(
         self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
@@ -204,9 +205,7 @@ class AsyncCollection:
         found: list[Record] = []
         following, left = after, limit
         while True:
-            call = calls.scroll_page(
-                self._name, self._schema, following, left, where, with_vectors=with_vectors
-            )
+            call = calls.scroll_page(self._found, following, left, where, with_vectors=with_vectors)
             records, next_after = await self._connection.run(call)
             found += records
             left -= len(records)
@@ -217,11 +216,11 @@ class AsyncCollection:
     async def count(self, where: str | None = None) -> int:
         """How many records there are, or how many a filter passes."""
         self._connection.check_open()
-        return await self._connection.run(calls.count(self._name, self._schema, where))
+        return await self._connection.run(calls.count(self._found, where))
 
     async def stats(self) -> CollectionStats:
         """Counts and bytes, by representation."""
-        return await self._connection.run(calls.stats(self._name))
+        return await self._connection.run(calls.stats(self._found))
 
     async def search(
         self,
@@ -246,7 +245,7 @@ class AsyncCollection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return await self._connection.run(calls.search(self._name, self._schema, vectors, asked))
+        return await self._connection.run(calls.search(self._found, vectors, asked))
 
     async def search_batch(
         self,
@@ -260,7 +259,7 @@ class AsyncCollection:
         with_vectors: bool = False,
         explain: bool = False,
     ) -> list[Hits]:
-        """The records nearest to each of many queries."""
+        """The records nearest to each of many queries; see `RemoteCollection.search_batch`."""
         self._connection.check_open()
         asked = SearchOptions(
             limit=limit,
@@ -271,5 +270,5 @@ class AsyncCollection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        made = calls.search_batch(self._name, self._schema, vectors, asked)
+        made = calls.search_batch(self._found, vectors, asked)
         return [hits for call in made for hits in await self._connection.run(call)]

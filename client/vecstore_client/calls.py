@@ -18,6 +18,7 @@ from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import inputs
 from vecstore_client.inputs import ReadQueries
 from vecstore_proto.convert import (
+    check_get_count,
     plan_to_wire,
     schema_from_wire,
     schema_to_wire,
@@ -47,6 +48,21 @@ class Call(Generic[Answer]):
     stream: tuple[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A collection that a server said it has.
+
+    Attributes:
+        name: what it is called.
+        id: tells it from others of that name.
+        schema: its fields.
+    """
+
+    name: str
+    id: int
+    schema: Schema
+
+
 class SearchOptions(TypedDict):
     """The keywords of `search` and `search_batch`."""
 
@@ -68,19 +84,19 @@ def server_info() -> Call[str]:
     return Call(method="GetServerInfo", request=request, read=lambda parts: str(parts[0].version))
 
 
-def create_collection(name: str, schema: Schema) -> Call[Schema]:
-    """Make a collection; reads its schema."""
+def create_collection(name: str, schema: Schema) -> Call[Found]:
+    """Make a collection."""
     inputs.check_collection_name(name)
     inputs.check_schema(schema)
     request = database_pb2.CreateCollectionRequest(name=name, schema=schema_to_wire(schema))
-    return Call(method="CreateCollection", request=request, read=_read_schema)
+    return Call(method="CreateCollection", request=request, read=_read_found(name))
 
 
-def get_collection(name: str) -> Call[Schema]:
-    """The schema of a collection."""
+def get_collection(name: str) -> Call[Found]:
+    """Find a collection."""
     inputs.check_collection_name(name)
     request = database_pb2.GetCollectionRequest(name=name)
-    return Call(method="GetCollection", request=request, read=_read_schema)
+    return Call(method="GetCollection", request=request, read=_read_found(name))
 
 
 def list_collections() -> Call[list[str]]:
@@ -102,27 +118,27 @@ def check() -> Call[list[str]]:
     return Call(method="Check", request=request, read=lambda parts: list(parts[0].problems))
 
 
-def _read_schema(parts: Sequence[Any]) -> Schema:
-    return schema_from_wire(parts[0].schema)
+def _read_found(name: str) -> Callable[[Sequence[Any]], Found]:
+    return lambda parts: Found(name, parts[0].id, schema_from_wire(parts[0].schema))
 
 
 # Writes to a collection
 
 
-def upsert(
-    name: str, schema: Schema, ids: Ids, vectors: Any, payloads: Sequence[Any] | None
-) -> Call[int]:
+def upsert(found: Found, ids: Ids, vectors: Any, payloads: Sequence[Any] | None) -> Call[int]:
     """Write a batch: as one message, or as a stream of them where it is large."""
-    batch = inputs.read_batch(schema, ids, vectors, payloads)
+    batch = inputs.read_batch(found.schema, ids, vectors, payloads)
     parts = batch.parts()
     if len(parts) == 1:
-        request = pb.UpsertRequest(collection=name)
+        request = pb.UpsertRequest(collection=found.name, collection_id=found.id)
         batch.to_wire(parts[0], request.records)
         return Call(method="Upsert", request=request, read=_read_written)
 
     def requests() -> Iterator[pb.UpsertStreamRequest]:
         for rows in parts:
-            part = pb.UpsertStreamRequest(collection=name, last=rows is parts[-1])
+            part = pb.UpsertStreamRequest(
+                collection=found.name, collection_id=found.id, last=rows is parts[-1]
+            )
             batch.to_wire(rows, part.records)
             yield part
 
@@ -133,30 +149,36 @@ def _read_written(parts: Sequence[Any]) -> int:
     return int(parts[0].written)
 
 
-def delete(name: str, schema: Schema, ids: Ids | None, where: str | None) -> Call[int]:
+def delete(found: Found, ids: Ids | None, where: str | None) -> Call[int]:
     """Delete by ids or by filter; that it is one of both is checked by the server."""
     request = pb.DeleteRequest(
-        collection=name,
+        collection=found.name,
+        collection_id=found.id,
         ids=None if ids is None else inputs.read_ids(ids),
-        where=inputs.read_where(schema, where),
+        where=inputs.read_where(found.schema, where),
     )
     return Call(method="Delete", request=request, read=lambda parts: int(parts[0].deleted))
 
 
-def flush(name: str) -> Call[None]:
+def flush(found: Found) -> Call[None]:
     """Move the write buffer to a segment."""
-    request = pb.FlushRequest(collection=name)
+    request = pb.FlushRequest(collection=found.name, collection_id=found.id)
     return Call(method="Flush", request=request, read=lambda _: None)
 
 
 # Reads from a collection
 
 
-def get(name: str, ids: Ids, *, with_vectors: bool) -> Call[list[Record | None]]:
+def get(found: Found, ids: Ids, *, with_vectors: bool) -> Call[list[Record | None]]:
     """Records by id."""
     ids = inputs.as_ids(ids)
+    wired = inputs.read_ids(ids)
+    check_get_count(ids)
     request = pb.GetRequest(
-        collection=name, ids=inputs.read_ids(ids), with_vectors=bool(with_vectors)
+        collection=found.name,
+        collection_id=found.id,
+        ids=wired,
+        with_vectors=bool(with_vectors),
     )
     return Call(
         method="Get",
@@ -167,16 +189,17 @@ def get(name: str, ids: Ids, *, with_vectors: bool) -> Call[list[Record | None]]
 
 
 def scroll_page(
-    name: str, schema: Schema, after: int, limit: int, where: str | None, *, with_vectors: bool
+    found: Found, after: int, limit: int, where: str | None, *, with_vectors: bool
 ) -> Call[tuple[list[Record], int | None]]:
     """A page, which the server may cut short; the cursor of the next one."""
     check_count("limit", limit, options.LIMIT_MAX)
     inputs.check_cursor(after)
     request = pb.ScrollRequest(
-        collection=name,
+        collection=found.name,
+        collection_id=found.id,
         after=after,
         limit=limit,
-        where=inputs.read_where(schema, where),
+        where=inputs.read_where(found.schema, where),
         with_vectors=bool(with_vectors),
     )
     return Call(method="Scroll", request=request, read=_read_page)
@@ -187,22 +210,24 @@ def _read_page(parts: Sequence[Any]) -> tuple[list[Record], int | None]:
     return page_from_wire(page.records), page.next if page.HasField("next") else None
 
 
-def count(name: str, schema: Schema, where: str | None) -> Call[int]:
+def count(found: Found, where: str | None) -> Call[int]:
     """How many records there are."""
-    request = pb.CountRequest(collection=name, where=inputs.read_where(schema, where))
+    request = pb.CountRequest(
+        collection=found.name, collection_id=found.id, where=inputs.read_where(found.schema, where)
+    )
     return Call(method="Count", request=request, read=lambda parts: int(parts[0].records))
 
 
-def stats(name: str) -> Call[CollectionStats]:
+def stats(found: Found) -> Call[CollectionStats]:
     """What the collection costs."""
-    request = pb.GetStatsRequest(collection=name)
+    request = pb.GetStatsRequest(collection=found.name, collection_id=found.id)
     return Call(method="GetStats", request=request, read=lambda parts: stats_from_wire(parts[0]))
 
 
-def search(name: str, schema: Schema, vectors: Any, asked: SearchOptions) -> Call[Hits]:
+def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
     """One query."""
-    queries = inputs.read_queries(schema, vectors, many=False)
-    request = _search_request(name, schema, queries, asked)
+    queries = inputs.read_queries(found.schema, vectors, many=False)
+    request = _search_request(found, queries, asked)
     queries.to_wire(slice(None), request.vectors.add())
     return Call(
         method="Search",
@@ -212,31 +237,28 @@ def search(name: str, schema: Schema, vectors: Any, asked: SearchOptions) -> Cal
     )
 
 
-def search_batch(
-    name: str, schema: Schema, vectors: Any, asked: SearchOptions
-) -> list[Call[list[Hits]]]:
+def search_batch(found: Found, vectors: Any, asked: SearchOptions) -> list[Call[list[Hits]]]:
     """Many queries, in calls that are not too large; their answers go end to end."""
-    queries = inputs.read_queries(schema, vectors, many=True)
-    found = []
+    queries = inputs.read_queries(found.schema, vectors, many=True)
+    made = []
     for rows in queries.parts():
-        request = _search_request(name, schema, queries, asked)
+        request = _search_request(found, queries, asked)
         queries.to_wire(rows, request.vectors.add())
         request.batch = True
         stream = ("SearchStream", pb.SearchStreamRequest(request=request))
-        found.append(Call(method="Search", request=request, read=hits_from_wire, stream=stream))
-    return found
+        made.append(Call(method="Search", request=request, read=hits_from_wire, stream=stream))
+    return made
 
 
-def _search_request(
-    name: str, schema: Schema, queries: ReadQueries, asked: SearchOptions
-) -> pb.SearchRequest:
+def _search_request(found: Found, queries: ReadQueries, asked: SearchOptions) -> pb.SearchRequest:
     """The message without its queries; the options are checked as the database does it."""
     SearchRequest(field=queries.field or "", queries=np.atleast_2d(queries.queries), **asked)
     plan = asked["plan"]
     return pb.SearchRequest(
-        collection=name,
+        collection=found.name,
+        collection_id=found.id,
         limit=asked["limit"],
-        where=inputs.read_where(schema, asked["where"]),
+        where=inputs.read_where(found.schema, asked["where"]),
         plan=None if plan is None else plan_to_wire(plan),
         exact=bool(asked["exact"]),
         with_payload=bool(asked["with_payload"]),

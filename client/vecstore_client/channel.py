@@ -9,24 +9,27 @@ from typing import Any, TypeVar
 import grpc
 
 from vecstore import options
-from vecstore.errors import ClosedError, DeadlineError, RequestError, UnavailableError
+from vecstore.errors import ClosedError, DeadlineError, RequestError
 from vecstore_client import calls
 from vecstore_client.calls import Call
 from vecstore_proto.auth import TOKEN_KEY, bearer
-from vecstore_proto.status import METADATA_BYTES_MAX, AnswerTooLarge, error_from_status
+from vecstore_proto.status import (
+    METADATA_BYTES_MAX,
+    AnswerTooLarge,
+    error_from_status,
+    unavailable,
+)
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2_grpc
 
 Answer = TypeVar("Answer")
 
 CONNECT_TIMEOUT_S = 5.0
 
-# Calls that may be sent twice: reads, and upserts, which change nothing the second time. A delete
-# is not among them, as its answer, the number of records deleted, would be wrong.
+# Calls that may be sent twice. A write of records is not among them: sent again after it was
+# applied, it would undo what others wrote in between, or answer with a wrong count.
 _RETRIED = {
     "vecstore.v1.DatabaseService": ("GetCollection", "ListCollections", "Check"),
     "vecstore.v1.CollectionService": (
-        "Upsert",
-        "UpsertStream",
         "Get",
         "GetStream",
         "Scroll",
@@ -65,11 +68,11 @@ CHANNEL_OPTIONS = (
     ("grpc.per_rpc_retry_buffer_size", options.MESSAGE_BYTES_MAX),
     ("grpc.service_config", _SERVICE_CONFIG),
     # A database is near: a proxy set up for the web is not for it, and a server that comes back
-    # is found within seconds, by a connection that no other client in this process shares.
+    # is found at once, by a connection that no other client in this process shares.
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 250),
 )
 
 
@@ -145,19 +148,11 @@ def open_connection(address: str, *, token: str | None, timeout_s: float) -> Con
         connection.run(calls.server_info(), min(connection.timeout_s, CONNECT_TIMEOUT_S))
     except DeadlineError:
         connection.close()
-        raise UnavailableError(no_server(connection.address)) from None
+        raise unavailable(connection.address) from None
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def no_server(address: str) -> str:
-    """The message where a server does not answer in time."""
-    return (
-        f"no vecstore server answers at {address}; "
-        "start one with `vecstore serve`, or check the address"
-    )
 
 
 def check_address(address: Any) -> str:

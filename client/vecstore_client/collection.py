@@ -10,34 +10,37 @@ from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
 from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import calls
-from vecstore_client.calls import SearchOptions
+from vecstore_client.calls import Found, SearchOptions
 from vecstore_client.channel import Connection
 
 
 class RemoteCollection:
     """A collection of a connected database; the methods are those of an embedded one.
 
-    Safe to use from many threads. Errors are those of the embedded database, and RemoteError. It
-    stands for a name: where the collection is dropped and made again, for the new one.
+    Safe to use from many threads. Errors are those of the embedded database, and RemoteError.
     """
 
-    def __init__(self, connection: Connection, name: str, schema: Schema) -> None:
+    def __init__(self, connection: Connection, found: Found) -> None:
         self._connection = connection
-        self._name = name
-        self._schema = schema
+        self._found = found
 
     @property
     def name(self) -> str:
         """The name it was created with."""
-        return self._name
+        return self._found.name
 
     @property
     def schema(self) -> Schema:
         """Its fields, with every representation spelled out, coarse to fine."""
-        return self._schema
+        return self._found.schema
+
+    @property
+    def id(self) -> int:
+        """A number that no other collection of the database ever had, whatever its name."""
+        return self._found.id
 
     def __repr__(self) -> str:
-        return f"RemoteCollection({self._name!r})"
+        return f"RemoteCollection({self.name!r})"
 
     # Writes
 
@@ -50,26 +53,29 @@ class RemoteCollection:
         """Write records; see `vecstore.collection.Collection.upsert`.
 
         A batch is applied whole or not at all, however large: beyond 4 MiB it is sent in parts,
-        which the server joins before it writes any. It takes batches of up to 1 GiB.
+        which the server joins before it writes any. It takes up to 1 GiB of payloads.
         """
         self._connection.check_open()
-        return self._connection.run(calls.upsert(self._name, self._schema, ids, vectors, payloads))
+        return self._connection.run(calls.upsert(self._found, ids, vectors, payloads))
 
     def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
         self._connection.check_open()
-        return self._connection.run(calls.delete(self._name, self._schema, ids, where))
+        return self._connection.run(calls.delete(self._found, ids, where))
 
     def flush(self) -> None:
         """Move the write buffer into a segment: compressed, and out of the memory."""
-        self._connection.run(calls.flush(self._name))
+        self._connection.run(calls.flush(self._found))
 
     # Reads
 
     def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
-        """Records by id, in the order of `ids`; None where there is none."""
+        """Records by id, in the order of `ids`; None where there is none.
+
+        The server reads 256 of them at a time, each time from the state that it finds.
+        """
         self._connection.check_open()
-        return self._connection.run(calls.get(self._name, ids, with_vectors=with_vectors))
+        return self._connection.run(calls.get(self._found, ids, with_vectors=with_vectors))
 
     def scroll(
         self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
@@ -96,9 +102,7 @@ class RemoteCollection:
         found: list[Record] = []
         following, left = after, limit
         while True:
-            call = calls.scroll_page(
-                self._name, self._schema, following, left, where, with_vectors=with_vectors
-            )
+            call = calls.scroll_page(self._found, following, left, where, with_vectors=with_vectors)
             records, next_after = self._connection.run(call)
             found += records
             left -= len(records)
@@ -109,11 +113,11 @@ class RemoteCollection:
     def count(self, where: str | None = None) -> int:
         """How many records there are, or how many a filter passes."""
         self._connection.check_open()
-        return self._connection.run(calls.count(self._name, self._schema, where))
+        return self._connection.run(calls.count(self._found, where))
 
     def stats(self) -> CollectionStats:
         """Counts and bytes, by representation."""
-        return self._connection.run(calls.stats(self._name))
+        return self._connection.run(calls.stats(self._found))
 
     def search(
         self,
@@ -138,7 +142,7 @@ class RemoteCollection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._connection.run(calls.search(self._name, self._schema, vectors, asked))
+        return self._connection.run(calls.search(self._found, vectors, asked))
 
     def search_batch(
         self,
@@ -154,7 +158,8 @@ class RemoteCollection:
     ) -> list[Hits]:
         """The records nearest to each of many queries; faster than one at a time.
 
-        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D].
+        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D]. Queries of
+        more than 4 MiB are sent in several calls, each answered from the state that it finds.
         """
         self._connection.check_open()
         asked = SearchOptions(
@@ -166,5 +171,5 @@ class RemoteCollection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        made = calls.search_batch(self._name, self._schema, vectors, asked)
+        made = calls.search_batch(self._found, vectors, asked)
         return [hits for call in made for hits in self._connection.run(call)]

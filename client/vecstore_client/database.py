@@ -38,7 +38,8 @@ class RemoteDatabase:
 
     Also a context manager that closes it. Every method may raise RemoteError: UnavailableError
     where the server cannot be reached, DeadlineError where it does not answer in time. Whether a
-    write that failed so was applied is not known; to write it again does no harm.
+    write that failed so was applied is not known, so that none is sent again on its own: to write
+    it again may undo what another client wrote in between.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -51,13 +52,13 @@ class RemoteDatabase:
         """Make a collection; see `vecstore.database.Database.create_collection`."""
         self._connection.check_open()
         made = self._connection.run(calls.create_collection(name, schema))
-        return RemoteCollection(self._connection, name, made)
+        return RemoteCollection(self._connection, made)
 
     def collection(self, name: str) -> RemoteCollection:
         """The collection of that name, or NotFoundError."""
         self._connection.check_open()
         found = self._connection.run(calls.get_collection(name))
-        return RemoteCollection(self._connection, name, found)
+        return RemoteCollection(self._connection, found)
 
     def collections(self) -> list[str]:
         """The names of all collections, sorted."""

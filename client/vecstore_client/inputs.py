@@ -92,7 +92,9 @@ def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> ReadBat
     ids = as_ids(ids)
 
     def read() -> ReadBatch:
-        batch = ReadBatch(ids, _fields(schema, vectors), _json(payloads))
+        fields = _fields(schema, vectors)
+        _check_size(schema, len(ids), fields)
+        batch = ReadBatch(ids, fields, _json(payloads))
         columns = [*batch.fields.values(), *([] if payloads is None else [batch.payloads])]
         if any(len(column) != len(ids) for column in columns):
             raise RequestError(f"columns of the batch differ in length, expected {len(ids)}")
@@ -207,6 +209,13 @@ def _column(values: Any) -> Any:
     if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8 or not values.ndim:
         raise VectorError(f"vectors have dtype {values.dtype}, expected numbers")
     return values
+
+
+def _check_size(schema: Schema, count: int, fields: Fields) -> None:
+    """Refuse what the database would, before it is sent."""
+    wide = sum(field.dim for field in schema.vectors if field.name in fields or None in fields)
+    if count > options.BATCH_ROWS_MAX or count * wide * 4 > options.BATCH_BYTES_MAX:
+        raise RequestError("the batch is too large")
 
 
 def _json(payloads: Any) -> list[bytes] | None:

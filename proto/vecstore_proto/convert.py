@@ -7,12 +7,13 @@ Arrays are in `tensors`, the answers to queries in `results`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple, cast, get_args
 
 import msgspec
 import numpy as np
 
+from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
 from vecstore.request import Cascade, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
@@ -137,6 +138,12 @@ def ids_from_wire(message: common_pb2.Ids) -> list[Id]:
     if kind != "mixed":
         return list(getattr(message, kind).values)
     return [_id_from_wire(item) for item in message.mixed.values]
+
+
+def check_get_count(ids: Sized) -> None:
+    """Raise RequestError where one get has too many ids."""
+    if len(ids) > options.GET_IDS_MAX:
+        raise RequestError(f"get has {len(ids):,} ids, expected at most {options.GET_IDS_MAX:,}")
 
 
 def _id_from_wire(message: common_pb2.Id) -> Id:

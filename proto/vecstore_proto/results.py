@@ -1,7 +1,9 @@
 """What reads answer with, to messages and back: records and hits.
 
 An answer that one message cannot hold is cut into parts, between records or hits; the reader joins
-the parts. A database that hands out payloads as it stores them has them sent as they are.
+the parts. A part is made when it is asked for, from what is read then, so that a writer of parts
+never holds a large answer. A database that hands out payloads as it stores them has them sent as
+they are.
 
 Shapes  n hits or records.
 """
@@ -14,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore import options
-from vecstore.types import Float32, Hits, Id, Payload, Record, StageReport
+from vecstore.types import Float32, HitLoader, Hits, Id, Payload, Record, StageReport
 from vecstore_proto.convert import (
     ids_from_wire,
     ids_to_wire,
     payloads_from_wire,
     payloads_to_wire,
 )
+from vecstore_proto.status import AnswerTooLarge
 from vecstore_proto.tensors import (
     mappings_from_wire,
     mappings_to_wire,
@@ -32,6 +35,9 @@ from vecstore_proto.v1 import collection_pb2, common_pb2
 
 PART_BYTES_MAX = options.MESSAGE_BYTES_MAX // 2
 """A part holds this many bytes of payloads and vectors, or one record that has more."""
+
+READ_ROWS = 256
+"""Records or hits are read from a database this many at a time, as each may have 1 MiB."""
 
 _REPORT = (
     "stage",
@@ -49,14 +55,11 @@ class _Columns(NamedTuple):
 
     ids: list[Id]
     payloads: list[bytes]
-    vectors: Sequence[Mapping[str, Float32]]
+    vectors: list[Mapping[str, Float32]]
 
     def spans(self) -> list[tuple[int, int, int]]:
         """(start, stop, bytes) of runs that fit into a part."""
-        sizes = [
-            32 + 4 * len(str(id_)) + len(payload) + sum(v.nbytes + 8 for v in vectors.values())
-            for id_, payload, vectors in zip(*self, strict=True)
-        ]
+        sizes = [_row_bytes(*row) for row in zip(*self, strict=True)]
         return [
             (start, stop, sum(sizes[start:stop])) for start, stop in spans(sizes, PART_BYTES_MAX)
         ]
@@ -67,6 +70,42 @@ class _Columns(NamedTuple):
         payloads = self.payloads[start:stop]
         if any(payloads):
             into.payloads.json.extend(payloads)
+
+
+def _row_bytes(id_: Id, payload: bytes, vectors: Mapping[str, Float32]) -> int:
+    return 32 + 4 * len(str(id_)) + len(payload) + sum(v.nbytes + 8 for v in vectors.values())
+
+
+class RecordsPart:
+    """Collects the records of one message."""
+
+    __slots__ = ("_columns", "_room")
+
+    def __init__(self) -> None:
+        self._columns = _Columns([], [], [])
+        self._room = PART_BYTES_MAX
+
+    def __len__(self) -> int:
+        return len(self._columns.ids)
+
+    def add(self, records: Sequence[Record]) -> int:
+        """Take records in, all or none; how many there is room for, at least one if it is empty."""
+        payloads = payloads_to_wire(record.payload or None for record in records)
+        room = self._room
+        for fits, (record, payload) in enumerate(zip(records, payloads, strict=True)):
+            size = _row_bytes(record.id, payload, record.vectors)
+            if size > room and (fits or len(self)):
+                return fits
+            room -= size
+        self._room = room
+        self._columns.ids.extend(record.id for record in records)
+        self._columns.payloads.extend(payloads)
+        self._columns.vectors.extend(record.vectors for record in records)
+        return len(records)
+
+    def to_wire(self, into: common_pb2.Records) -> None:
+        """Write the records into a message."""
+        self._columns.to_wire(0, len(self), into)
 
 
 class WireLoader:
@@ -95,23 +134,38 @@ class WireLoader:
         return list(mappings_from_wire(self._records.vectors, self._count))
 
 
-def hits_to_wire(results: Iterable[Hits]) -> Iterator[collection_pb2.SearchResponse]:
-    """The answers to some queries as messages: one, unless it would be too large."""
+def hits_to_wire(
+    results: Iterable[Hits], *, single: bool = False
+) -> Iterator[collection_pb2.SearchResponse]:
+    """The answers to some queries as messages: one, unless it would be too large.
+
+    With `single`, AnswerTooLarge is raised in place of more than one.
+    """
     part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
     for query, hits in enumerate(results):
-        loader = hits.loader
-        columns = _Columns(loader.ids(), loader.raw_payloads(), loader.vectors())
-        for start, stop, size in columns.spans():
-            if size > room and part.results:
-                yield part
-                part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
-            room -= size
-            piece = part.results.add(
-                query=query, partial=hits.partial, explanation=_explain_to_wire(hits.explain)
-            )
-            columns.to_wire(start, stop, piece.records)
-            tensor_to_wire(hits.scores[start:stop], piece.scores)
+        for first, columns in _read_hits(hits):
+            for start, stop, size in columns.spans():
+                if size > room and part.results:
+                    if single:
+                        raise AnswerTooLarge
+                    yield part
+                    part, room = collection_pb2.SearchResponse(), PART_BYTES_MAX
+                room -= size
+                piece = part.results.add(
+                    query=query, partial=hits.partial, explanation=_explain_to_wire(hits.explain)
+                )
+                columns.to_wire(start, stop, piece.records)
+                tensor_to_wire(hits.scores[first + start : first + stop], piece.scores)
     yield part
+
+
+def _read_hits(hits: Hits) -> Iterator[tuple[int, _Columns]]:
+    """What hits carry, some at a time where their loader can be cut, and where these start."""
+    cut = getattr(hits.loader, "part", None)
+    step = len(hits) if cut is None else READ_ROWS
+    for start in range(0, max(len(hits), 1), max(step, 1)):
+        loader: HitLoader = hits.loader if cut is None else cut(start, start + step)
+        yield start, _Columns(loader.ids(), loader.raw_payloads(), loader.vectors())
 
 
 def hits_from_wire(parts: Iterable[collection_pb2.SearchResponse]) -> list[Hits]:
@@ -183,19 +237,27 @@ def _explain_from_wire(piece: collection_pb2.QueryHits) -> tuple[StageReport, ..
     )
 
 
-def records_to_wire(records: Sequence[Record | None]) -> Iterator[collection_pb2.GetResponse]:
-    """Records, None where there is none, as messages: one, unless it would be too large."""
-    found = [(place, record) for place, record in enumerate(records) if record is not None]
-    columns = _Columns(
-        [record.id for _, record in found],
-        payloads_to_wire(record.payload or None for _, record in found),
-        [record.vectors for _, record in found],
-    )
-    for start, stop, _ in columns.spans():
-        part = collection_pb2.GetResponse()
-        columns.to_wire(start, stop, part.records)
-        part.positions.values.extend(place for place, _ in found[start:stop])
-        yield part
+def records_to_wire(
+    records: Iterable[Record | None], *, single: bool = False
+) -> Iterator[collection_pb2.GetResponse]:
+    """Records, None where there is none, as messages: one, unless it would be too large.
+
+    With `single`, AnswerTooLarge is raised in place of more than one.
+    """
+    part, message = RecordsPart(), collection_pb2.GetResponse()
+    for place, record in enumerate(records):
+        if record is None:
+            continue
+        if not part.add([record]):
+            if single:
+                raise AnswerTooLarge
+            part.to_wire(message.records)
+            yield message
+            part, message = RecordsPart(), collection_pb2.GetResponse()
+            part.add([record])
+        message.positions.values.append(place)
+    part.to_wire(message.records)
+    yield message
 
 
 def records_from_wire(

@@ -92,16 +92,25 @@ def error_from_status(error: Any, address: str, timeout_s: float) -> Exception:
     if code is grpc.StatusCode.OUT_OF_RANGE:
         return AnswerTooLarge(details)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return errors.UnavailableError(
-            f"no vecstore server answers at {address}: {details}; "
-            "start one with `vecstore serve`, or check the address"
-        )
+        return unavailable(address, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError(
             f"the server at {address} did not answer within {timeout_s:g} s; "
             "connect with a larger timeout_s, or ask for less"
         )
     return errors.RemoteError(f"the server at {address} answered {code.name}: {details}")
+
+
+def unavailable(address: str, details: str = "") -> errors.UnavailableError:
+    """The error of a server that cannot be reached, with the end of what gRPC says about it.
+
+    That comes last after much about addresses: "...: UNKNOWN: ...: Connection refused".
+    """
+    reason = details.rpartition(":")[2].strip(" ].")[:80].lower()
+    return errors.UnavailableError(
+        f"no vecstore server answers at {address}{f' ({reason})' if reason else ''}; "
+        "start one with `vecstore serve`, or check the address"
+    )
 
 
 def _shortened(message: str) -> str:

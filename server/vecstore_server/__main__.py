@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 
 from vecstore.errors import VecstoreError
 from vecstore.options import DEFAULT_PORT
-from vecstore_server.app import run
+from vecstore_server.app import configure_logging, run
 
 
 def main() -> int:
@@ -19,7 +18,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="the port; 0 for any")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logging()
     token = os.environ.get("VECSTORE_TOKEN")
     try:
         run(arguments.path, arguments.host, arguments.port, token)

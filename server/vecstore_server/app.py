@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import os
 import signal
+import socket
 import threading
-from concurrent import futures
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import vecstore
 from vecstore import options as limits
@@ -19,8 +21,10 @@ from vecstore.errors import RemoteError, RequestError
 from vecstore.options import Options
 from vecstore_proto.status import METADATA_BYTES_MAX
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2_grpc
+from vecstore_server.health import Health
 from vecstore_server.interceptors import ErrorInterceptor, TokenInterceptor
 from vecstore_server.service import CollectionService, DatabaseService, OpenCollections
+from vecstore_server.telling import without_root
 
 if TYPE_CHECKING:
     from vecstore.database import Database
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("vecstore_server")
 
 WORKERS = 16
+RECEIVERS = 4
+"""Batches that are received as streams at a time, each of up to 1 GiB; further ones wait."""
+
 CALLS_MAX = 1_024
 DRAIN_S = 10.0
 
@@ -44,10 +51,12 @@ class Server:
     """An open database behind a port.
 
     Args:
-        database: what to serve; it is closed when the server stops.
+        database: what to serve, or what opens it once the port is held; it is closed when the
+            server stops.
         host: the address to listen on.
         port: the port, or 0 for any that is free.
         token: what clients must send; needed where other machines can reach `host`.
+        root: the directory of the database, which clients are not told.
 
     Raises:
         RequestError: a host or port that cannot be, or a token that is missing or cannot be sent.
@@ -60,41 +69,41 @@ class Server:
 
     def __init__(
         self,
-        database: Database,
+        database: Database | Callable[[], Database],
         *,
         host: str = "127.0.0.1",
         port: int = limits.DEFAULT_PORT,
         token: str | None = None,
+        root: str | os.PathLike[str] | None = None,
     ) -> None:
         _check_address(host, port, token)
         self.host = host
-        self._database = database
-        collections = OpenCollections(database)
         self._stopping = threading.Lock()
-        self._health = health.HealthServicer()
+        self._health = Health()
+        self._receivers = ThreadPoolExecutor(RECEIVERS, thread_name_prefix="vecstore-receive")
+        tell = without_root(root)
+        guards = [] if token is None else [TokenInterceptor(token)]
         self._grpc = grpc.server(
-            futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="vecstore"),
-            interceptors=[
-                ErrorInterceptor(),
-                *([] if token is None else [TokenInterceptor(token)]),
-            ],
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="vecstore"),
+            interceptors=[ErrorInterceptor(tell), *guards],
             options=_CHANNEL,
             maximum_concurrent_rpcs=CALLS_MAX,
         )
+        self.port = _listen(self._grpc, host, port)
+        try:
+            self._database = database() if callable(database) else database
+        except BaseException:
+            self._grpc.start()  # one that never ran would keep the port
+            self._grpc.stop(None).wait()
+            raise
+        collections = OpenCollections(self._database)
         database_pb2_grpc.add_DatabaseServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            DatabaseService(database, collections), self._grpc
+            DatabaseService(self._database, collections, tell), self._grpc
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            CollectionService(collections), self._grpc
+            CollectionService(collections, self._receivers), self._grpc
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        try:
-            self.port: int = self._grpc.add_insecure_port(_address(host, port))
-        except RuntimeError:
-            raise RemoteError(
-                f"cannot listen on {_address(host, port)}: the port is taken or the address is "
-                "not one of this machine; stop the other server, or choose another port"
-            ) from None
+        self._grpc.add_generic_rpc_handlers((self._health.handler(),))
 
     @property
     def address(self) -> str:
@@ -104,7 +113,7 @@ class Server:
     def start(self) -> None:
         """Answer calls from now on."""
         self._grpc.start()
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._health.serving = True
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until the server has stopped; True where `timeout_s` ran out before."""
@@ -113,8 +122,9 @@ class Server:
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Take no new calls, let running ones finish within `drain_s`, close the database."""
         with self._stopping:
-            self._health.enter_graceful_shutdown()
+            self._health.serving = False
             self._grpc.stop(drain_s).wait()
+            self._receivers.shutdown(wait=False, cancel_futures=True)
             self._database.close()
 
 
@@ -143,13 +153,13 @@ def serve(
         RemoteError: the port is taken.
         StorageError: as `vecstore.open`.
     """
-    _check_address(host, port, token)
-    database = vecstore.open(path, options=options)
-    try:
-        server = Server(database, host=host, port=port, token=token)
-    except BaseException:
-        database.close()
-        raise
+    server = Server(
+        lambda: vecstore.open(path, options=options),
+        host=host,
+        port=port,
+        token=token,
+        root=path,
+    )
     server.start()
     return server
 
@@ -183,8 +193,39 @@ def run(
             signal.signal(number, handler)
 
 
+def configure_logging() -> None:
+    """Log to stderr what the server does, each call included; for a process that only serves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listen(server: Any, host: str, port: int) -> int:
+    """Take the port, or RemoteError; the port taken."""
+    try:
+        _try_port(host, port)
+        return int(server.add_insecure_port(_address(host, port)))
+    except (OSError, RuntimeError):
+        raise RemoteError(
+            f"cannot listen on {_address(host, port)}: the port is taken or the address is "
+            "not one of this machine; stop the other server, or choose another port"
+        ) from None
+
+
+def _try_port(host: str, port: int) -> None:
+    """Raise OSError where a port cannot be had; gRPC would also write about it to stderr."""
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    refused = []
+    for family, _, _, _, place in places:
+        try:
+            socket.create_server(place[:2], family=family).close()
+        except OSError as error:
+            refused.append(error)
+    taken = [error for error in refused if error.errno == errno.EADDRINUSE]
+    if taken or len(refused) == len(places):
+        raise (taken or refused)[0]
 
 
 def _check_address(host: str, port: int, token: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 import time
@@ -10,15 +11,13 @@ from typing import Any
 
 import grpc
 
-from vecstore.errors import AuthenticationError
+from vecstore.errors import AuthenticationError, ClosedError, ReadOnlyError, StorageError
 from vecstore_proto.auth import TOKEN_KEY, bearer
-from vecstore_proto.status import Status, error_to_status
+from vecstore_proto.status import error_to_status
+from vecstore_server.health import CHECK_METHOD
 
 _LOG = logging.getLogger("vecstore_server")
 _ACCESS = logging.getLogger("vecstore_server.access")
-
-OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
-"""What may be called without a token, as probes of an orchestrator have none."""
 
 _SERIOUS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS})
 
@@ -26,36 +25,43 @@ Behavior = Callable[[Any, Any], Any]
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Logs each call, and answers errors with the status that tells the client what to raise."""
+    """Logs each call, and answers errors with the status that tells the client what to raise.
+
+    Args:
+        tell: makes of a text with paths of files one that clients may read.
+    """
+
+    def __init__(self, tell: Callable[[str], str]) -> None:
+        self._tell = tell
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Wrap the handler of a call."""
-        return _wrapped(continuation(details), details.method, _reporting)
+        report = functools.partial(_reporting, details.method, self._tell)
+        return _wrapped(continuation(details), report)
 
 
 class TokenInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Refuses every call without the token, whatever it calls, except `OPEN_METHODS`."""
+    """Refuses every call without the token, whatever it calls, except health checks.
+
+    Probes of an orchestrator have no token. Neither they nor those refused are waited for: their
+    handlers read no message.
+    """
 
     def __init__(self, token: str) -> None:
         self._expected = bearer(token).encode()
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Pass a call on, or replace its handler by one that refuses."""
-        handler = continuation(details)
-        if details.method in OPEN_METHODS:
-            return handler
+        if details.method == CHECK_METHOD:
+            return continuation(details)
         given = dict(details.invocation_metadata).get(TOKEN_KEY, "")
         if hmac.compare_digest(str(given).encode("utf-8", "replace"), self._expected):
-            return handler
+            return continuation(details)
         missing = "no token came with the call" if not given else "the token is not the server's"
-        return _wrapped(
-            handler or grpc.unary_unary_rpc_method_handler(None),
-            details.method,
-            lambda behavior, method, handler: _refusing(missing),
-        )
+        return grpc.stream_unary_rpc_method_handler(_refusing(missing))
 
 
-def _wrapped(handler: Any, method: str, wrap: Callable[[Behavior, str, Any], Behavior]) -> Any:
+def _wrapped(handler: Any, wrap: Callable[[Behavior, Any], Behavior]) -> Any:
     """The same handler around another behaviour; None where no such method is served."""
     if handler is None:
         return None
@@ -63,24 +69,27 @@ def _wrapped(handler: Any, method: str, wrap: Callable[[Behavior, str, Any], Beh
         "stream" if handler.response_streaming else "unary"
     )
     make = getattr(grpc, f"{kind}_rpc_method_handler")
-    behavior = wrap(getattr(handler, kind), method, handler)
-    return make(behavior, handler.request_deserializer, handler.response_serializer)
+    behavior = getattr(handler, kind)
+    around = functools.wraps(behavior)(wrap(behavior, handler))  # keeps what gRPC reads from it
+    return make(around, handler.request_deserializer, handler.response_serializer)
 
 
 def _refusing(missing: str) -> Behavior:
-    def refuse(request: Any, context: Any) -> Any:
+    def refuse(requests: Any, context: Any) -> Any:
         raise AuthenticationError(f"{missing}; connect with the token the server was started with")
 
     return refuse
 
 
-def _reporting(behavior: Behavior, method: str, handler: Any) -> Behavior:
+def _reporting(
+    method: str, tell: Callable[[str], str], behavior: Behavior, handler: Any
+) -> Behavior:
     def answer(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         try:
             found = behavior(request, context)
         except Exception as error:
-            _fail(error, method, started, context)
+            fail(error, started, context)
         _log(method, "OK", started, context)
         return found
 
@@ -88,20 +97,27 @@ def _reporting(behavior: Behavior, method: str, handler: Any) -> Behavior:
         started = time.perf_counter()
         try:
             yield from behavior(request, context)
+        except GeneratorExit:
+            _log(method, "CANCELLED", started, context)
+            raise
         except Exception as error:
-            _fail(error, method, started, context)
+            fail(error, started, context)
         _log(method, "OK", started, context)
 
+    def fail(error: Exception, started: float, context: Any) -> None:
+        if isinstance(error, grpc.RpcError):  # raised where a client went away or was too slow
+            _log(method, "CANCELLED", started, context)
+            raise error
+        code, details, metadata = error_to_status(error)
+        if code in _SERIOUS or isinstance(error, StorageError):
+            _LOG.error("%s failed", method, exc_info=error)
+        if isinstance(error, StorageError | ClosedError | ReadOnlyError):
+            details = tell(details)
+        _log(method, code.name, started, context)
+        context.set_trailing_metadata(metadata)
+        context.abort(code, details)  # raises
+
     return answer_in_parts if handler.response_streaming else answer
-
-
-def _fail(error: Exception, method: str, started: float, context: Any) -> None:
-    status: Status = error_to_status(error)
-    if status.code in _SERIOUS:
-        _LOG.error("%s failed", method, exc_info=error)
-    _log(method, status.code.name, started, context)
-    context.set_trailing_metadata(status.metadata)
-    context.abort(status.code, status.details)  # raises
 
 
 def _log(method: str, code: str, started: float, context: Any) -> None:

@@ -5,18 +5,20 @@ The names of the methods are those of the protocol; errors are left to the inter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
 
 import vecstore
 from vecstore import options
-from vecstore.errors import RequestError
-from vecstore.types import Hits
+from vecstore.errors import NotFoundError, RequestError
+from vecstore.request import check_count
+from vecstore.types import Hits, Id, Record
+from vecstore_proto import results
 from vecstore_proto.convert import (
-    Batch,
     batch_from_wire,
+    check_get_count,
     ids_from_wire,
     plan_from_wire,
     schema_from_wire,
@@ -24,19 +26,14 @@ from vecstore_proto.convert import (
     stats_to_wire,
     vectors_from_wire,
 )
-from vecstore_proto.results import hits_to_wire, records_to_wire
-from vecstore_proto.status import AnswerTooLarge
+from vecstore_proto.results import RecordsPart, hits_to_wire, records_to_wire
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2, database_pb2_grpc
+from vecstore_server.receiving import receive
 
 if TYPE_CHECKING:
     from vecstore.collection import Collection
     from vecstore.database import Database
-
-UPLOAD_BYTES_MAX = 1 << 30
-"""A batch that comes as a stream may have this many bytes, as it is held in memory."""
-
-Part = TypeVar("Part")
 
 
 class OpenCollections:
@@ -46,22 +43,46 @@ class OpenCollections:
         self._database = database
         self._found: dict[str, Collection] = {}
 
-    def __getitem__(self, name: str) -> Collection:
+    def of(self, request: Any) -> Collection:
+        """The collection that a request names, by its id too where it has one.
+
+        Raises:
+            NotFoundError: there is none, or it is another one by now.
+        """
+        name, wanted = request.collection, request.collection_id
         found = self._found.get(name)
-        return self.find(name) if found is None else found
+        if found is None or found.id != wanted:
+            try:
+                found = self.find(name)
+            except NotFoundError:
+                if not wanted:
+                    raise
+                found = None
+        if found is None or wanted not in (0, found.id):
+            raise NotFoundError(f"no collection {name!r}; it was dropped")
+        return found
 
     def find(self, name: str) -> Collection:
-        """Ask the database; one that was dropped stays known here, and says so when it is used."""
+        """Ask the database."""
+        self._found.pop(name, None)
         found = self._found[name] = self._database.collection(name)
         return found
+
+    def drop(self, name: str) -> None:
+        """Drop it, and forget it."""
+        self._database.drop_collection(name)
+        self._found.pop(name, None)
 
 
 class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):
     """The rpcs of `vecstore.v1.DatabaseService`."""
 
-    def __init__(self, database: Database, collections: OpenCollections) -> None:
+    def __init__(
+        self, database: Database, collections: OpenCollections, tell: Callable[[str], str]
+    ) -> None:
         self._database = database
         self._collections = collections
+        self._tell = tell
 
     def GetServerInfo(self, request: Any, context: Any) -> Any:
         return database_pb2.GetServerInfoResponse(version=vecstore.__version__)
@@ -70,90 +91,109 @@ class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):
         schema = schema_from_wire(request.schema)
         self._database.create_collection(request.name, schema)
         made = self._collections.find(request.name)
-        return database_pb2.CreateCollectionResponse(schema=schema_to_wire(made.schema))
+        return database_pb2.CreateCollectionResponse(schema=schema_to_wire(made.schema), id=made.id)
 
     def GetCollection(self, request: Any, context: Any) -> Any:
         found = self._collections.find(request.name)
-        return database_pb2.GetCollectionResponse(schema=schema_to_wire(found.schema))
+        return database_pb2.GetCollectionResponse(schema=schema_to_wire(found.schema), id=found.id)
 
     def ListCollections(self, request: Any, context: Any) -> Any:
         return database_pb2.ListCollectionsResponse(names=self._database.collections())
 
     def DropCollection(self, request: Any, context: Any) -> Any:
-        self._database.drop_collection(request.name)
+        self._collections.drop(request.name)
         return database_pb2.DropCollectionResponse()
 
     def Check(self, request: Any, context: Any) -> Any:
-        return database_pb2.CheckResponse(problems=self._database.check())
+        return database_pb2.CheckResponse(problems=map(self._tell, self._database.check()))
 
 
 class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
-    """The rpcs of `vecstore.v1.CollectionService`."""
+    """The rpcs of `vecstore.v1.CollectionService`; `receivers` run those that take a stream."""
 
-    def __init__(self, collections: OpenCollections) -> None:
+    def __init__(self, collections: OpenCollections, receivers: Executor) -> None:
         self._collections = collections
+        # Streams wait for their clients, so they do it in threads that nothing else needs.
+        upsert_stream: Any = functools.partial(self._upsert_stream)
+        upsert_stream.experimental_thread_pool = receivers
+        self.UpsertStream: Any = upsert_stream
 
     def Upsert(self, request: pb.UpsertRequest, context: Any) -> Any:
         (batch,) = batch_from_wire([request.records])
-        return pb.UpsertResponse(written=self._collections[request.collection].upsert(*batch))
+        return pb.UpsertResponse(written=self._collections.of(request).upsert(*batch))
 
-    def UpsertStream(self, request_iterator: Iterator[pb.UpsertStreamRequest], context: Any) -> Any:
-        first, batch = _receive(request_iterator)
-        return pb.UpsertStreamResponse(written=self._collections[first.collection].upsert(*batch))
+    def _upsert_stream(self, requests: Iterator[pb.UpsertStreamRequest], context: Any) -> Any:
+        first, batch = receive(requests, context)
+        return pb.UpsertStreamResponse(written=self._collections.of(first).upsert(*batch))
 
     def Delete(self, request: pb.DeleteRequest, context: Any) -> Any:
         ids = ids_from_wire(request.ids) if request.HasField("ids") else None
         return pb.DeleteResponse(
-            deleted=self._collections[request.collection].delete(ids, where=_where(request))
+            deleted=self._collections.of(request).delete(ids, where=_where(request))
         )
 
     def Get(self, request: pb.GetRequest, context: Any) -> Any:
-        return _only(self._get(request))
+        return next(records_to_wire(self._get(request), single=True))
 
     def GetStream(self, request: pb.GetStreamRequest, context: Any) -> Any:
-        for part in self._get(request.request):
+        for part in records_to_wire(self._get(request.request)):
             yield pb.GetStreamResponse(part=part)
 
     def Scroll(self, request: pb.ScrollRequest, context: Any) -> Any:
-        collection, limit = self._collections[request.collection], request.limit
-        while True:
+        collection, where = self._collections.of(request), _where(request)
+        check_count("limit", request.limit, options.LIMIT_MAX)
+        part, left = RecordsPart(), request.limit
+        following: int | None = request.after
+        rows = results.READ_ROWS
+        while following is not None and left:
+            after = following
             records, following = collection.scroll_page(
-                request.after, limit, where=_where(request), with_vectors=request.with_vectors
+                after, min(left, rows), where=where, with_vectors=request.with_vectors
             )
-            try:
-                page = _only(records_to_wire(records))
-            except AnswerTooLarge:
-                limit = max(len(records) // 2, 1)
+            rows = part.add(records)
+            if rows == len(records):
+                left -= rows
+                rows = results.READ_ROWS
             else:
-                return pb.ScrollResponse(records=page.records, next=following)
+                following = after  # read again: as many as there is room for, or by the next page
+                if len(part):
+                    break
+        answer = pb.ScrollResponse(next=following)
+        part.to_wire(answer.records)
+        return answer
 
     def Count(self, request: pb.CountRequest, context: Any) -> Any:
-        return pb.CountResponse(
-            records=self._collections[request.collection].count(_where(request))
-        )
+        return pb.CountResponse(records=self._collections.of(request).count(_where(request)))
 
     def GetStats(self, request: pb.GetStatsRequest, context: Any) -> Any:
-        return stats_to_wire(self._collections[request.collection].stats())
+        return stats_to_wire(self._collections.of(request).stats())
 
     def Flush(self, request: pb.FlushRequest, context: Any) -> Any:
-        self._collections[request.collection].flush()
+        self._collections.of(request).flush()
         return pb.FlushResponse()
 
     def Search(self, request: pb.SearchRequest, context: Any) -> Any:
-        return _only(hits_to_wire(self._search(request)))
+        return next(hits_to_wire(self._search(request), single=True))
 
     def SearchStream(self, request: pb.SearchStreamRequest, context: Any) -> Any:
         for part in hits_to_wire(self._search(request.request)):
             yield pb.SearchStreamResponse(part=part)
 
-    def _get(self, request: pb.GetRequest) -> Iterator[pb.GetResponse]:
-        ids = ids_from_wire(request.ids)
-        return records_to_wire(
-            self._collections[request.collection].get(ids, with_vectors=request.with_vectors)
-        )
+    def _get(self, request: pb.GetRequest) -> Iterator[Record | None]:
+        """The records in the order of the request; an id that comes again is read once in a run."""
+        collection, ids = self._collections.of(request), ids_from_wire(request.ids)
+        check_get_count(ids)
+        for run in _runs(ids):
+            unique = list(dict.fromkeys(run))
+            read = collection.get(unique, with_vectors=request.with_vectors)
+            found = dict(zip(unique, read, strict=True))
+            for id_ in run:
+                yield found[id_]
 
     def _search(self, request: pb.SearchRequest) -> Sequence[Hits]:
-        collection = self._collections[request.collection]
+        collection = self._collections.of(request)
+        if not request.vectors:
+            raise RequestError("the request holds no query vector")
         vectors = vectors_from_wire(request.vectors, len(request.vectors))
         plan = plan_from_wire(request.plan) if request.HasField("plan") else None
         search: Any = collection.search_batch if request.batch else collection.search
@@ -174,66 +214,6 @@ def _where(request: Any) -> str | None:
     return request.where if request.HasField("where") else None
 
 
-def _only(parts: Iterator[Part]) -> Part:
-    """The only part of an answer, or AnswerTooLarge where there are more."""
-    first = next(parts)
-    if next(parts, None) is not None:
-        raise AnswerTooLarge
-    return first
-
-
-def _receive(requests: Iterator[pb.UpsertStreamRequest]) -> tuple[pb.UpsertStreamRequest, Batch]:
-    """The first part of a stream, and all parts joined to one batch.
-
-    A stream that broke may look like one that ended, so that the last part has to say so.
-    """
-    first: pb.UpsertStreamRequest | None = None
-    complete = False
-    parts: list[Batch] = []
-    size = rows = 0
-    for request in requests:
-        size += request.ByteSize()
-        first = first or request
-        complete = request.last
-        parts += batch_from_wire([request.records])
-        rows += len(parts[-1].ids)
-        if size > UPLOAD_BYTES_MAX or rows > options.BATCH_ROWS_MAX:
-            raise RequestError(
-                f"batch has more than {UPLOAD_BYTES_MAX:,} bytes or {options.BATCH_ROWS_MAX:,} "
-                "records, expected less; write it as several batches"
-            )
-    if first is None or not complete:
-        raise RequestError(f"the stream ended after {len(parts)} parts, before its last one")
-    return first, _joined(parts)
-
-
-def _joined(parts: Sequence[Batch]) -> Batch:
-    names = {
-        (part.payloads is None, tuple(part.vectors) if isinstance(part.vectors, dict) else "")
-        for part in parts
-    }
-    if len(names) != 1:
-        raise RequestError("parts of the stream differ in their fields, expected the same in each")
-    vectors = [part.vectors for part in parts]
-    joined: Any
-    if isinstance(vectors[0], dict):
-        joined = {field: _end_to_end([part[field] for part in vectors]) for field in vectors[0]}
-    else:
-        joined = None if vectors[0] is None else _end_to_end(vectors)
-    return Batch(
-        ids=[id_ for part in parts for id_ in part.ids],
-        vectors=joined,
-        payloads=None
-        if parts[0].payloads is None
-        else [payload for part in parts for payload in part.payloads or ()],
-    )
-
-
-def _end_to_end(values: Sequence[Any]) -> Any:
-    """Vectors of one field, part after part: an array, or a list where some are None."""
-    if any(isinstance(value, list) for value in values):
-        return [vector for value in values for vector in value]
-    shapes = {value.shape[1:] for value in values}
-    if len(shapes) != 1 or len({value.dtype for value in values}) != 1:
-        raise RequestError(f"parts of the stream have vectors of shapes {shapes}, expected one")
-    return np.concatenate(values)
+def _runs(ids: Sequence[Id]) -> Iterator[Sequence[Id]]:
+    for start in range(0, max(len(ids), 1), results.READ_ROWS):
+        yield ids[start : start + results.READ_ROWS]

@@ -33,9 +33,9 @@ class Pair:
         return here
 
     def collection(self, method: str, *args: Any) -> Pair:
-        """The collections that a method of both databases gives, of equal name and schema."""
+        """The collections that a method of both databases gives, of equal name, id and schema."""
         here, there = (getattr(item, method)(*args) for item in (self.embedded, self.remote))
-        assert (there.name, there.schema) == (here.name, here.schema)
+        assert (there.name, there.id, there.schema) == (here.name, here.id, here.schema)
         return Pair(here, there)
 
 

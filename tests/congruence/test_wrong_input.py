@@ -82,6 +82,11 @@ BATCHES: dict[str, tuple[type[Exception], str, Any]] = {
     "item of list column": (errors.PayloadError, "tags", ([1], None, [{"tags": ["x", 1]}])),
     "timestamp column": (errors.PayloadError, "seen", ([1], None, [{"seen": "yesterday"}])),
     "too many records": (errors.RequestError, "100,000", (range(100_001), None)),
+    "too many records with vectors": (
+        errors.RequestError,
+        "100,001",
+        (range(100_001), {"text": np.ones((100_001, 4), np.float32)}),
+    ),
 }
 
 QUERY = {"text": [1, 0, 0, 0]}
@@ -142,6 +147,7 @@ CALLS: dict[str, tuple[type[Exception], str, Call]] = {
     "delete str": (errors.IdError, "str", lambda c: c.delete("ab")),
     "get None": (errors.IdError, "None", lambda c: c.get([None])),
     "get a number": (errors.IdError, "int", lambda c: c.get(1)),
+    "get of too many": (errors.RequestError, "100,001", lambda c: c.get(range(100_001))),
     "get of an empty id": (errors.IdError, "''", lambda c: c.get(["", 1])),
     "scroll of 0": (errors.RequestError, "0", lambda c: list(c.scroll(batch=0))),
     "page of 0": (errors.RequestError, "0", lambda c: c.scroll_page(0, 0)),
@@ -227,11 +233,43 @@ def test_wrong_database_calls(pair: Pair, books: Pair, case: str) -> None:
     refused(pair, *DATABASE_CALLS[case], lambda d: d.collections())
 
 
-def test_a_dropped_collection_says_so(pair: Pair) -> None:
-    """The handle of a dropped collection raises the same error everywhere."""
+def test_too_many_bytes(pair: Pair) -> None:
+    """A batch of more than 1 GiB of vectors is refused before it is sent."""
+    wide = pair.collection(
+        "create_collection", "wide", vs.Schema(vectors=[vs.Vector("v", 65_536, "dot", ["float32"])])
+    )
+    vectors = np.broadcast_to(np.float32(1), (4_097, 65_536))
+    refused(
+        wide,
+        errors.RequestError,
+        "1,073,741,824",
+        lambda c: c.upsert(range(4_097), vectors),
+        lambda c: c.count(),
+    )
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_dropped_collection_says_so(pair: Pair, again: bool) -> None:
+    """The handle of a dropped collection raises the same error, its name reused or not."""
     gone = pair.collection("create_collection", "gone", ONE)
     pair("drop_collection", "gone")
-    for call in (lambda c: c.count(), lambda c: c.upsert([1], [[1, 2, 3]]), lambda c: c.flush()):
-        found = gone.run(call)
-        assert found[0] is errors.NotFoundError
-        assert "gone" in found[1]
+    new = pair.collection("create_collection", "gone", ONE) if again else None
+    many = range(50_000), np.ones((50_000, 3))
+    uses: list[Call] = [
+        lambda c: c.count(),
+        lambda c: c.upsert([1], [[1, 2, 3]]),
+        lambda c: c.upsert(*many),
+        lambda c: c.delete([1]),
+        lambda c: c.flush(),
+        lambda c: c.get([1]),
+        lambda c: c.get([]),
+        lambda c: c.scroll_page(0, 1),
+        lambda c: c.stats(),
+        lambda c: c.search([1, 2, 3]),
+        lambda c: c.search_batch([[1, 2, 3]]),
+    ]
+    for use in uses:
+        assert gone.run(use) == (errors.NotFoundError, "no collection 'gone'; it was dropped")
+    if new is not None:
+        assert new("count") == ("int", 0)
+        pair("drop_collection", "gone")

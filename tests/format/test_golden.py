@@ -1,7 +1,7 @@
 """Format version 1 stays readable and stays the same: small files made once, kept, compared.
 
-A file that is missing is written; commit it with the change that adds it. Never replace one: a
-changed format is a new version with new files beside the old ones.
+With VECSTORE_WRITE_GOLDEN=1, a file that is missing is written; commit it with the change that
+adds it. Never replace one: a changed format is a new version with new files beside the old ones.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.format.kept import FOLDER, write_missing
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
 from vecstore.segment.format import Component, pack_arrays, unpack_arrays, write_component
@@ -29,7 +30,6 @@ from vecstore.segment.tombstones import add_seqs, dead_mask
 from vecstore.storage.files import RealFiles
 from vecstore.types import Array
 
-FOLDER = Path(__file__).parent / "v1"
 ARRAYS: Mapping[str, Array] = {
     "seqs": np.array([1, 2, 2**63], dtype=np.uint64),
     "values": np.array([[0.5, -1.25], [np.inf, 65504.0]], dtype=np.float32),
@@ -75,9 +75,7 @@ SEQS = np.array([0, 9, 31_999, 32_000], dtype=np.uint64)
 def golden(name: str, make: Callable[[], bytes]) -> bytes:
     """The kept bytes of that name; `make` must give the same."""
     path = FOLDER / name
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(make())
+    write_missing(path, make)
     kept = path.read_bytes()
     assert make() == kept, f"{name} is written differently than it was in format version 1"
     return kept

@@ -21,6 +21,7 @@ class FakeCollection:
     """Remembers what it was called with; `answers` maps a method to what it does."""
 
     schema = SCHEMA
+    id = 1
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -38,7 +39,7 @@ class FakeCollection:
         return self._do("delete", ids, where, otherwise=0)
 
     def get(self, ids: Any, *, with_vectors: bool = False) -> Any:
-        return self._do("get", ids, with_vectors, otherwise=self.records)
+        return self._do("get", ids, with_vectors, otherwise=[self.records[id_] for id_ in ids])
 
     def scroll_page(self, after: int, limit: int, **_: Any) -> Any:
         page = self.records[after : after + limit]
@@ -65,6 +66,7 @@ class FakeDatabase:
 
     def __init__(self) -> None:
         self.fake = FakeCollection()
+        self.problems: list[str] = []
         self.closed = threading.Event()
 
     def collection(self, name: str) -> Any:
@@ -72,6 +74,9 @@ class FakeDatabase:
 
     def collections(self) -> list[str]:
         return ["fake"]
+
+    def check(self) -> list[str]:
+        return self.problems
 
     def close(self) -> None:
         self.closed.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,49 @@ import vecstore as vs
 
 pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
 
-from bench import data, engine, measure, quality, serve
-from bench.run import main
+from bench import data, engine, kernels, measure, quality, run, serve
+from bench.run import main, with_figures
 
 
 def settings(folder: Path) -> measure.Settings:
     """The smallest run, without real embeddings."""
     return measure.Settings(data=None, rows=600, calls=2, folder=folder)
+
+
+def test_kernels_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels measures every representation, and without faiss says that a bar is not measured."""
+    monkeypatch.setattr(kernels, "READ_BYTES", 1 << 16)
+    monkeypatch.setattr(kernels, "SAMPLE_ROWS", 256)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    found = {table.name: table for table in kernels.tables(settings(tmp_path))}
+    assert list(found) == ["scan", "score", "encode", "kernels-bars"]
+    for name in ("scan", "score"):
+        assert [row["representation"] for row in found[name].rows] == list(kernels.SPECS)
+    first, *others = found["kernels-bars"].rows
+    assert (first["figure"], first["met"]) == (None, "not measured")
+    assert [row["bar"].partition(":")[0] for row in others] == list(kernels.RESCORED)
+    assert "no faiss to compare with" in capsys.readouterr().out
+
+
+def test_faiss_is_given_its_best_threads() -> None:
+    """A round's ratio is that to the faster of the rival's runs, and the spread is over rounds."""
+    spent = np.array([[1.0, 3.0, 2.0], [2.0, 4.0, 9.0], [1.0, 4.0, 5.0]])
+    row = kernels._faiss_row(2, 1, spent)
+    assert (row["bits1 ms"], row["faiss ms"]) == (1, 4)
+    assert (row["least"], row["x faiss"], row["most"]) == (2, 2, 4)
+
+
+def test_faiss_comparison_runs(tmp_path: Path) -> None:
+    """Where faiss is installed, one query is compared on one thread and on all, then many."""
+    pytest.importorskip("faiss")
+    workers = kernels.Workers(2)
+    rows = kernels._faiss(kernels._filled("bits1", 600), workers, settings(tmp_path))
+    workers.close()
+    expected = [(1, 1), (2, 1), (2, kernels.QUERIES)]
+    assert [(row["threads"], row["queries"]) for row in rows] == expected
+    assert all(row["least"] <= row["x faiss"] <= row["most"] for row in rows)
 
 
 def test_quality_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +113,34 @@ def test_run_prints_and_writes(
     with pytest.raises(SystemExit):
         main(["fast"])
     assert {"cpu", "cores", "memory_gib", "python", "numpy", "commit"} <= set(written["machine"])
+
+
+def test_run_gathers_bars_and_fills_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last table has the bars of all suites, and the page their tables in the marked places."""
+    page = tmp_path / "README.md"
+    page.write_text(run.README.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(run, "README", page)
+    for module, met in ((quality, True), (serve, None)):
+        name = module.__name__.rpartition(".")[2]
+        bars = [measure.bar(f"{name} bar", None, ">= 2", met=met)]
+        found = [measure.Table(f"{name}-bars", f"{name} now", bars)]
+        monkeypatch.setattr(module, "tables", lambda _, found=found: iter(found))
+    before = page.read_text(encoding="utf-8")
+    for _ in range(2):
+        main(["quality", "serve", "--data", str(tmp_path / "none"), "--readme"])
+        last = capsys.readouterr().out.partition("All bars\n")[2].splitlines()
+        assert [line.split()[0] for line in last if line] == ["suite", "quality", "serve"]
+        assert last[1].endswith("yes")
+        assert last[2].endswith("not measured")
+    after = page.read_text(encoding="utf-8")
+    assert (after.count("quality now"), after.count("serve now")) == (1, 1)
+    for suite in run.SUITES:
+        assert f"<!-- figures: python -m bench.run {suite} -->\n" in after
+    for suite in ("quality", "serve"):
+        before, after = (with_figures(text, suite, "") for text in (before, after))
+    assert after == before
 
 
 def test_judged_figures() -> None:

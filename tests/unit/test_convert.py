@@ -290,6 +290,28 @@ def test_large_answers_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         same(mine, other)
 
 
+def test_hits_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader that can be cut is never asked for more hits than are read at a time."""
+    monkeypatch.setattr(results, "READ_ROWS", 4)
+    whole = hits(10)
+    asked: list[int] = []
+
+    class Part:
+        def __init__(self, start: int, stop: int) -> None:
+            asked.append(len(whole.loader.ids()[start:stop]))
+            for name in ("ids", "raw_payloads", "payloads", "vectors"):
+                values = getattr(whole.loader, name)()[start:stop]
+                setattr(self, name, lambda values=values: values)
+
+    class Loader:
+        part = Part
+
+    sent: Any = Hits(whole.scores, Loader(), explain=whole.explain)  # type: ignore[arg-type]
+    (found,) = results.hits_from_wire(map(read, results.hits_to_wire([sent])))
+    same(found, whole)
+    assert asked == [4, 4, 2]
+
+
 def test_records_survive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records come back at their places, in one part or several."""
     vector = np.arange(3, dtype=np.float32)

@@ -21,7 +21,7 @@ from vecstore.demo.functions import (
     standard_library,
 )
 from vecstore.demo.labels import place_labels
-from vecstore.demo.measure import Way, alone, measure_latency
+from vecstore.demo.measure import Way, alone, measure_latency, measure_quality
 from vecstore.demo.run import run_demo
 from vecstore.demo.store import SPECS, specs_of, ways_to_search
 from vecstore.errors import RequestError
@@ -177,6 +177,39 @@ def test_latency_is_ordered(tmp_path: Path) -> None:
     assert 0 < found.p50_ms <= found.p99_ms
 
 
+def test_bytes_are_means_over_the_queries(tmp_path: Path) -> None:
+    """Bytes, rows and passes of a stage are means of what each query alone reports."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((4_000, 64)).astype(np.float32)
+    queries = random.standard_normal((5, 64)).astype(np.float32)
+    with vecstore.open(tmp_path / "db") as db:
+        schema = vecstore.Schema(vectors=(vecstore.Vector("text", 64),))
+        collection = db.create_collection("c", schema)
+        collection.upsert(range(4_000), vectors)
+        collection.flush()
+        found = measure_quality(
+            collection,
+            Way(label="default plan", field="text"),
+            queries,
+            exact=[[0]] * len(queries),
+            right=[0] * len(queries),
+        )
+        reports = [
+            report
+            for query in queries
+            for report in collection.search(query, explain=True).explain or ()
+        ]
+    assert [stage.name for stage in found.stages] == ["scan", "rescore"]
+    for stage in found.stages:
+        own = [report for report in reports if report.stage == stage.name]
+        bytes_read = sum(report.bytes_read for report in own)
+        assert stage.bytes_per_vector == pytest.approx(bytes_read / len(queries) / 4_000)
+        assert stage.rows == np.mean([report.rows_in for report in own])
+        assert stage.passes == len(own) / len(queries)
+    assert len({report.bytes_read for report in reports if report.stage == "rescore"}) > 1
+    assert found.bytes_per_vector == sum(stage.bytes_per_vector for stage in found.stages)
+
+
 def test_labels_do_not_overlap() -> None:
     """Labels of points that lie close together do not cover each other."""
     points = np.array([[200.0, 200.0], [205.0, 203.0], [200.0, 215.0]])
@@ -219,6 +252,12 @@ def test_demo_from_beginning_to_end(
         quality = row.quality
         figures = rf"{quality.overlap:.4f} +{quality.recall:.4f}"
         assert re.search(rf"^{label} .* {figures} ", output, re.MULTILINE), (label, output)
+    for stage in rows["default plan"].quality.stages:
+        share = 4 * 72 * stage.passes / stage.bytes_per_vector
+        read = stage.bytes_per_vector / stage.passes
+        figures = rf"{read:.1f} bytes/vector, 1/{share:.1f} of float32"
+        name = f"{stage.name} {stage.representation}"
+        assert re.search(rf" {name} of [0-9]+ rows: {figures}$", output, re.MULTILINE), output
     for question, hits in report.questions:
         assert question in output
         assert all(f"{hit.payload['name']} ({hit.id})" in output for hit in hits)
@@ -242,6 +281,13 @@ def _demo_command(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> str
     result = CliRunner().invoke(app, ["demo", "--out", str(out), "--keep"])
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def test_demo_refuses_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A place where no folder can be made is an error before any work is done."""
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="expected a folder for the picture"):
+        run_demo(tmp_path / "file" / "out", embedder=WordCounts(), root=tmp_path)
 
 
 def test_demo_refuses_a_tree_without_functions(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from vecstore import errors
 from vecstore_proto.convert import ids_to_wire
 from vecstore_proto.tensors import field_vectors_to_wire
 from vecstore_proto.v1 import collection_pb2, collection_pb2_grpc, database_pb2
-from vecstore_server import service
 from vecstore_server.app import Server
 
 
@@ -34,13 +33,26 @@ def test_a_port_is_served_once(start: Starter) -> None:
         Server(FakeDatabase(), port=server.port)  # type: ignore[arg-type]
 
 
-def test_a_database_is_not_left_open(start: Starter, tmp_path: Path) -> None:
-    """Where a server cannot start, the database that it opened is closed again."""
+def test_a_taken_port_leaves_nothing_behind(
+    start: Starter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the port is taken, no database is made, and gRPC writes nothing of its own."""
     _, server = start()
-    with pytest.raises(errors.RemoteError):
-        vecstore_server.serve(tmp_path, port=server.port)
-    with vs.open(tmp_path) as database:
-        assert database.collections() == []
+    with pytest.raises(errors.RemoteError, match="port is taken"):
+        vecstore_server.serve(tmp_path / "new", port=server.port)
+    assert not (tmp_path / "new").exists()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_database_that_cannot_be_opened_gives_the_port_back(tmp_path: Path) -> None:
+    """Where the database cannot be opened, the port is free again."""
+    (tmp_path / "file").write_text("x")
+    first = vecstore_server.serve(tmp_path / "db", port=0)
+    first.stop(0)
+    port = first.port
+    with pytest.raises(errors.NotADatabaseError):
+        vecstore_server.serve(tmp_path / "file", port=port)
+    vecstore_server.serve(tmp_path / "db", port=port).stop(0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
@@ -176,14 +188,20 @@ def test_streams_that_do_not_fit_are_refused(
         other.last = True
         assert words in _stream(server, iter([one, other]))
     monkeypatch.setattr(vs.options, "BATCH_ROWS_MAX", 3)
-    assert "several batches" in _stream(server, iter([_part([1, 2]), _part([3, 4])]))
-    monkeypatch.setattr(service, "UPLOAD_BYTES_MAX", 100)
-    assert "several batches" in _stream(server, (_part([1], v=[[1] * 30]) for _ in range(3)))
+    assert "more than 3 records" in _stream(server, iter([_part([1, 2]), _part([3, 4])]))
+    monkeypatch.setattr(vs.options, "BATCH_BYTES_MAX", 300)
+    large = (_part([1], v=[[1] * 30]) for _ in range(3))
+    assert "more than 300 bytes of vectors" in _stream(server, large)
+    one.records.payloads.json.append(b"x" * 301)
+    assert "more than 300 bytes of payloads" in _stream(server, iter([one]))
     assert database.fake.calls == []
 
 
-def test_a_stream_that_breaks_writes_nothing(start: Starter) -> None:
-    """Where a client goes away before the last part, the batch is dropped."""
+def test_a_stream_that_breaks_writes_nothing(
+    start: Starter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a client goes away before the last part, the batch is dropped; that is no error."""
+    caplog.set_level(logging.INFO, logger="vecstore_server")
     database, server = start()
 
     def broken() -> Iterator[Any]:
@@ -194,6 +212,12 @@ def test_a_stream_that_breaks_writes_nothing(start: Starter) -> None:
     with vs.connect(server.address) as remote:
         assert remote.collection("fake").count() == 5
     assert [name for name, _ in database.fake.calls] == ["count"]
+    assert "UpsertStream CANCELLED" in caplog.text
+    assert not [
+        record
+        for record in caplog.records
+        if record.name.startswith("vecstore_server") and record.levelno > logging.INFO
+    ]
 
 
 def test_bytes_that_are_no_message_are_refused(start: Starter) -> None:
@@ -202,10 +226,42 @@ def test_bytes_that_are_no_message_are_refused(start: Starter) -> None:
     with grpc.insecure_channel(server.address) as plain:
         for name, method in _methods():
             if not (method.client_streaming or method.server_streaming):
-                with pytest.raises(grpc.RpcError):
+                with pytest.raises(grpc.RpcError) as caught:
                     plain.unary_unary(name)(b"\xff\xff\xff\x07", timeout=10)
+                assert caught.value.code() is grpc.StatusCode.INTERNAL
+                assert caught.value.details() == "Exception deserializing request!"
     with vs.connect(server.address) as remote:
         assert remote.collections() == ["fake"]
+
+
+def test_a_search_without_vectors_is_refused(start: Starter) -> None:
+    """A request that holds no query vector is refused in words of its own."""
+    _, server = start()
+    with grpc.insecure_channel(server.address) as plain:
+        stub: Any = collection_pb2_grpc.CollectionServiceStub(plain)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Search(collection_pb2.SearchRequest(collection="fake", limit=1), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "the request holds no query vector"
+
+
+def test_clients_are_not_told_where_the_database_is(
+    start: Starter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Errors and problems name files inside the database; only the log has whole paths."""
+    database, server = start(root="/srv/db")
+
+    def fail() -> None:
+        raise errors.CorruptionError("/srv/db/segments/1/rows of /srv/db: block 7 is damaged")
+
+    database.fake.answers["count"] = fail
+    database.problems = ["/srv/db/data.mdb is damaged", "/srv/db2 stays"]
+    with vs.connect(server.address) as remote:
+        with pytest.raises(errors.CorruptionError) as caught:
+            remote.collection("fake").count()
+        assert str(caught.value) == "segments/1/rows of its directory: block 7 is damaged"
+        assert remote.check() == ["data.mdb is damaged", "/srv/db2 stays"]
+    assert "/srv/db/segments/1/rows" in caplog.text
 
 
 def test_stopping_lets_running_calls_finish(start: Starter) -> None:

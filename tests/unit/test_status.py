@@ -142,3 +142,26 @@ def test_unknown_classes_are_remote_errors() -> None:
     for name in ("NewerError", "SystemExit", "object"):
         failure = Failure(grpc.StatusCode.UNKNOWN, ((status.ERROR_KEY, name),))
         assert type(status.error_from_status(failure, "here:1", 2.0)) is errors.RemoteError
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:7700: Failed to "
+            "connect to remote host: Connection refused",
+            "at db:7700 (connection refused);",
+        ),
+        (
+            "errors resolving db:7700: [field:x error:y: Domain name not found]",
+            "at db:7700 (domain name not found);",
+        ),
+        ("Socket closed", "at db:7700 (socket closed);"),
+        ("", "at db:7700;"),
+    ],
+)
+def test_an_unreachable_server_is_named_with_a_reason(details: str, reason: str) -> None:
+    """The message has the address that the user gave, and the end of what gRPC says."""
+    found = str(status.unavailable("db:7700", details))
+    assert reason in found
+    assert "10.0.0.1" not in found

@@ -75,8 +75,11 @@ def _show(report: Report) -> None:
         say(
             f"{'' if number else 'default plan':<15}"
             f"{stage.name} {stage.representation} of {stage.rows:,.0f} rows: "
-            f"{read:.1f} bytes/vector, 1/{4 * report.dim / read:.1f} of float32"
+            f"{_beside_float32(read / stage.passes, report.dim)}"
         )
+        if stage.passes != 1:
+            often = f"{stage.passes:.2f} times a query"
+            say(f"{'':<15}  {often}, which makes {_beside_float32(read, report.dim)}")
     for question, hits in report.questions:
         say(f"\n{question}", style="bold")
         for hit in hits:
@@ -98,3 +101,7 @@ def _row(row: Measured, dim: int) -> list[str]:
             for value in (latency.p50_ms, latency.p99_ms)
         ),
     ]
+
+
+def _beside_float32(read: float, dim: int) -> str:
+    return f"{read:.1f} bytes/vector, 1/{4 * dim / read:.1f} of float32"

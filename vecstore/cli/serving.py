@@ -37,9 +37,7 @@ def serve(
     """Serve a database over gRPC until Ctrl-C. The directory is made if there is none."""
     secret = _token(token, token_env)
     module = importlib.import_module("vecstore_server")
-    configure = getattr(importlib.import_module("vecstore_server.app"), "configure_logging", None)
-    if configure is not None:
-        configure()
+    importlib.import_module("vecstore_server.app").configure_logging()
     server = module.serve(directory, host=host, port=port, token=secret)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vecstore.request import Cascade, Scan
-from vecstore.types import Float32, Hits
+from vecstore.types import Float32, Hits, StageReport
 
 LIMIT = 10
 WARM_UP_QUERIES = 20
@@ -36,17 +36,19 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What one stage did: means over all queries.
+    """What one stage of a plan did for a query: means over all queries.
 
     Attributes:
         name: "scan" or "rescore".
         representation: the spec that was read.
-        rows: rows that it could choose from.
+        passes: how often it ran for a query.
+        rows: rows that it could choose from each time.
         bytes_per_vector: bytes that it read, per vector of the collection.
     """
 
     name: str
     representation: str
+    passes: float
     rows: float
     bytes_per_vector: float
 
@@ -141,13 +143,18 @@ def search(collection: Any, way: Way, query: Float32) -> Hits:
 
 
 def _mean_stages(answers: Sequence[Hits], count: int) -> tuple[Stage, ...]:
-    """Stage by stage, means over the answers of queries to a collection of `count` records."""
+    """Means over the answers of queries to a collection of `count` records."""
+    groups: dict[tuple[str, str], list[StageReport]] = {}
+    for hits in answers:
+        for report in hits.explain or ():
+            groups.setdefault((report.stage, report.representation), []).append(report)
     return tuple(
         Stage(
-            name=reports[0].stage,
-            representation=reports[0].representation,
+            name=name,
+            representation=representation,
+            passes=len(reports) / len(answers),
             rows=float(np.mean([report.rows_in for report in reports])),
-            bytes_per_vector=float(np.mean([report.bytes_read for report in reports])) / count,
+            bytes_per_vector=sum(report.bytes_read for report in reports) / len(answers) / count,
         )
-        for reports in zip(*(hits.explain or () for hits in answers), strict=True)
+        for (name, representation), reports in groups.items()
     )

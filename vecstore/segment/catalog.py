@@ -3,7 +3,7 @@
     CollectionInfo   [id, [[[field, dim, metric, [spec, ...]], ...], [[column, type], ...]]]
     CodecInfo        [id, collection, field, spec, dim, metric, rows, [name, bytes, crc]]
 
-Each after one byte, the version of its kind, in MessagePack.
+Each after one byte, the version of stored values, in MessagePack.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class UpsertRequest(_message.Message):
-    __slots__ = ("collection", "records")
+    __slots__ = ("collection", "records", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     records: _common_pb2.Records
-    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class UpsertResponse(_message.Message):
     __slots__ = ("written",)
@@ -22,14 +24,16 @@ class UpsertResponse(_message.Message):
     def __init__(self, written: _Optional[int] = ...) -> None: ...
 
 class UpsertStreamRequest(_message.Message):
-    __slots__ = ("collection", "records", "last")
+    __slots__ = ("collection", "records", "last", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     records: _common_pb2.Records
     last: bool
-    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., last: bool = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., last: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class UpsertStreamResponse(_message.Message):
     __slots__ = ("written",)
@@ -38,14 +42,16 @@ class UpsertStreamResponse(_message.Message):
     def __init__(self, written: _Optional[int] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("collection", "ids", "where")
+    __slots__ = ("collection", "ids", "where", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     ids: _common_pb2.Ids
     where: str
-    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ..., where: _Optional[str] = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ..., where: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("deleted",)
@@ -54,14 +60,16 @@ class DeleteResponse(_message.Message):
     def __init__(self, deleted: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
-    __slots__ = ("collection", "ids", "with_vectors")
+    __slots__ = ("collection", "ids", "with_vectors", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     ids: _common_pb2.Ids
     with_vectors: bool
-    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ..., with_vectors: bool = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ..., with_vectors: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class GetResponse(_message.Message):
     __slots__ = ("records", "positions")
@@ -84,18 +92,20 @@ class GetStreamResponse(_message.Message):
     def __init__(self, part: _Optional[_Union[GetResponse, _Mapping]] = ...) -> None: ...
 
 class ScrollRequest(_message.Message):
-    __slots__ = ("collection", "after", "limit", "where", "with_vectors")
+    __slots__ = ("collection", "after", "limit", "where", "with_vectors", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
     WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     after: int
     limit: int
     where: str
     with_vectors: bool
-    def __init__(self, collection: _Optional[str] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., with_vectors: bool = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., with_vectors: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class ScrollResponse(_message.Message):
     __slots__ = ("records", "next")
@@ -106,12 +116,14 @@ class ScrollResponse(_message.Message):
     def __init__(self, records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., next: _Optional[int] = ...) -> None: ...
 
 class CountRequest(_message.Message):
-    __slots__ = ("collection", "where")
+    __slots__ = ("collection", "where", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     where: str
-    def __init__(self, collection: _Optional[str] = ..., where: _Optional[str] = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., where: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class CountResponse(_message.Message):
     __slots__ = ("records",)
@@ -120,10 +132,12 @@ class CountResponse(_message.Message):
     def __init__(self, records: _Optional[int] = ...) -> None: ...
 
 class GetStatsRequest(_message.Message):
-    __slots__ = ("collection",)
+    __slots__ = ("collection", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
-    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class RepresentationStats(_message.Message):
     __slots__ = ("field", "spec", "vectors", "bytes_total", "bytes_per_vector", "compression")
@@ -158,10 +172,12 @@ class GetStatsResponse(_message.Message):
     def __init__(self, records: _Optional[int] = ..., buffered: _Optional[int] = ..., deleted: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., representations: _Optional[_Iterable[_Union[RepresentationStats, _Mapping]]] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
-    __slots__ = ("collection",)
+    __slots__ = ("collection", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
-    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class FlushResponse(_message.Message):
     __slots__ = ()
@@ -198,7 +214,7 @@ class Cascade(_message.Message):
     def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain")
+    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +225,7 @@ class SearchRequest(_message.Message):
     WITH_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vectors: _containers.RepeatedCompositeFieldContainer[_common_pb2.FieldVectors]
     batch: bool
@@ -219,7 +236,8 @@ class SearchRequest(_message.Message):
     with_payload: bool
     with_vectors: bool
     explain: bool
-    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ...) -> None: ...
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class StageReport(_message.Message):
     __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads")

@@ -30,6 +30,9 @@ class CollectionServiceStub(object):
 
     Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
     two forms, one message or a stream of them, with the same meaning.
+
+    Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
+    where another of its name was made since.
     """
 
     def __init__(self, channel):
@@ -100,6 +103,9 @@ class CollectionServiceServicer(object):
 
     Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
     two forms, one message or a stream of them, with the same meaning.
+
+    Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
+    where another of its name was made since.
     """
 
     def Upsert(self, request, context):
@@ -131,7 +137,7 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStream(self, request, context):
-        """Reads records by id, from one state of the collection, in parts.
+        """Reads records by id, in parts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +257,9 @@ class CollectionService(object):
 
     Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
     two forms, one message or a stream of them, with the same meaning.
+
+    Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
+    where another of its name was made since.
     """
 
     @staticmethod

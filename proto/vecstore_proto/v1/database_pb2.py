@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from vecstore_proto.v1 import common_pb2 as vecstore__proto_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vecstore_proto/v1/database.proto\x12\x0bvecstore.v1\x1a\x1evecstore_proto/v1/common.proto\"\x16\n\x14GetServerInfoRequest\"(\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\"L\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06schema\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Schema\"?\n\x18\x43reateCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x15GetCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\"\x18\n\x16ListCollectionsRequest\"(\n\x17ListCollectionsResponse\x12\r\n\x05names\x18\x01 \x03(\t\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse\"\x0e\n\x0c\x43heckRequest\"!\n\rCheckResponse\x12\x10\n\x08problems\x18\x01 \x03(\t2\x9b\x04\n\x0f\x44\x61tabaseService\x12V\n\rGetServerInfo\x12!.vecstore.v1.GetServerInfoRequest\x1a\".vecstore.v1.GetServerInfoResponse\x12_\n\x10\x43reateCollection\x12$.vecstore.v1.CreateCollectionRequest\x1a%.vecstore.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.vecstore.v1.GetCollectionRequest\x1a\".vecstore.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.vecstore.v1.ListCollectionsRequest\x1a$.vecstore.v1.ListCollectionsResponse\x12Y\n\x0e\x44ropCollection\x12\".vecstore.v1.DropCollectionRequest\x1a#.vecstore.v1.DropCollectionResponse\x12>\n\x05\x43heck\x12\x19.vecstore.v1.CheckRequest\x1a\x1a.vecstore.v1.CheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vecstore_proto/v1/database.proto\x12\x0bvecstore.v1\x1a\x1evecstore_proto/v1/common.proto\"\x16\n\x14GetServerInfoRequest\"(\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\"L\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06schema\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Schema\"K\n\x18\x43reateCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x15GetCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"\x18\n\x16ListCollectionsRequest\"(\n\x17ListCollectionsResponse\x12\r\n\x05names\x18\x01 \x03(\t\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse\"\x0e\n\x0c\x43heckRequest\"!\n\rCheckResponse\x12\x10\n\x08problems\x18\x01 \x03(\t2\x9b\x04\n\x0f\x44\x61tabaseService\x12V\n\rGetServerInfo\x12!.vecstore.v1.GetServerInfoRequest\x1a\".vecstore.v1.GetServerInfoResponse\x12_\n\x10\x43reateCollection\x12$.vecstore.v1.CreateCollectionRequest\x1a%.vecstore.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.vecstore.v1.GetCollectionRequest\x1a\".vecstore.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.vecstore.v1.ListCollectionsRequest\x1a$.vecstore.v1.ListCollectionsResponse\x12Y\n\x0e\x44ropCollection\x12\".vecstore.v1.DropCollectionRequest\x1a#.vecstore.v1.DropCollectionResponse\x12>\n\x05\x43heck\x12\x19.vecstore.v1.CheckRequest\x1a\x1a.vecstore.v1.CheckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECOLLECTIONREQUEST']._serialized_start=147
   _globals['_CREATECOLLECTIONREQUEST']._serialized_end=223
   _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=225
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=288
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=290
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=326
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=328
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=388
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=390
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=414
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=416
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=456
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=458
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=495
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=497
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=521
-  _globals['_CHECKREQUEST']._serialized_start=523
-  _globals['_CHECKREQUEST']._serialized_end=537
-  _globals['_CHECKRESPONSE']._serialized_start=539
-  _globals['_CHECKRESPONSE']._serialized_end=572
-  _globals['_DATABASESERVICE']._serialized_start=575
-  _globals['_DATABASESERVICE']._serialized_end=1114
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=300
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=302
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=338
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=340
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=412
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=414
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=438
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=440
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=480
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=482
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=519
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=521
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=545
+  _globals['_CHECKREQUEST']._serialized_start=547
+  _globals['_CHECKREQUEST']._serialized_end=561
+  _globals['_CHECKRESPONSE']._serialized_start=563
+  _globals['_CHECKRESPONSE']._serialized_end=596
+  _globals['_DATABASESERVICE']._serialized_start=599
+  _globals['_DATABASESERVICE']._serialized_end=1138
 # @@protoc_insertion_point(module_scope)

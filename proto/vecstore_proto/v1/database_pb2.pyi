@@ -26,10 +26,12 @@ class CreateCollectionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
-    __slots__ = ("schema",)
+    __slots__ = ("schema", "id")
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     schema: _common_pb2.Schema
-    def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
+    id: int
+    def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ..., id: _Optional[int] = ...) -> None: ...
 
 class GetCollectionRequest(_message.Message):
     __slots__ = ("name",)
@@ -38,10 +40,12 @@ class GetCollectionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetCollectionResponse(_message.Message):
-    __slots__ = ("schema",)
+    __slots__ = ("schema", "id")
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     schema: _common_pb2.Schema
-    def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
+    id: int
+    def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ..., id: _Optional[int] = ...) -> None: ...
 
 class ListCollectionsRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,105 @@
+"""A batch that comes as a stream of parts, joined before any of it is written."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vecstore import options
+from vecstore.errors import RequestError
+from vecstore_proto.convert import Batch, batch_from_wire
+from vecstore_proto.v1 import collection_pb2 as pb
+
+PART_TIMEOUT_S = 30.0
+"""A stream whose next part takes longer is cancelled, so that a silent client holds no thread."""
+
+
+def receive(
+    requests: Iterator[pb.UpsertStreamRequest], context: Any
+) -> tuple[pb.UpsertStreamRequest, Batch]:
+    """The first part of a stream, and all parts joined to one batch.
+
+    A stream that broke may look like one that ended, so that the last part has to say so.
+    """
+    first: pb.UpsertStreamRequest | None = None
+    complete = False
+    parts: list[Batch] = []
+    rows = floats = payloads = 0
+    for request in _in_time(requests, context):
+        first = first or request
+        complete = request.last
+        parts += batch_from_wire([request.records])
+        rows += len(parts[-1].ids)
+        floats += sum(math.prod(field.vectors.shape) for field in request.records.vectors)
+        payloads += sum(map(len, request.records.payloads.json))
+        _check_size(rows, floats * 4, payloads)
+    if first is None or not complete:
+        raise RequestError(f"the stream ended after {len(parts)} parts, before its last one")
+    return first, _joined(parts)
+
+
+def _check_size(rows: int, vector_bytes: int, payload_bytes: int) -> None:
+    """Refuse more than one batch may have, as soon as it has come."""
+    for got, most, what in (
+        (rows, options.BATCH_ROWS_MAX, "records"),
+        (vector_bytes, options.BATCH_BYTES_MAX, "bytes of vectors"),
+        (payload_bytes, options.BATCH_BYTES_MAX, "bytes of payloads"),
+    ):
+        if got > most:
+            raise RequestError(
+                f"batch has more than {most:,} {what}, expected at most that; "
+                "write it as several batches"
+            )
+
+
+def _in_time(
+    requests: Iterator[pb.UpsertStreamRequest], context: Any
+) -> Iterator[pb.UpsertStreamRequest]:
+    """The parts of a stream, which is cancelled where the next one does not come in time."""
+    while True:
+        timer = threading.Timer(PART_TIMEOUT_S, context.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            part = next(requests, None)
+        finally:
+            timer.cancel()
+        if part is None:
+            return
+        yield part
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    names = {
+        (part.payloads is None, tuple(part.vectors) if isinstance(part.vectors, dict) else "")
+        for part in parts
+    }
+    if len(names) != 1:
+        raise RequestError("parts of the stream differ in their fields, expected the same in each")
+    vectors = [part.vectors for part in parts]
+    joined: Any
+    if isinstance(vectors[0], dict):
+        joined = {field: _end_to_end([part[field] for part in vectors]) for field in vectors[0]}
+    else:
+        joined = None if vectors[0] is None else _end_to_end(vectors)
+    return Batch(
+        ids=[id_ for part in parts for id_ in part.ids],
+        vectors=joined,
+        payloads=None
+        if parts[0].payloads is None
+        else [payload for part in parts for payload in part.payloads or ()],
+    )
+
+
+def _end_to_end(values: Sequence[Any]) -> Any:
+    """Vectors of one field, part after part: an array, or a list where some are None."""
+    if any(isinstance(value, list) for value in values):
+        return [vector for value in values for vector in value]
+    shapes = {value.shape[1:] for value in values}
+    if len(shapes) != 1 or len({value.dtype for value in values}) != 1:
+        raise RequestError(f"parts of the stream have vectors of shapes {shapes}, expected one")
+    return np.concatenate(values)
