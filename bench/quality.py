@@ -175,7 +175,7 @@ def _read(data: Dataset, answers: Sequence[Hits | Array]) -> tuple[float, float,
 def _rescored(data: Dataset, stages: Sequence[vs.StageReport]) -> float:
     """Rows that the rescore of one query reads; bounds leave out some that were handed on."""
     read = sum(stage.bytes_read for stage in stages if stage.stage == "rescore")
-    return read / (FINE_BYTES * data.vectors.shape[1])
+    return float(read / (FINE_BYTES * data.vectors.shape[1]))
 
 
 def _study(path: Path, data: Dataset) -> list[dict[str, Any]]:

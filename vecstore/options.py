@@ -49,7 +49,7 @@ BUFFER_BATCHES_MAX = 4_000
 ERROR_BOUND_SIGMAS = 3.0
 # The default plan scans again, keeping KEEP_GROWTH times as many, where an error of so many
 # standard deviations could lift a row that was cut off into the result.
-CUT_SIGMAS = 2.0
+CUT_SIGMAS = 1.5
 KEEP_GROWTH = 4
 
 

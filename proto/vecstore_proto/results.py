@@ -90,13 +90,15 @@ class RecordsPart:
 
     def add(self, records: Sequence[Record]) -> int:
         """Take records in, all or none; how many there is room for, at least one if it is empty."""
-        payloads = payloads_to_wire(record.payload or None for record in records)
+        payloads: list[bytes] = []
         room = self._room
-        for fits, (record, payload) in enumerate(zip(records, payloads, strict=True)):
+        for fits, record in enumerate(records):
+            (payload,) = payloads_to_wire([record.payload or None])
             size = _row_bytes(record.id, payload, record.vectors)
             if size > room and (fits or len(self)):
                 return fits
             room -= size
+            payloads.append(payload)
         self._room = room
         self._columns.ids.extend(record.id for record in records)
         self._columns.payloads.extend(payloads)

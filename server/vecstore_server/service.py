@@ -150,9 +150,10 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
             records, following = collection.scroll_page(
                 after, min(left, rows), where=where, with_vectors=request.with_vectors
             )
-            rows = part.add(records)
-            if rows == len(records):
-                left -= rows
+            rows, read = part.add(records), len(records)
+            del records  # before more are read
+            if rows == read:
+                left -= read
                 rows = results.READ_ROWS
             else:
                 following = after  # read again: as many as there is room for, or by the next page
@@ -185,10 +186,11 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         check_get_count(ids)
         for run in _runs(ids):
             unique = list(dict.fromkeys(run))
-            read = collection.get(unique, with_vectors=request.with_vectors)
-            found = dict(zip(unique, read, strict=True))
+            records = collection.get(unique, with_vectors=request.with_vectors)
+            places = {id_: place for place, id_ in enumerate(unique)}
             for id_ in run:
-                yield found[id_]
+                yield records[places[id_]]
+            del records  # before more are read
 
     def _search(self, request: pb.SearchRequest) -> Sequence[Hits]:
         collection = self._collections.of(request)
