@@ -70,7 +70,9 @@ def open(  # noqa: A001  (vecstore.open, as in gzip.open)
     """
     from vecstore.database import Database  # the engine, only when it is used
 
-    return Database.open(path, read_only=read_only, options=Options() if options is None else options)
+    return Database.open(
+        path, read_only=read_only, options=Options() if options is None else options
+    )
 
 
 def connect(

@@ -79,6 +79,7 @@ class StageReport:
         rows_out: rows it handed on.
         bytes_read: bytes of codes it scored.
         milliseconds: wall time, summed over sources.
+        kernel: the instruction set of the kernels: "portable", "v3" (AVX2) or "v4" (AVX-512).
         threads: most threads at work on one source.
     """
 
@@ -88,6 +89,7 @@ class StageReport:
     rows_out: int
     bytes_read: int
     milliseconds: float
+    kernel: str
     threads: int
 
 

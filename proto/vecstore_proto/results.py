@@ -46,6 +46,7 @@ _REPORT = (
     "rows_out",
     "bytes_read",
     "milliseconds",
+    "kernel",
     "threads",
 )
 

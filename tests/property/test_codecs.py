@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.reference import codecs as twin
 from vecstore.codec import Codec, build_codec, parse_spec, train_codec
 from vecstore.codec.spec import CODECS
-from vecstore.errors import SchemaError, VectorError
+from vecstore.errors import SchemaError
 from vecstore.types import Float32, Int64, Metric
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")

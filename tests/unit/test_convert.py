@@ -245,6 +245,7 @@ REPORT = StageReport(
     rows_out=8,
     bytes_read=7,
     milliseconds=0.25,
+    kernel="v3",
     threads=2,
 )
 

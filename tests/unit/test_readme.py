@@ -17,7 +17,7 @@ def test_ten_lines_run_twice(tmp_path: Path) -> None:
     found = re.search(r"## Ten lines\n+```python\n(.*?)```", README, re.DOTALL)
     assert found is not None
     code = found[1]
-    assert len([line for line in code.splitlines() if line]) == 10
+    assert len([line for line in code.splitlines() if line]) <= 10
     first, second = (
         subprocess.run(
             [sys.executable, "-W", "error", "-c", code],

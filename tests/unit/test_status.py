@@ -148,8 +148,8 @@ def test_unknown_classes_are_remote_errors() -> None:
     ("details", "reason"),
     [
         (
-            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:7700: Failed to "
-            "connect to remote host: Connection refused",
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:7700: Failed "
+            "to connect to remote host: Connection refused",
             "at db:7700 (connection refused);",
         ),
         (

@@ -131,7 +131,7 @@ def _show(hits: Hits) -> None:
 
 def _explain(stages: tuple[StageReport, ...]) -> None:
     table(
-        ["stage", "representation", "rows in", "rows out", "read", "ms", "threads"],
+        ["stage", "representation", "rows in", "rows out", "read", "ms", "kernel", "threads"],
         [
             [
                 stage.stage,
@@ -140,6 +140,7 @@ def _explain(stages: tuple[StageReport, ...]) -> None:
                 f"{stage.rows_out:,}",
                 human_bytes(stage.bytes_read),
                 f"{stage.milliseconds:.3f}",
+                stage.kernel,
                 f"{stage.threads}",
             ]
             for stage in stages

@@ -76,8 +76,8 @@ def make_batch(
     names = _to_ids(ids)
     if len(names) > BATCH_ROWS_MAX:
         raise RequestError(f"batch has {len(names):,} records, expected at most {BATCH_ROWS_MAX:,}")
-    fields = vectors if isinstance(vectors, Mapping) else ()
-    wide = sum(field.dim for field in schema.vectors if field.name in fields or not fields)
+    given = _given(schema, vectors)
+    wide = sum(field.dim for field in schema.vectors if field.name in given)
     if len(names) * wide * _FLOAT_BYTES > BATCH_BYTES_MAX:
         raise RequestError(
             f"batch has {len(names) * wide * _FLOAT_BYTES:,} bytes of vectors, expected at most "
@@ -157,10 +157,14 @@ def _to_ids(ids: object) -> list[Any]:
     raise IdError(f"ids are {type(ids).__name__}, expected a list or an array [N] of ids")
 
 
+def _given(schema: Schema, vectors: object) -> Mapping[str, object]:
+    return {} if vectors is None else _name_field(schema, vectors)
+
+
 def _check_fields(
     schema: Schema, vectors: object, ids: Sequence[Id], dtypes: Mapping[str, np.dtype[Any]]
 ) -> dict[str, FieldVectors]:
-    given = {} if vectors is None else _name_field(schema, vectors)
+    given = _given(schema, vectors)
     for name in given:
         schema.vector(name)
     found = {}

@@ -114,6 +114,10 @@ class _Loader:
     with_payload: bool
     with_vectors: bool
 
+    def part(self, start: int, stop: int) -> _Loader:
+        """The same for some of the hits, as a server reads them that sends them in parts."""
+        return replace(self, target=self.target[start:stop], row=self.row[start:stop])
+
     def ids(self) -> list[Id]:
         return [decode_id(raw) for raw in self._gather(lambda live, rows: live.source.ids(rows))]
 

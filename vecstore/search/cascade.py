@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vecstore import options
+from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Rescore, Scan
 from vecstore.search.candidates import Candidates, Queries, Target
 from vecstore.search.parallel import Workers
@@ -122,10 +123,12 @@ def _report(
         rows_out=rows[1],
         bytes_read=lap[0],
         milliseconds=lap[1],
+        kernel=_KERNEL,
         threads=threads,
     )
 
 
+_KERNEL = _kernels.variants()[-1]
 _NOTHING = Candidates(
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
 )

@@ -240,7 +240,7 @@ class SearchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class StageReport(_message.Message):
-    __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads")
+    __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads", "kernel")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
     ROWS_IN_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,7 @@ class StageReport(_message.Message):
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     stage: str
     representation: str
     rows_in: int
@@ -255,7 +256,8 @@ class StageReport(_message.Message):
     bytes_read: int
     milliseconds: float
     threads: int
-    def __init__(self, stage: _Optional[str] = ..., representation: _Optional[str] = ..., rows_in: _Optional[int] = ..., rows_out: _Optional[int] = ..., bytes_read: _Optional[int] = ..., milliseconds: _Optional[float] = ..., threads: _Optional[int] = ...) -> None: ...
+    kernel: str
+    def __init__(self, stage: _Optional[str] = ..., representation: _Optional[str] = ..., rows_in: _Optional[int] = ..., rows_out: _Optional[int] = ..., bytes_read: _Optional[int] = ..., milliseconds: _Optional[float] = ..., threads: _Optional[int] = ..., kernel: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("stages",)
