@@ -194,7 +194,7 @@ def _quantize_row(row: Float32, bits: int) -> tuple[Uint8, tuple[float, float, f
     return chosen.astype(np.uint8), (squared / dot * back, error, squared * back * back)
 
 
-def packed_queries(rotated: Float32, norms: Float64, bits: int) -> tuple[Array, Float64]:
+def packed_queries(rotated: Float32, bits: int) -> tuple[Array, Float64]:
     """Tables [Q, 2 * B, 16] and factors [Q, 4] of rotated queries [Q, P]."""
     largest, per_nibble = {1: (63, 4), 2: (42, 2)}[bits]
     steps = np.abs(rotated).max(axis=1, initial=0).astype(np.float64) / largest
@@ -206,5 +206,6 @@ def packed_queries(rotated: Float32, norms: Float64, bits: int) -> tuple[Array, 
     lowest = sums.min(axis=2, keepdims=True)
     tables = np.concatenate([(sums - lowest)[:, 0::2], (sums - lowest)[:, 1::2]], axis=1)
     bias = 2 * lowest.sum(axis=(1, 2)) - (2**bits - 1) * integers.sum(axis=1)
+    norms = (rotated.astype(np.float64) ** 2).cumsum(axis=1)[:, -1]
     factors = np.stack([bias, steps / 2, np.zeros(len(steps)), norms], axis=1)
     return tables.astype(np.uint8), factors

@@ -29,7 +29,7 @@ from vecstore.codec.affine import (
     two_digits,
 )
 from vecstore.codec.base import Parts, normalized
-from vecstore.codec.rotation import padded_dim, rotate, unrotate
+from vecstore.codec.rotation import padded_dim, rotate, signs_of, unrotate
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8
 
@@ -118,11 +118,12 @@ class BitsCodec:
         return column(0, "<f4"), column(4, "<u2"), norm
 
     def prepare(self, queries: Float32) -> AffinePrepared:
+        bits = self.bits
+        if bits <= 2:
+            tables, factors = _kernels.packed_queries(queries, signs_of(self.dim), bits)
+            return AffinePrepared(_kernels.packed, tables, factors, self.metric)
         norms = np.einsum("nd,nd->n", queries, queries).astype(np.float64)
         rotated = rotate(queries)
-        if self.packed:
-            tables, factors = _kernels.packed_queries(rotated, norms, self.bits)
-            return AffinePrepared(_kernels.packed, tables, factors, self.metric)
         largest = ONE_DIGIT_MAX if self.bits == 4 else TWO_DIGITS_MAX
         integers, steps = to_integers(rotated, largest)
         # 2 (q . y) = 2 (q . c) - (2^B - 1) sum(q)

@@ -85,16 +85,13 @@ def packed(
         tables: [Q, 2 * B, 16]: what each low nibble adds, then what each high nibble adds.
     """
 
-def packed_queries(rotated: Float32, norms: Float64, bits: int) -> tuple[Uint8, Float64]:
-    """Prepare rotated queries [Q, P] for rows of 1 or 2 bits.
+def packed_queries(
+    queries: Float32, signs: Float32, bits: int, variant: str | None = None
+) -> tuple[Uint8, Float64]:
+    """Rotate queries [Q, D] as `rotate` does, and prepare them for rows of 1 or 2 bits.
 
-    Rounds each query to integers q at the step |largest value| / 63 (1 bit) or / 42 (2 bits), so
-    that sums over a nibble fit a byte.
-
-    Args:
-        rotated: P a multiple of 64.
-        norms: [Q], squared lengths, passed on.
-        bits: 1 or 2.
+    Rounds each rotated query to integers q at the step |largest value| / 63 (1 bit) or / 42
+    (2 bits), so that sums over a nibble fit a byte.
 
     Returns:
         tables [Q, 2 * B, 16], B = P * bits / 8, and factors [Q, 4], as `packed` takes them.

@@ -257,21 +257,24 @@ Out<float> unrotate(In<float, 2> rotated, In<float, 2> signs, i64 dim,
     return array(std::move(out), {count, size_t(dim)});
 }
 
-nb::tuple packed_queries(In<float, 2> rotated, In<double, 1> norms, i64 bits) {
-    const size_t count = rotated.shape(0), padded = rotated.shape(1);
-    check(padded > 0 && padded % 64 == 0, "a multiple of 64 dimensions");
+nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
+                         const std::optional<std::string>& name) {
+    check_signs(signs);
+    const size_t count = queries.shape(0), dim = queries.shape(1), padded = signs.shape(1);
+    check(dim <= padded, "no more dimensions than signs");
     check(bits == 1 || bits == 2, "1 or 2 bits");
-    check(norms.shape(0) == count, "a squared length for each query");
+    const Variant& variant = variant_named(name);
     const size_t bytes = padded * size_t(bits) / 8;
+    std::vector<float> rotated(count * padded);
     std::vector<u8> tables(count * 2 * bytes * 16);
     std::vector<double> factors(count * 4);
     {
         nb::gil_scoped_release release;
-        for (size_t q = 0; q < count; q++) {
-            packed_query(rotated.data() + q * padded, i64(padded), int(bits),
+        variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
+                       i64(padded), rotated.data());
+        for (size_t q = 0; q < count; q++)
+            packed_query(&rotated[q * padded], i64(padded), int(bits),
                          &tables[q * 2 * bytes * 16], &factors[4 * q]);
-            factors[4 * q + 3] = norms.data()[q];
-        }
     }
     return nb::make_tuple(array(std::move(tables), {count, 2 * bytes, 16}),
                           array(std::move(factors), {count, 4}));
@@ -330,6 +333,6 @@ NB_MODULE(_kernels, m) {
     }, in("codes"), in("tables"), in("factors"), in("scale"), in("norm").none(), variant);
     m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
-    m.def("packed_queries", &packed_queries, in("rotated"), in("norms"), nb::arg("bits"));
+    m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);
     m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
 }

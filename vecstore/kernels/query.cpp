@@ -39,6 +39,8 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
     std::vector<i64> query(size_t(dims), 0);
     // The largest query integer whose table entries, sums over a nibble, fit a byte.
     double step = to_integers(rotated, dims, bits == 1 ? 63 : 42, query.data());
+    double norm = 0;
+    for (i64 d = 0; d < dims; d++) norm += double(rotated[d]) * double(rotated[d]);
     i64 sum = 0, lowest = 0;
     for (i64 value : query) sum += value;
     for (i64 b = 0; b < bytes; b++) {
@@ -50,6 +52,7 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
     factors[0] = double(2 * lowest - ((1 << bits) - 1) * sum);
     factors[1] = step / 2;
     factors[2] = 0;
+    factors[3] = norm;
 }
 
 }  // namespace vecstore
