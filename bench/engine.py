@@ -263,7 +263,7 @@ def recorded_kernels() -> Iterator[list[tuple[str, Callable[[], object]]]]:
             self.scan = record("scan", scorer.scan)
             self.score = record("score", scorer.score)
 
-    names = ("flat", "octets", "nibbles", "packed", "rotate", "unrotate", "quantize")
+    names = ("flat", "octets", "nibbles", "packed", "packed_queries", "rotate", "quantize")
     with ExitStack() as stack:
         for name in names:
             recorder = record(name, getattr(_kernels, name))

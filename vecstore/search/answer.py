@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -62,7 +61,7 @@ def _answers(
         plan = widened(plan)
         again = run_cascade(plan, targets, vectors[pending], workers, explain=request.explain)
         for place, found in zip(pending, again, strict=True):
-            answers[place] = replace(found, reports=answers[place].reports + found.reports)
+            answers[place] = found._replace(reports=answers[place].reports + found.reports)
         pending = [place for place in pending if answers[place].cut]
     return answers
 
@@ -104,8 +103,7 @@ def _hits(
     return Hits(candidates.score[best], loader, explain=reports)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loader:
+class _Loader(NamedTuple):
     """Reads ids, payloads and vectors of hits from the sources that held them."""
 
     targets: Sequence[Target]
@@ -116,7 +114,7 @@ class _Loader:
 
     def part(self, start: int, stop: int) -> _Loader:
         """The same for some of the hits, as a server reads them that sends them in parts."""
-        return replace(self, target=self.target[start:stop], row=self.row[start:stop])
+        return self._replace(target=self.target[start:stop], row=self.row[start:stop])
 
     def ids(self) -> list[Id]:
         return [decode_id(raw) for raw in self._gather(lambda live, rows: live.source.ids(rows))]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from vecstore.search.stages.scan import scan
 from vecstore.types import Float32, StageReport
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The candidates left for one query, and what each stage did for it.
 
     Attributes:
@@ -63,16 +62,16 @@ def run_cascade(
     if not targets or not len(vectors):
         return [Answer(_NOTHING, ()) for _ in vectors]
     queries, count = Queries(vectors), len(vectors)
-    watch = _Watch(queries)
+    watch = _Watch(queries) if explain else None
     first = plan.stages[0]
     assert isinstance(first, Scan)
     found, threads = scan(first, targets, queries, workers, rescored=len(plan.stages) > 1)
-    bytes_read, spent = watch.lap()
+    bytes_read, spent = (0, 0.0) if watch is None else watch.lap()
     answers = []
     for query, scanned in enumerate(found):
         candidates = scanned
         reports: list[StageReport] = []
-        if explain:
+        if watch is not None:
             allowed = sum(target.allowed.count for target in targets)
             lap = (bytes_read, spent / count)
             reports.append(_report(first, (allowed, len(candidates.row)), lap, threads))
@@ -81,7 +80,7 @@ def run_cascade(
             assert isinstance(stage, Rescore)
             rows_in = len(candidates.row)
             candidates = rescore(stage, targets, candidates, queries, query)
-            if explain:
+            if watch is not None:
                 reports.append(_report(stage, (rows_in, len(candidates.row)), watch.lap(), 1))
         cut = len(plan.stages) > 1 and _is_cut(scanned, first.keep, candidates)
         answers.append(Answer(candidates, tuple(reports), cut))

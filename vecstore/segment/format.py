@@ -142,6 +142,7 @@ class Component:
         "_data",
         "_pending",
         "_places",
+        "_unseen",
         "bytes",
         "path",
         "verified",
@@ -157,6 +158,10 @@ class Component:
         self._crcs = crcs
         self._pending: dict[str, Bool] = {
             place.entry.name: np.ones(place.blocks, dtype=np.bool_) for place in places
+        }
+        # A row of at most a block lies in its first block and perhaps in the next: one look-up.
+        self._unseen: dict[str, Bool] = {
+            name: pending | True for name, pending in self._pending.items()
         }
         self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
 
@@ -239,14 +244,8 @@ class Component:
             self._verify(name, np.flatnonzero(pending))
             return
         row_bytes = self.array(name).nbytes // max(len(self.array(name)), 1)
-        if row_bytes <= BLOCK_BYTES and len(rows) and rows.min() >= 0:
-            # The hot path: a row has two blocks at most, mostly verified ones.
-            first, last = rows * row_bytes, rows * row_bytes + (row_bytes - 1)
-            if last.max() < len(pending) * BLOCK_BYTES and not (
-                pending[first // BLOCK_BYTES].any() or pending[last // BLOCK_BYTES].any()
-            ):
-                return
-        self.touch_spans(name, rows, rows + 1)
+        if row_bytes > BLOCK_BYTES or self._unseen[name][rows * row_bytes // BLOCK_BYTES].any():
+            self.touch_spans(name, rows, rows + 1)
 
     def touch_spans(self, name: str, starts: Int64, stops: Int64) -> None:
         """Verify the blocks that hold the rows [start, stop) of each span.
@@ -295,6 +294,10 @@ class Component:
         for block in blocks:
             self._check(name, int(block))
             pending[block] = False
+        if len(blocks):
+            unseen = pending.copy()
+            unseen[:-1] |= pending[1:]
+            self._unseen[name] = unseen
         if len(blocks) and not pending.any():
             self.verified.add(name)
 

@@ -113,9 +113,12 @@ def _merge(
 def _with_bounds(
     candidates: Candidates, read: list[Codes], queries: Queries, query: int
 ) -> Candidates:
+    if len(read) == 1:
+        bound = queries.prepared(read[0].codec).bound(read[0].parts, query, candidates.row)
+        return candidates._replace(bound=bound)
     bound = np.empty(len(candidates.row), dtype=np.float32)
     for position, codes in enumerate(read):
-        own = slice(None) if len(read) == 1 else np.flatnonzero(candidates.target == position)
+        own = np.flatnonzero(candidates.target == position)
         half = queries.prepared(codes.codec).bound(codes.parts, query, candidates.row[own])
         if half is None:
             return candidates
