@@ -6,6 +6,7 @@ bandwidth of a shared machine drifts; so it is measured beside each scan.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -196,6 +197,8 @@ def _faiss(
     filled: tuple[Codec, Uint8], workers: Workers, settings: Settings
 ) -> list[dict[str, Any]]:
     """The scan of bits1 beside that of IndexBinaryFlat over the same bits; none without faiss."""
+    # Threads of FAISS that spin after a search would take the cores of the one that follows.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss
     except ImportError:

@@ -31,8 +31,10 @@ def answer(
     """Answer every query of a request from one snapshot."""
     vector = schema.vector(request.field)
     targets = _targets(request, snapshot, schema)
-    allowed = sum(target.allowed.count for target in targets)
-    rows = sum(target.live.source.field_count(request.field) for target in targets)
+    allowed = rows = 0
+    for target in targets:
+        allowed += target.allowed.count
+        rows += target.live.source.field_count(request.field)
     few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
     plan = make_plan(request, vector, few=few)
     step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)

@@ -142,7 +142,6 @@ class Component:
         "_data",
         "_pending",
         "_places",
-        "_unseen",
         "bytes",
         "path",
         "verified",
@@ -158,10 +157,6 @@ class Component:
         self._crcs = crcs
         self._pending: dict[str, Bool] = {
             place.entry.name: np.ones(place.blocks, dtype=np.bool_) for place in places
-        }
-        # A row of at most a block lies in its first block and perhaps in the next: one look-up.
-        self._unseen: dict[str, Bool] = {
-            name: pending | True for name, pending in self._pending.items()
         }
         self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
 
@@ -244,7 +239,14 @@ class Component:
             self._verify(name, np.flatnonzero(pending))
             return
         row_bytes = self.array(name).nbytes // max(len(self.array(name)), 1)
-        if row_bytes > BLOCK_BYTES or self._unseen[name][rows * row_bytes // BLOCK_BYTES].any():
+        first = rows * row_bytes
+        last = first + max(row_bytes - 1, 0)
+        # The hot path: a row of at most a block has two at most, which mostly are verified.
+        if (
+            row_bytes > BLOCK_BYTES
+            or pending[first // BLOCK_BYTES].any()
+            or pending[last // BLOCK_BYTES].any()
+        ):
             self.touch_spans(name, rows, rows + 1)
 
     def touch_spans(self, name: str, starts: Int64, stops: Int64) -> None:
@@ -294,10 +296,6 @@ class Component:
         for block in blocks:
             self._check(name, int(block))
             pending[block] = False
-        if len(blocks):
-            unseen = pending.copy()
-            unseen[:-1] |= pending[1:]
-            self._unseen[name] = unseen
         if len(blocks) and not pending.any():
             self.verified.add(name)
 

@@ -76,8 +76,10 @@ def _comparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
     scores of the write buffer: the best of each kind are kept, for the Rescore to compare.
     """
     positions = range(len(read))
+    if "/" not in stage.representation:
+        return [list(positions)]
     asked = [place for place in positions if read[place].codec.spec == stage.representation]
-    if "/" not in stage.representation or len(asked) in {0, len(read)}:
+    if len(asked) in {0, len(read)}:
         return [list(positions)]
     return [asked, [place for place in positions if place not in asked]]
 
