@@ -14,7 +14,6 @@ SEQS = st.integers(0, 2**64 - 1)
 @given(COLLECTIONS, SEQS, st.integers(0, 2**32 - 1), st.binary(min_size=1, max_size=256))
 def test_keys_parse_back(collection: int, seq: int, chunk: int, encoded_id: bytes) -> None:
     """Every key gives back what it was made of."""
-    assert keys.parse_buffer_key(keys.buffer_key(collection, seq)) == (collection, seq)
     assert keys.parse_chunk_key(keys.chunk_key(collection, chunk)) == (collection, chunk)
     assert keys.parse_id_key(keys.id_key(collection, encoded_id)) == (collection, encoded_id)
     assert keys.parse_codec_key(keys.codec_key(seq)) == seq

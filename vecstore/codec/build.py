@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from vecstore.codec.spec import Spec
 from vecstore.codec.transform import ReducedCodec, train_basis
 from vecstore.types import Array, Float32, Metric
 
-Arrays: TypeAlias = Mapping[str, Array]
 
-
-def build_codec(spec: Spec, dim: int, metric: Metric, params: Arrays) -> Codec:
+def build_codec(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array]) -> Codec:
     """Return the codec of an encode version.
 
     Args:
@@ -34,7 +31,7 @@ def build_codec(spec: Spec, dim: int, metric: Metric, params: Arrays) -> Codec:
     return ReducedCodec(spec=str(spec), dim=dim, inner=inner, basis=basis)
 
 
-def _plain(name: str, dim: int, metric: Metric, params: Arrays) -> Codec:
+def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> Codec:
     if name == "int8":
         return Int8Codec(dim=dim, metric=metric, low=params["low"], step=params["step"])
     if name.startswith("bits"):
@@ -42,7 +39,9 @@ def _plain(name: str, dim: int, metric: Metric, params: Arrays) -> Codec:
     return FlatCodec(spec=name, dim=dim, metric=metric)
 
 
-def train_codec(spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int) -> Arrays:
+def train_codec(
+    spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int
+) -> Mapping[str, Array]:
     """Learn an encode version from a sample [n, D], n >= 1: the same bytes every time.
 
     Returns:

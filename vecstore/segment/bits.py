@@ -24,8 +24,3 @@ def unpack_mask(bits: Uint64, rows: int) -> Bool:
     """Unpack words [ceil(rows / 64)] into a mask [rows]."""
     octets = bits.astype("<u8", copy=False).view(np.uint8)
     return np.unpackbits(octets, count=rows, bitorder="little").view(np.bool_)
-
-
-def count_bits(bits: Uint64) -> int:
-    """The number of rows that are allowed."""
-    return int.from_bytes(bits.tobytes(), "little").bit_count()

@@ -69,11 +69,6 @@ def buffer_key(collection: int, first_seq: int) -> bytes:
     return collection_key(collection) + first_seq.to_bytes(8, "big")
 
 
-def parse_buffer_key(key: bytes) -> tuple[int, int]:
-    """The inverse of buffer_key."""
-    return int.from_bytes(key[:_PREFIX], "big"), int.from_bytes(key[_PREFIX:], "big")
-
-
 def chunk_key(collection: int, chunk: int) -> bytes:
     """The key of a bitmap in `tombstones`."""
     return collection_key(collection) + chunk.to_bytes(4, "big")
