@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,16 @@ def _random(seed: int, count: int) -> Float32:
     return normalized(values.astype(np.float32) - np.float32(127.5))
 
 
+def _aligned(parts: Parts) -> Parts:
+    """The parts where a mapped segment has them: at the start of a page."""
+    pages: dict[str, Array] = {}
+    for name, array in parts.items():
+        memory = np.frombuffer(mmap(-1, max(array.nbytes, 1)), dtype=array.dtype, count=array.size)
+        pages[name] = memory.reshape(array.shape)
+        pages[name][...] = array
+    return pages
+
+
 def _built(text: str, sample: Float32) -> Codec:
     """The codec of a representation, trained on a sample where it trains."""
     spec = parse_spec(text, DIM)
@@ -155,7 +166,7 @@ def _speed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of one representation: its row of scans, and its row of scores."""
     codec, codes = _filled(text, rows)
-    parts = codec.pack(codes)
+    parts = _aligned(codec.pack(codes))
     del codes
     queries = _random(rows, QUERIES)
     one, many = codec.prepare(queries[:1]), codec.prepare(queries)
@@ -206,7 +217,7 @@ def _faiss(
     codec, codes = filled
     index = faiss.IndexBinaryFlat(DIM)
     index.add(np.ascontiguousarray(codes[:, : DIM // 8]))
-    parts, rows = codec.pack(codes), len(codes)
+    parts, rows = _aligned(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)
     asked = np.ascontiguousarray(codec.encode(queries)[:, : DIM // 8])
 

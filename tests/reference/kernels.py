@@ -196,8 +196,17 @@ def _quantize_row(row: Float32, bits: int) -> tuple[Uint8, tuple[float, float, f
 
 def packed_queries(rotated: Float32, bits: int) -> tuple[Array, Float64]:
     """Tables [Q, 2 * B, 16] and factors [Q, 4] of rotated queries [Q, P]."""
-    largest, per_nibble = {1: (63, 4), 2: (42, 2)}[bits]
-    steps = np.abs(rotated).max(axis=1, initial=0).astype(np.float64) / largest
+    largest, run = {1: (1, 4), 2: (3, 1)}[bits]
+    per_nibble = 4 // bits
+    # Bytes b, b + 4, ... of a run of units of four bytes add up in 8 bits.
+    queries, width, per_byte = len(rotated), rotated.shape[1] * bits // 8, 8 // bits
+    runs = -(-width // (4 * run))
+    entries = np.zeros((queries, runs * 4 * run, per_byte))
+    entries[:, :width] = np.abs(rotated.reshape(queries, width, per_byte))
+    lanes = entries.reshape(queries, runs, run, 4, per_byte).transpose(0, 1, 3, 2, 4)
+    sums = lanes.reshape(queries, 4 * runs, run * per_byte).cumsum(axis=2)[:, :, -1]
+    added = sums.max(axis=1, initial=0)
+    steps = added * largest / (255 - largest * run * per_byte / 2)
     steps = np.where(steps > 1e-37, steps, 1.0)
     integers = np.rint(rotated / steps[:, None]).astype(np.int64)
     shifts = np.arange(0, 4, bits)

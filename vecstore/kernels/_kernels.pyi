@@ -82,7 +82,9 @@ def packed(
 
     Args:
         codes: [ceil(N / 16), B, 16], 16 rows interleaved byte by byte; B a multiple of 8.
-        tables: [Q, 2 * B, 16]: what each low nibble adds, then what each high nibble adds.
+        tables: [Q, 2 * B, 16]: what each low nibble adds, then what each high nibble adds; the
+            two of a byte at most 255 together. Where those of bytes 16 i + j, 16 i + j + 4,
+            16 i + j + 8 and 16 i + j + 12, j < 4, are too, a scan is faster.
     """
 
 def packed_queries(
@@ -90,8 +92,8 @@ def packed_queries(
 ) -> tuple[Uint8, Float64]:
     """Rotate queries [Q, D] as `rotate` does, and prepare them for rows of 1 or 2 bits.
 
-    Rounds each rotated query to integers q at the step |largest value| / 63 (1 bit) or / 42
-    (2 bits), so that sums over a nibble fit a byte.
+    Rounds each rotated query to integers at the finest step that lets what bytes of codes add
+    fit eight bits together: each byte alone (2 bits), or the four that `packed` names (1 bit).
 
     Returns:
         tables [Q, 2 * B, 16], B = P * bits / 8, and factors [Q, 4], as `packed` takes them.

@@ -19,6 +19,8 @@ using u64 = std::uint64_t;
 
 constexpr i64 BLOCK = 64;  // rows scored at once: one word of the allowed bitmap
 constexpr i64 GROUP = 16;  // rows whose codes are interleaved byte by byte in the packed layout
+constexpr i64 UNIT = 4;    // bytes of each row of a group that are looked up at once
+constexpr i64 RUN = 4;     // units whose table entries a query may let add up in 8 bits
 constexpr i64 LANES = 16;  // partial sums of every float32 accumulation, on every machine
 
 // Float rows against float queries.
@@ -63,7 +65,8 @@ struct PackedJob {
     const u8* tables;  // [Q][2][bytes][16]: what a low, what a high nibble adds
     const Query* queries;
     Rows rows;
-    i64 bytes;  // a multiple of 4
+    i64 bytes;  // a multiple of UNIT
+    i64 run;    // RUN or 1: bytes b, b + UNIT, ... of so many units add up to 255 at most
 };
 
 // Rows [row, row + count), count <= BLOCK, of a job against its queries [first, last);

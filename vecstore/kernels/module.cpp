@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -177,7 +178,11 @@ Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors
     finish(factors, scale, norm);
     held_.push_back(nb::cast(codes));
     held_.push_back(nb::cast(tables));
-    job_ = PackedJob{codes.data(), tables.data(), queries_.data(), factors_, bytes};
+    i64 run = RUN;
+    for (i64 q = 0; q < count_; q++)
+        run = std::min(run, packed_run(tables.data() + q * 2 * bytes * 16, bytes));
+    check(run > 0, "tables whose entries for a byte of codes add up to 255 at most");
+    job_ = PackedJob{codes.data(), tables.data(), queries_.data(), factors_, bytes, run};
 }
 
 nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const {

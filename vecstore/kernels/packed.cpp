@@ -17,32 +17,41 @@ struct Tables {
     const u8* high;  // [bytes][16]
 };
 
+// A sum of 16 bits takes this many of 8, in every lane of a register, before it could overflow.
+constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
+
 #if defined(__AVX512BW__)
 
-constexpr int STEP = 4;    // bytes of each row that one register holds
-constexpr i64 CHUNK = 32;  // steps before 16 bits could overflow: 32 * 2 * 4 * 255 < 65536
-
+// Tables whose entries for `Run` steps, of UNIT bytes each, add up to 255 at most.
+template <i64 Run>
 static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
     const __m512i mask = _mm512_set1_epi8(LOW);
-    const i64 steps = bytes / STEP;
+    const i64 steps = bytes / UNIT;
     for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
+        auto step = [&](i64 s) {  // u8
+            __m512i code = _mm512_loadu_si512(codes + 64 * s);
+            __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.low + 64 * s),
+                                            _mm512_and_si512(code, mask));
+            __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.high + 64 * s),
+                                            _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
+            return _mm512_add_epi8(a, b);
+        };
         __m512i total = _mm512_setzero_si512();
-        for (i64 start = 0; start < steps; start += CHUNK) {
-            i64 stop = steps - start < CHUNK ? steps : start + CHUNK;
+        for (i64 start = 0; start < steps; start += CHUNK * Run) {
+            i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
             // u16: even rows plus 256 times the odd ones; odd rows.
             __m512i even = _mm512_setzero_si512(), odd = even;
-            for (i64 s = start; s < stop; s++) {
-                __builtin_prefetch(codes + 64 * s + AHEAD);
-                __m512i code = _mm512_loadu_si512(codes + 64 * s);
-                __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.low + 64 * s),
-                                                _mm512_and_si512(code, mask));
-                __m512i b = _mm512_shuffle_epi8(
-                    _mm512_loadu_si512(tables.high + 64 * s),
-                    _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
-                even = _mm512_add_epi16(even, _mm512_add_epi16(a, b));
-                odd = _mm512_add_epi16(
-                    odd, _mm512_add_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)));
+            auto add = [&](__m512i both) {
+                even = _mm512_add_epi16(even, both);
+                odd = _mm512_add_epi16(odd, _mm512_srli_epi16(both, 8));
+            };
+            i64 s = start;
+            for (; s + Run <= stop; s += Run) {
+                __m512i both = step(s);
+                for (i64 i = 1; i < Run; i++) both = _mm512_add_epi8(both, step(s + i));
+                add(both);
             }
+            for (; s < stop; s++) add(step(s));
             even = _mm512_sub_epi16(even, _mm512_slli_epi16(odd, 8));
             auto fold = [](__m512i v) {
                 __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
@@ -59,31 +68,38 @@ static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out
 
 #elif defined(__AVX2__)
 
-constexpr int STEP = 2;
-constexpr i64 CHUNK = 64;  // 64 * 2 * 2 * 255 < 65536
-
+template <i64 Run>
 static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
     const __m256i mask = _mm256_set1_epi8(LOW);
-    const i64 steps = bytes / STEP;
+    const i64 steps = bytes / UNIT;
     auto at = [](const u8* from) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     };
     for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
+        auto step = [&](i64 place) {  // u8
+            __m256i code = at(codes + place);
+            __m256i a = _mm256_shuffle_epi8(at(tables.low + place), _mm256_and_si256(code, mask));
+            __m256i b = _mm256_shuffle_epi8(at(tables.high + place),
+                                            _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
+            return _mm256_add_epi8(a, b);
+        };
         __m256i first = _mm256_setzero_si256(), second = first;  // i32: rows 0..7, 8..15
-        for (i64 start = 0; start < steps; start += CHUNK) {
-            i64 stop = steps - start < CHUNK ? steps : start + CHUNK;
+        for (i64 start = 0; start < steps; start += CHUNK * Run) {
+            i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
             __m256i even = _mm256_setzero_si256(), odd = even;
-            for (i64 s = start; s < stop; s++) {
-                __m256i code = at(codes + 32 * s);
-                __m256i a = _mm256_shuffle_epi8(at(tables.low + 32 * s),
-                                                _mm256_and_si256(code, mask));
-                __m256i b = _mm256_shuffle_epi8(
-                    at(tables.high + 32 * s),
-                    _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
-                even = _mm256_add_epi16(even, _mm256_add_epi16(a, b));
-                odd = _mm256_add_epi16(
-                    odd, _mm256_add_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8)));
-            }
+            auto add = [&](__m256i both) {
+                even = _mm256_add_epi16(even, both);
+                odd = _mm256_add_epi16(odd, _mm256_srli_epi16(both, 8));
+            };
+            i64 s = start;
+            for (; s + Run <= stop; s += Run)
+                for (i64 half = 0; half < 64; half += 32) {
+                    __m256i both = step(64 * s + half);
+                    for (i64 i = 1; i < Run; i++)
+                        both = _mm256_add_epi8(both, step(64 * (s + i) + half));
+                    add(both);
+                }
+            for (i64 at = 64 * s; at < 64 * stop; at += 32) add(step(at));
             even = _mm256_sub_epi16(even, _mm256_slli_epi16(odd, 8));
             auto fold = [](__m256i v) {
                 return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -99,6 +115,7 @@ static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out
 
 #else
 
+template <i64>
 static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
     for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
         for (int i = 0; i < GROUP; i++) out[i] = 0;
@@ -111,6 +128,10 @@ static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out
 }
 
 #endif
+
+static void sums(const PackedJob& job, const u8* codes, i64 groups, Tables tables, i32* out) {
+    (job.run == RUN ? sums<RUN> : sums<1>)(codes, groups, job.bytes, tables, out);
+}
 
 static inline float finish(i32 sum, const Query& query, float scale) {
     // |2 sum + bias| stays below 2^24 for honest queries; unsigned, so that others only wrap.
@@ -135,7 +156,7 @@ void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, floa
     const float* norm = job.rows.norm ? job.rows.norm + row : nullptr;
     for (i64 q = first; q < last; q++, out += BLOCK) {
         i32 found[BLOCK];
-        sums(codes, (count + GROUP - 1) / GROUP, job.bytes, tables_of(job, q), found);
+        sums(job, codes, (count + GROUP - 1) / GROUP, tables_of(job, q), found);
         const Query query = job.queries[q];
         for (i64 i = 0; i < count; i++) out[i] = finish(found[i], query, scale[i]);
         if (norm)
@@ -155,7 +176,7 @@ void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out)
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
-        sums(start(i), 1, job.bytes, tables, found);
+        sums(job, start(i), 1, tables, found);
         out[i] = finish(found[rows[i] % GROUP], query, job.rows.scale[rows[i]]);
         if (job.rows.norm) out[i] = negated_distance(out[i], job.rows.norm[rows[i]], query);
     }

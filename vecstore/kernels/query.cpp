@@ -9,11 +9,26 @@ namespace vecstore {
 
 namespace {
 
-// Rounds to integers in -largest .. largest, halves to even; returns the step.
-double to_integers(const float* query, i64 dims, double largest, i64* out) {
-    float most = 0;
-    for (i64 d = 0; d < dims; d++) most = std::max(most, std::fabs(query[d]));
-    double step = double(most) / largest;
+// The units of a query whose table entries add up in 8 bits. More make a scan faster and the
+// query coarser: of 1-bit codes that is lost in their own error, of 2-bit codes it is not.
+i64 run_of(int bits) { return bits == 1 ? RUN : 1; }
+
+// Rounds to integers, halves to even, at the step that lets the table entries of bytes
+// b, b + UNIT, ... of a run add up to 255 at most; returns the step.
+double to_integers(const float* query, i64 dims, int bits, i64* out) {
+    const i64 run = run_of(bits), per_byte = 8 / bits, bytes = dims / per_byte;
+    const double largest = (1 << bits) - 1;
+    double most = 0;
+    for (i64 first = 0; first < bytes; first += run * UNIT)
+        for (i64 lane = first; lane < first + UNIT; lane++) {
+            double sum = 0;
+            for (i64 b = lane; b < std::min(first + run * UNIT, bytes); b += UNIT)
+                for (i64 d = b * per_byte; d < (b + 1) * per_byte; d++)
+                    sum += std::fabs(double(query[d]));
+            most = std::max(most, sum);
+        }
+    // Rounding adds half to each dimension at most.
+    double step = most * largest / (255 - largest * double(run * per_byte) / 2);
     if (!(step > 1e-37)) step = 1;  // a query of (nearly) zeros scores 0
     for (i64 d = 0; d < dims; d++) out[d] = i64(std::nearbyint(double(query[d]) / step));
     return step;
@@ -37,8 +52,7 @@ i64 table_of(const i64* query, int bits, u8* out) {
 void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* factors) {
     const i64 per_nibble = 4 / bits, bytes = dims * bits / 8;
     std::vector<i64> query(size_t(dims), 0);
-    // The largest query integer whose table entries, sums over a nibble, fit a byte.
-    double step = to_integers(rotated, dims, bits == 1 ? 63 : 42, query.data());
+    double step = to_integers(rotated, dims, bits, query.data());
     double norm = 0;
     for (i64 d = 0; d < dims; d++) norm += double(rotated[d]) * double(rotated[d]);
     i64 sum = 0, lowest = 0;
@@ -53,6 +67,19 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
     factors[1] = step / 2;
     factors[2] = 0;
     factors[3] = norm;
+}
+
+i64 packed_run(const u8* tables, i64 bytes) {
+    auto largest = [](const u8* table) { return i64(*std::max_element(table, table + 16)); };
+    std::vector<i64> sums(size_t((bytes + RUN * UNIT - 1) / (RUN * UNIT) * UNIT), 0);
+    i64 most = 0;
+    for (i64 b = 0; b < bytes; b++) {
+        i64 entry = largest(tables + 16 * b) + largest(tables + 16 * (bytes + b));
+        most = std::max(most, entry);
+        sums[size_t(b / (RUN * UNIT) * UNIT + b % UNIT)] += entry;
+    }
+    if (most > 255) return 0;
+    return *std::max_element(sums.begin(), sums.end()) <= 255 ? RUN : 1;
 }
 
 }  // namespace vecstore

@@ -8,4 +8,7 @@ namespace vecstore {
 //   factors  [4]: bias, step, offset, squared length
 void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* factors);
 
+// The run of PackedJob that the tables of a query allow; 0 where not even those of a byte fit.
+i64 packed_run(const u8* tables, i64 bytes);
+
 }  // namespace vecstore
