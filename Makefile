@@ -24,7 +24,7 @@ export SKBUILD_BUILD_DIR := $(abspath $(VENV))/build
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench proto clean
+.PHONY: help demo test check bench fault proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -34,6 +34,13 @@ demo: $(VENV)/.demo ## search Python's standard library, embedded and over gRPC
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest -q $(ARGS)
+
+fault: $(VENV)/.fault ## crash, damage, fill and soak databases: about an hour
+	VECSTORE_FAULT=full $(BIN)/python -m pytest -q tests/fault $(ARGS)
+	for target in segment packed manifest filter; do \
+	    $(BIN)/python -m tests.fault.fuzz $$target 60 || exit 1; \
+	done
+	$(BIN)/python -m tests.fault.soak 600
 
 check: $(VENV)/.dev ## run ruff, mypy, the import contracts and the tidy tests
 	$(BIN)/ruff check .
@@ -72,7 +79,8 @@ $(VENV)/.built: $(VENV)/.base pyproject.toml $(SOURCES)
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.bench: EXTRAS := dev,cpu
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.built
+$(VENV)/.fault: EXTRAS := dev,fault
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.fault: pyproject.toml | $(VENV)/.built
 	@echo "adding what vecstore[$(EXTRAS)] needs to $(VENV)"
 	@$(PIP) 'vecstore[$(EXTRAS)]'
 	@touch $@

@@ -75,6 +75,8 @@ def tables(settings: Settings) -> Iterator[Table]:
     yield Table("upsert", f"Durable upsert, {DIM}-d, batches of {BATCH:,}, one writer", writes)
     rate = writes[1]["rows/s"]
     bars.append(bar("durable upsert, rows/s", rate, ">= 20,000", met=rate >= 20_000))
+    times = writes[1]["p99 ms"] / writes[1]["p50 ms"]
+    bars.append(bar("durable upsert, p99 x p50", times, "<= 10", met=times <= 10))
     opens = _opens(large, settings)
     yield Table("open", f"Open {settings.rows:,} rows in a new process, medians", opens)
     spent = max(row["open ms"] for row in opens)

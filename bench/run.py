@@ -2,7 +2,7 @@
 
     python -m bench.run [SUITE ...] [--data DIR] [--rows N] [--calls N] [--out DIR] [--readme]
 
-Suites: kernels, quality, engine, serve; all by default. See bench/README.md.
+Suites: kernels, quality, engine, storage, serve; all by default. See bench/README.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.measure import ROOT, Settings, Table, machine
 
-SUITES = ("kernels", "quality", "engine", "serve")
+SUITES = ("kernels", "quality", "engine", "storage", "serve")
 ROWS = 1_000_000
 CALLS = 500
 README = ROOT / "bench" / "README.md"

@@ -20,11 +20,22 @@ from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
 from vecstore.request import Cascade, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
-from vecstore.types import CollectionStats, Hit, Hits, Record, StageReport
+from vecstore.types import (
+    CollectionStats,
+    Hit,
+    Hits,
+    Job,
+    Progress,
+    Record,
+    RepairReport,
+    SnapshotInfo,
+    StageReport,
+)
 
 if TYPE_CHECKING:
     import os
 
+    from vecstore.backup.objects import ObjectStore
     from vecstore.database import Database
     from vecstore_client import RemoteDatabase
 
@@ -36,16 +47,22 @@ __all__ = [
     "Column",
     "Hit",
     "Hits",
+    "Job",
     "Options",
+    "Progress",
     "Record",
+    "RepairReport",
     "Rescore",
     "Scan",
     "Schema",
+    "SnapshotInfo",
     "StageReport",
     "Vector",
     "connect",
     "errors",
     "open",
+    "restore",
+    "snapshots",
 ]
 
 
@@ -92,3 +109,50 @@ def connect(
     client: Any = importlib.import_module("vecstore_client")
     found: RemoteDatabase = client.connect(address, token=token, timeout_s=timeout_s)
     return found
+
+
+def restore(
+    source: str | os.PathLike[str] | ObjectStore,
+    path: str | os.PathLike[str],
+    *,
+    number: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Make a database from what `Database.snapshot` made. The source is not trusted.
+
+    The database appears at `path` when all of it is there and has been checked. Until then it is in
+    "<path>.restoring"; after an interruption the same call goes on from there.
+
+    Args:
+        source: a directory, the URL of an object store, or a store of obstore.
+        path: the new directory; there must be none, or an empty one.
+        number: of the snapshot in an object store; the last one by default.
+        progress: told how far it has come: bytes.
+
+    Raises:
+        AlreadyExistsError: something is at `path`.
+        NotFoundError: there is no such snapshot.
+        CorruptionError: a byte is missing or is not what it was, or it is no database.
+        FormatVersionError: a newer vecstore wrote it.
+        DatabaseFullError: there is no room for it.
+        LockedError: the source is a directory that is being written.
+        MissingExtraError: obstore is not installed.
+    """
+    from vecstore.backup.restore import restore_database
+
+    restore_database(source, path, number, progress)
+
+
+def snapshots(source: str | ObjectStore) -> list[SnapshotInfo]:
+    """The snapshots in an object store, oldest first.
+
+    Args:
+        source: its URL, or a store of obstore.
+
+    Raises:
+        CorruptionError, FormatVersionError: one of them cannot be read.
+        MissingExtraError: obstore is not installed.
+    """
+    from vecstore.backup.snapshot import list_snapshots
+
+    return list_snapshots(source)

@@ -9,10 +9,14 @@ import msgspec
 import numpy as np
 
 from vecstore import options
-from vecstore.codec.ladder import float_dtype
-from vecstore.errors import RequestError
+from vecstore.errors import CorruptionError, RequestError
+from vecstore.ingest.alter import Alteration
 from vecstore.ingest.batch import check_ids, check_queries, make_batch
+from vecstore.ingest.compact import compact_now
+from vecstore.ingest.jobs import Jobs
+from vecstore.ingest.precision import buffer_dtypes
 from vecstore.ingest.store import CollectionStore
+from vecstore.ingest.ttl import Ttl
 from vecstore.request import Cascade, SearchRequest, check_count
 from vecstore.schema import Schema
 from vecstore.search.answer import answer, passing
@@ -32,15 +36,17 @@ class Collection:
     acknowledged write; writes take turns.
     """
 
-    def __init__(self, store: CollectionStore, workers: Workers) -> None:
+    def __init__(self, store: CollectionStore, workers: Workers, jobs: Jobs) -> None:
         self._store = store
         self._workers = workers
-        self._dtypes = {item.name: float_dtype(item) for item in store.info.schema.vectors}
+        self._jobs = jobs
+        self._alteration = Alteration(store, jobs)
+        self._alteration.resume()
 
     @property
     def name(self) -> str:
         """The name it was created with."""
-        return self._store.info.name
+        return self._store.name
 
     @property
     def schema(self) -> Schema:
@@ -50,7 +56,7 @@ class Collection:
     @property
     def id(self) -> int:
         """A number that no other collection of the database ever had, whatever its name."""
-        return self._store.info.id
+        return self._store.id
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
@@ -62,6 +68,8 @@ class Collection:
         ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
+        *,
+        ttl_s: float | Sequence[float | None] | None = None,
     ) -> int:
         """Write records; those whose id exists are replaced whole.
 
@@ -70,6 +78,8 @@ class Collection:
             vectors: field name -> array [N, D], or one array where there is one vector field. A
                 record may lack a field: leave the field out, or give a list with None in places.
             payloads: N JSON objects or None. Columns take their values from them by name.
+            ttl_s: seconds after which the records expire, as if deleted, or a list of N with
+                seconds or None; None means what the schema says.
 
         Returns:
             The number of records written. They are on disk (fsynced) when it returns; a batch is
@@ -78,7 +88,15 @@ class Collection:
         Raises:
             InvalidInputError: something in the batch cannot be stored; nothing was written.
         """
-        batch = make_batch(self.schema, ids, vectors, payloads, dtypes=self._dtypes)
+        schema = self.schema
+        batch = make_batch(
+            schema,
+            ids,
+            vectors,
+            payloads,
+            dtypes=buffer_dtypes(schema),
+            ttl=Ttl(ttl_s, self._store.environment.clock()),
+        )
         return self._store.upsert(batch)
 
     def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
@@ -97,6 +115,47 @@ class Collection:
     def flush(self) -> None:
         """Move the write buffer into a segment: compressed, and out of the memory."""
         self._store.flush()
+
+    def compact(self) -> None:
+        """Flush, and write the segments again as few as fit, without what died.
+
+        Records that were deleted, written again or have expired leave the disk; files that a
+        search or a reader still reads go when it ends. Searches and writes go on meanwhile, and an
+        `alter` under way afterwards. With `Options.background` this is done by and by, where it is
+        worth it.
+
+        Raises:
+            DatabaseFullError: there is no space for the new segments; nothing was lost.
+            ClosedError: the database was closed meanwhile.
+        """
+        compact_now(self._store, self._jobs)
+
+    def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
+        """Change the representations of a vector field, from what is stored of its vectors.
+
+        New codes are made in the background, from the finest representation that each segment
+        has. Until all are there every search goes by the old ladder; then all changes in one
+        commit. Writes go on meanwhile. Asking for the ladder that the field still has takes an
+        alteration under way back. One that a close cut off goes on when the database is opened
+        for writing; one that failed, on a full disk say, when it is asked for again.
+
+        Dropping the finest representation cannot be undone: nothing as fine can be made from
+        what is left.
+
+        Args:
+            field: the vector field.
+            representations: its whole new ladder, as in `Vector`; empty means the default.
+            wait: return when it is done, which takes as long as jobs are paused. Without
+                `Options.background` it is always done before this returns.
+
+        Raises:
+            NotFoundError: no such vector field.
+            SchemaError: a representation cannot be, or is finer than what is left; the message
+                says what that is, and how near each is to the finest.
+            VectorError: float16 would be the finest, and cannot hold a value.
+            RequestError: another field is being altered, or another call took this one back.
+        """
+        self._alteration.alter(field, representations, wait=wait)
 
     # Reads
 
@@ -161,12 +220,18 @@ class Collection:
         node = self._filter(where)
         snapshot = self._store.snapshot()
         if node is None:
-            return snapshot.manifest.live
+            return snapshot.count_live()
         return sum(int(np.count_nonzero(passing(node, live))) for live in snapshot.sources)
 
     def stats(self) -> CollectionStats:
         """Counts and bytes, by representation."""
-        return collection_stats(self._store.snapshot(), self.schema)
+        snapshot = self._store.snapshot()
+        wrong = self._store.environment.quarantined
+        return collection_stats(
+            snapshot,
+            quarantined=[wrong[item.id] for item in snapshot.manifest.segments if item.id in wrong],
+            jobs=[job for job in self._jobs.listed() if job.collection == self.name],
+        )
 
     def search(
         self,
@@ -240,7 +305,18 @@ class Collection:
         return self._answer(request)
 
     def _answer(self, request: SearchRequest) -> list[Hits]:
-        return answer(request, self._store.snapshot(), self.schema, self._workers)
+        """Search; where a segment turns out to be damaged, again without it."""
+        store = self._store
+        met: set[str] = set()
+        while True:
+            quarantined = store.environment.quarantined
+            try:
+                return answer(request, store.snapshot(), self.schema, self._workers, quarantined)
+            except CorruptionError as error:
+                # Another thread may have met the same damage first.
+                if not store.quarantine(error) and (not error.folder or error.folder in met):
+                    raise
+                met.add(error.folder)
 
     def _filter(self, where: str | None) -> Node | None:
         return None if where is None else parse_where(where, self.schema.columns)

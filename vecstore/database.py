@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
+from vecstore.backup.objects import ObjectStore
+from vecstore.backup.snapshot import take_snapshot
 from vecstore.check import check_database
 from vecstore.codec.ladder import resolve_schema
 from vecstore.collection import Collection
-from vecstore.errors import AlreadyExistsError, NotFoundError, RequestError, SchemaError
+from vecstore.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    RequestError,
+    SchemaError,
+    StorageError,
+)
 from vecstore.ingest import registry
+from vecstore.ingest.alter import interrupted
+from vecstore.ingest.jobs import Jobs
+from vecstore.ingest.maintenance import Maintenance
 from vecstore.ingest.opening import close_environment, open_environment
 from vecstore.ingest.store import CollectionStore
 from vecstore.options import Options
+from vecstore.repair.run import repair_database
 from vecstore.schema import Schema, check_name
 from vecstore.search.parallel import Workers
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.environment import Environment
+from vecstore.types import Job, Progress, RepairReport, SnapshotInfo
 
 
 class Database:
@@ -31,6 +45,8 @@ class Database:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._workers = Workers(environment.options.thread_count())
+        self._jobs = Jobs(environment.options.background_bytes_per_s)
+        self._maintenance = Maintenance(environment, self._jobs)
         self._opening = Lock()
         self._open: dict[str, tuple[CollectionStore, Collection]] = {}
 
@@ -43,7 +59,11 @@ class Database:
             raise RequestError(f"path is {path!r}, expected the path of a directory")
         if not isinstance(options, Options):
             raise RequestError(f"options is {options!r}, expected Options(...) or None")
-        return cls(open_environment(Path(path), read_only=read_only, options=options))
+        opened = cls(open_environment(Path(path), read_only=read_only, options=options))
+        for name in interrupted(opened._environment):
+            with suppress(StorageError):  # using the collection raises it too
+                opened.collection(name)  # goes on with what was under way
+        return opened
 
     def __repr__(self) -> str:
         return f"Database({str(self._environment.paths.root)!r})"
@@ -83,9 +103,12 @@ class Database:
         info = self._info(name)
         with self._opening:
             found = self._open.get(name)
-            if found is None or found[0].info.id != info.id:
+            if found is None or found[0].id != info.id:
+                if found is not None:  # the writer dropped it, and made another
+                    found[0].forget(environment.kv.last_txn())
                 store = CollectionStore(environment, info)
-                found = self._open[name] = (store, Collection(store, self._workers))
+                found = self._open[name] = (store, Collection(store, self._workers, self._jobs))
+                self._maintenance.watch(store)
             return found[1]
 
     def collections(self) -> list[str]:
@@ -105,28 +128,114 @@ class Database:
             info = self._info(name)
             with self._opening:
                 opened = self._open.pop(name, None)
-            if opened is not None and opened[0].info.id == info.id:
+            if opened is not None and opened[0].id == info.id:
                 opened[0].drop()
             else:
                 registry.drop(environment, info)
+        self._jobs.cancel(name)
+        with suppress(StorageError):  # what cannot be removed now is tried again
+            environment.reclaimer.sweep()
 
-    def check(self) -> list[str]:
-        """Verify every checksum and invariant on disk.
+    def jobs(self) -> list[Job]:
+        """Background work under way, waiting or failed, oldest first; what is done is not listed.
 
-        Returns:
-            The problems found; empty when the database is sound.
+        A job that failed is tried again by and by, and listed until that succeeds.
         """
         self._environment.check_open()
-        return check_database(self._environment)
+        return self._jobs.listed()
+
+    def pause_jobs(self) -> None:
+        """Hold up background work, within a tenth of a second, until `resume_jobs` or `close`.
+
+        A flush under way goes on to its end. Writers flush a full write buffer themselves.
+        """
+        self._environment.check_writable()
+        self._jobs.pause()
+
+    def resume_jobs(self) -> None:
+        """Let background work go on."""
+        self._environment.check_writable()
+        self._jobs.resume()
+
+    def check(self, progress: Progress | None = None) -> list[str]:
+        """Verify every checksum and invariant on disk; reads and writes go on meanwhile.
+
+        Args:
+            progress: told how many bytes, or ids, of each part were checked.
+
+        Returns:
+            The problems found, each with its file, block and seqs; empty when the database is
+            sound.
+        """
+        self._environment.check_open()
+        return check_database(self._environment, progress)
+
+    def repair(self, progress: Progress | None = None) -> RepairReport:
+        """Make again what is damaged, where something else on disk says what it was.
+
+        Records that cannot be made again are removed, and listed; what is listed as remaining
+        only a snapshot has. Writes wait meanwhile, and searches go on.
+
+        Args:
+            progress: told how many bytes of each part were examined, written and checked.
+
+        Raises:
+            ReadOnlyError: opened for reading.
+            DatabaseFullError: there is no space for new files; nothing was lost.
+        """
+        with self._jobs.set_aside():
+            return repair_database(self._environment, self._stores, progress)
+
+    def snapshot(
+        self,
+        target: str | os.PathLike[str] | ObjectStore,
+        *,
+        progress: Progress | None = None,
+    ) -> SnapshotInfo:
+        """Copy the database as of now; reads and writes go on meanwhile.
+
+        Every batch that was acknowledged before is in it, and each batch whole. Work under way
+        (`jobs`) is not. After an interruption the same call does what is left.
+
+        A directory becomes a database that `vecstore.open` opens; its files are hard links where
+        the file system can do that. In an object store only files are uploaded that no earlier
+        snapshot has; what is uploaded was verified. `vecstore.restore` reads both.
+
+        Args:
+            target: a new directory; the URL of an object store, such as "s3://bucket/prefix"; or a
+                store of obstore.
+            progress: told how far it has come: bytes.
+
+        Raises:
+            AlreadyExistsError: there is something in the directory.
+            CorruptionError: a part of the database is damaged.
+            MissingExtraError: obstore is not installed.
+        """
+        self._environment.check_open()
+        return take_snapshot(self._environment, target, progress)
 
     def close(self) -> None:
-        """Release the directory. Everything acknowledged is on disk already."""
+        """Release the directory. Everything acknowledged is on disk already.
+
+        Background work ends; it is begun again when the database is opened for writing.
+        """
         environment = self._environment
+        self._maintenance.close()
+        self._jobs.close()
+        environment.closed = True
+        with self._opening:
+            stores = [store for store, _ in self._open.values()]
+            self._open.clear()
+        for store in stores:  # what other threads still write is given up, and removed
+            with store.rewrite_lock, store.flush_lock:
+                pass
         with environment.lock:
-            if not environment.closed:
-                close_environment(environment)
-                self._workers.close()
-                self._open.clear()
+            close_environment(environment)
+        self._workers.close()
+
+    def _stores(self) -> list[CollectionStore]:
+        with self._opening:
+            return [store for store, _ in self._open.values()]
 
     def _info(self, name: str) -> CollectionInfo:
         check_name("collection", name)

@@ -16,7 +16,8 @@
     │   ├── FormatVersionError         written by a newer vecstore
     │   ├── LockedError                another process writes here
     │   ├── CorruptionError            what is on disk is not what was written
-    │   └── DatabaseFullError          no space, or the map is full
+    │   ├── DatabaseFullError          no space, or the map is full
+    │   └── UnknownOutcomeError        the disk failed during a commit: applied, or not at all
     ├── ReadOnlyError                  a write through a reader
     ├── ClosedError                    used after close()
     ├── RemoteError                    the network, not the database
@@ -96,9 +97,15 @@ class LockedError(StorageError):
 class CorruptionError(StorageError):
     """What is on disk is not what was written: a checksum, a missing file, a lost record."""
 
+    folder: str = ""  # of the damaged segment, where it is one
+
 
 class DatabaseFullError(StorageError):
     """No space is left on the device or in the map; nothing acknowledged is lost."""
+
+
+class UnknownOutcomeError(StorageError):
+    """The disk failed during a commit. The write was applied whole or not at all: read to see."""
 
 
 class ReadOnlyError(VecstoreError):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import get_args
 
 from vecstore.errors import RequestError
+from vecstore.types import Durability
 
 DIM_MAX = 65_536
 PCA_DIMS_MAX = 2_048
@@ -43,6 +45,20 @@ PARALLEL_BYTES_MIN = 4 << 20
 OVERSAMPLING = {"bits1": 32, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
 OVERSAMPLING_SHORTENED = 64
 KEEP_MIN = 50
+# Segments of about one size, next to each other, that are merged into one.
+COMPACTION_FANOUT = 4
+# A segment with this share of dead rows is written again without them.
+DEAD_SHARE_MAX = 0.2
+# Compaction makes no segment larger than this, unless a single one is.
+SEGMENT_BYTES_MAX = 4 << 30
+# The write buffer may grow to this many times flush_bytes_max while a flush is under way; writers
+# are slowed from once to this many times.
+BUFFER_GROWTH_MAX = 3
+# Background work reads and writes so much at a time.
+CHUNK_BYTES = 4 << 20
+# Expired records are deleted at most so many at a time, so that other writes get their turn.
+EXPIRE_ROWS_MAX = 10_000
+TTL_S_MAX = 100 * 366 * 86_400
 # Batches that the write buffer holds at most before it is flushed, however small.
 BUFFER_BATCHES_MAX = 4_000
 # How many standard deviations an error bound spans.
@@ -61,17 +77,37 @@ class Options:
         flush_bytes_max: the write buffer is flushed to a segment beyond this many bytes.
         map_bytes: address space for the LMDB file (not disk space, which grows as needed).
         threads: threads that one search may use; 0 means one for each core.
+        memory_bytes_max: budget for the write buffer, and for building segments; flushes happen
+            sooner where flush_bytes_max would not fit.
+        flush_age_s: a write buffer this old is flushed in the background; 0 means never.
+        background: flush and compact in the background. Without it, a write flushes a full buffer
+            before it returns, and nothing is compacted but by `compact()`.
+        background_bytes_per_s: most that background work writes; 0 means no limit.
+        reserve_bytes: writes are refused when less space than this is free, so that deletes,
+            flushes and compaction still have some.
+        durability: "fsync" commits and syncs each batch by itself; "group" does so once for all
+            that threads wrote meanwhile. Either way a write returns when it is on disk.
     """
 
     flush_bytes_max: int = 64 << 20
     map_bytes: int = 1 << 40
     threads: int = 0
+    memory_bytes_max: int = 1 << 30
+    flush_age_s: int = 300
+    background: bool = True
+    background_bytes_per_s: int = 0
+    reserve_bytes: int = 64 << 20
+    durability: Durability = "fsync"
 
     def __post_init__(self) -> None:
         limits = {
             "flush_bytes_max": (1, 1 << 46),
             "map_bytes": (1 << 20, 1 << 46),
             "threads": (0, 1024),
+            "memory_bytes_max": (16 << 20, 1 << 46),
+            "flush_age_s": (0, 1 << 31),
+            "background_bytes_per_s": (0, 1 << 46),
+            "reserve_bytes": (0, 1 << 46),
         }
         for name, (least, most) in limits.items():
             value = getattr(self, name)
@@ -79,6 +115,17 @@ class Options:
                 raise RequestError(
                     f"Options.{name} is {value!r}, expected an int from {least:,} to {most:,}"
                 )
+        if not isinstance(self.background, bool):
+            raise RequestError(f"Options.background is {self.background!r}, expected a bool")
+        if self.durability not in get_args(Durability):
+            raise RequestError(
+                f"Options.durability is {self.durability!r}, expected one of "
+                f"{', '.join(map(repr, get_args(Durability)))}"
+            )
+
+    def buffer_bytes_max(self) -> int:
+        """Bytes of the write buffer at which it is flushed."""
+        return min(self.flush_bytes_max, self.memory_bytes_max // (2 * BUFFER_GROWTH_MAX))
 
     def thread_count(self) -> int:
         """The number of threads to use, resolved for this machine."""

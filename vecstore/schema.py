@@ -97,10 +97,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The fields of a collection: lists of Vector and Column, kept as tuples."""
+    """The fields of a collection: lists of Vector and Column, kept as tuples.
+
+    Attributes:
+        vectors: its vector fields.
+        columns: its columns.
+        ttl_s: seconds after which a record expires, as if deleted, counted from its last upsert;
+            None means never. `upsert` can say otherwise for each record.
+    """
 
     vectors: Sequence[Vector]
     columns: Sequence[Column] = ()
+    ttl_s: float | None = None
     _by_name: dict[str, Vector] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -120,19 +128,31 @@ class Schema:
             for name in names:
                 if names.count(name) > 1:
                     raise SchemaError(f"schema has two {kind}s named {name!r}")
+        check_ttl("schema", self.ttl_s)
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "_by_name", {item.name: item for item in vectors})
 
     def vector(self, name: str) -> Vector:
         """The vector field of that name, or NotFoundError."""
-        found = self._by_name.get(name)
+        found = self._by_name.get(name) if isinstance(name, str) else None
         if found is None:
             raise NotFoundError(
                 f"no vector field {name!r}; the collection has "
                 f"{', '.join(repr(item.name) for item in self.vectors)}"
             )
         return found
+
+
+def check_ttl(what: str, ttl_s: object) -> None:
+    """Raise SchemaError for what is neither None nor seconds that a record may live."""
+    if ttl_s is None:
+        return
+    number = isinstance(ttl_s, int | float) and not isinstance(ttl_s, bool)
+    if not number or not 0 < ttl_s <= options.TTL_S_MAX:  # type: ignore[operator]
+        raise SchemaError(
+            f"{what} has ttl_s {ttl_s!r}, expected seconds above 0, up to {options.TTL_S_MAX:,}"
+        )
 
 
 def _tuple_of(name: str, items: object, kind: type) -> tuple[Any, ...]:

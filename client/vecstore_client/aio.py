@@ -7,7 +7,8 @@ async with await vecstore_client.aio.connect("localhost:7700") as db:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,9 +18,18 @@ from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Ids, Record
+from vecstore.types import (
+    CollectionStats,
+    Hits,
+    Ids,
+    Job,
+    Progress,
+    Record,
+    RepairReport,
+    SnapshotInfo,
+)
 from vecstore_client import calls
-from vecstore_client.calls import Call, Found, SearchOptions
+from vecstore_client.calls import Call, Found, SearchOptions, Work
 from vecstore_client.channel import (
     CHANNEL_OPTIONS,
     CONNECT_TIMEOUT_S,
@@ -58,19 +68,27 @@ class AsyncConnection(Target):
     async def run(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
         """Make a call and read its answer; errors are those of the embedded database."""
         try:
-            sent = self._start(call.method, call.request, timeout_s or self.timeout_s)
+            sent = self._start(call.method, call.request, timeout_s or self.time_for(call))
             return call.read([await self._finish(sent)])
         except AnswerTooLarge:
             assert call.stream is not None
-            sent = self._start(*call.stream, self.timeout_s)
-            return call.read(await self._finish(_parts(sent)))
+            answers = self._receive(*call.stream, self.timeout_s)
+            async with aclosing(answers):
+                return call.read([answer.part async for answer in answers])
+
+    async def follow(self, work: Work[Answer]) -> Answer:
+        """Have work done, and tell how far it has come; where that raises, the work ends."""
+        answers = self._receive(work.method, work.request, None)
+        async with aclosing(answers):
+            reports = [report async for answer in answers for report in work.reports(answer)]
+        return work.read(reports)
 
     async def close(self) -> None:
         """Drop the connection; calls that are running fail."""
         self.closed = True
         await self._channel.close()
 
-    def _start(self, method: str, request: Any, timeout_s: float) -> Any:
+    def _start(self, method: str, request: Any, timeout_s: float | None) -> Any:
         self.check_open()
         return self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
 
@@ -80,9 +98,18 @@ class AsyncConnection(Target):
         except grpc.RpcError as error:
             raise self.error(error) from None
 
-
-async def _parts(sent: Any) -> list[Any]:
-    return [answer.part async for answer in sent]
+    async def _receive(
+        self, method: str, request: Any, timeout_s: float | None
+    ) -> AsyncGenerator[Any, None]:
+        """The messages of an answer; when it is closed, the call is given up."""
+        sent = self._start(method, request, timeout_s)
+        try:
+            async for answer in sent:
+                yield answer
+        except grpc.RpcError as error:
+            raise self.error(error) from None
+        finally:
+            sent.cancel()
 
 
 class AsyncDatabase:
@@ -115,9 +142,30 @@ class AsyncDatabase:
         self._connection.check_open()
         await self._connection.run(calls.drop_collection(name))
 
-    async def check(self) -> list[str]:
+    async def jobs(self) -> list[Job]:
+        """Background work under way, waiting or failed, oldest first."""
+        return await self._connection.run(calls.list_jobs())
+
+    async def pause_jobs(self) -> None:
+        """Hold up background work, until `resume_jobs` or the server ends."""
+        await self._connection.run(calls.pause_jobs())
+
+    async def resume_jobs(self) -> None:
+        """Let background work go on."""
+        await self._connection.run(calls.resume_jobs())
+
+    async def check(self, progress: Progress | None = None) -> list[str]:
         """Have the server verify every checksum and invariant; the problems found."""
-        return await self._connection.run(calls.check())
+        return await self._connection.follow(calls.check(progress))
+
+    async def repair(self, progress: Progress | None = None) -> RepairReport:
+        """See `vecstore.database.Database.repair`."""
+        return await self._connection.follow(calls.repair(progress))
+
+    async def snapshot(self, target: str, *, progress: Progress | None = None) -> SnapshotInfo:
+        """Have the server copy the database as of now; see `RemoteDatabase.snapshot`."""
+        self._connection.check_open()
+        return await self._connection.follow(calls.snapshot(target, progress))
 
     async def close(self) -> None:
         """Drop the connection; the server's database stays open."""
@@ -149,7 +197,7 @@ class AsyncCollection:
 
     @property
     def schema(self) -> Schema:
-        """Its fields, with every representation spelled out, coarse to fine."""
+        """Its fields, as the server last told them; see `RemoteCollection.schema`."""
         return self._found.schema
 
     @property
@@ -165,10 +213,13 @@ class AsyncCollection:
         ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
+        *,
+        ttl_s: float | Sequence[float | None] | None = None,
     ) -> int:
         """Write records, whole or not at all."""
         self._connection.check_open()
-        return await self._connection.run(calls.upsert(self._found, ids, vectors, payloads))
+        made = calls.upsert(self._found, ids, vectors, payloads, ttl_s)
+        return await self._connection.run(made)
 
     async def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
@@ -178,6 +229,16 @@ class AsyncCollection:
     async def flush(self) -> None:
         """Move the write buffer into a segment."""
         await self._connection.run(calls.flush(self._found))
+
+    async def compact(self) -> None:
+        """Flush, and write the segments again as few as fit, without what died."""
+        await self._connection.run(calls.compact(self._found))
+
+    async def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
+        """Change the representations of a vector field; see `RemoteCollection.alter`."""
+        self._connection.check_open()
+        call = calls.alter(self._found, field, representations, wait=wait)
+        self._found = await self._connection.run(call)
 
     async def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""

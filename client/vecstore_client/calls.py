@@ -6,19 +6,29 @@ The sync and the asyncio client are two ways to run the same `Call`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 
 from vecstore import options
 from vecstore.request import Cascade, SearchRequest, check_count
-from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Ids, Record
+from vecstore.schema import Schema, check_name
+from vecstore.types import (
+    CollectionStats,
+    Hits,
+    Ids,
+    Job,
+    Progress,
+    Record,
+    RepairReport,
+    SnapshotInfo,
+)
 from vecstore_client import inputs
 from vecstore_client.inputs import ReadQueries
 from vecstore_proto.convert import (
     check_get_count,
+    job_from_wire,
     plan_to_wire,
     schema_from_wire,
     schema_to_wire,
@@ -27,6 +37,7 @@ from vecstore_proto.convert import (
 from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import database_pb2
+from vecstore_proto.work import problems_from_wire, repair_from_wire, snapshot_from_wire
 
 Answer = TypeVar("Answer")
 
@@ -40,12 +51,39 @@ class Call(Generic[Answer]):
         request: the message, or an iterator of messages for a method that takes a stream.
         read: from the messages of the answer to a value.
         stream: the method and request to call where one message cannot hold the answer.
+        long: it takes as long as it takes.
     """
 
     method: str
     request: Any
     read: Callable[[Sequence[Any]], Answer]
     stream: tuple[str, Any] | None = None
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(Generic[Answer]):
+    """An rpc that says how far it has come, and takes as long as it takes.
+
+    Attributes:
+        method: its name.
+        request: the message.
+        read: from the reports that it ends with to a value.
+        progress: is told how far it has come.
+    """
+
+    method: str
+    request: Any
+    read: Callable[[Sequence[Any]], Answer]
+    progress: Progress | None
+
+    def reports(self, answer: Any) -> list[Any]:
+        """The report in a message of the answer; of progress it tells, and there is none."""
+        if answer.WhichOneof("answer") != "progress":
+            return [answer.report]
+        if self.progress is not None:
+            self.progress(answer.progress.what, answer.progress.done, answer.progress.total)
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +150,44 @@ def drop_collection(name: str) -> Call[None]:
     return Call(method="DropCollection", request=request, read=lambda _: None)
 
 
-def check() -> Call[list[str]]:
+def list_jobs() -> Call[list[Job]]:
+    """Background work."""
+    request = database_pb2.ListJobsRequest()
+    return Call(
+        method="ListJobs",
+        request=request,
+        read=lambda parts: list(map(job_from_wire, parts[0].jobs)),
+    )
+
+
+def pause_jobs() -> Call[None]:
+    """Hold up background work."""
+    request = database_pb2.PauseJobsRequest()
+    return Call(method="PauseJobs", request=request, read=lambda _: None)
+
+
+def resume_jobs() -> Call[None]:
+    """Let background work go on."""
+    request = database_pb2.ResumeJobsRequest()
+    return Call(method="ResumeJobs", request=request, read=lambda _: None)
+
+
+def check(progress: Progress | None) -> Work[list[str]]:
     """The problems of the database."""
     request = database_pb2.CheckRequest()
-    return Call(method="Check", request=request, read=lambda parts: list(parts[0].problems))
+    return Work(method="Check", request=request, read=problems_from_wire, progress=progress)
+
+
+def repair(progress: Progress | None) -> Work[RepairReport]:
+    """Make the database sound."""
+    request = database_pb2.RepairRequest()
+    return Work(method="Repair", request=request, read=repair_from_wire, progress=progress)
+
+
+def snapshot(target: str, progress: Progress | None) -> Work[SnapshotInfo]:
+    """Copy the database, to a place that the server names."""
+    request = database_pb2.SnapshotRequest(name=check_name("snapshot", target))
+    return Work(method="Snapshot", request=request, read=snapshot_from_wire, progress=progress)
 
 
 def _read_found(name: str) -> Callable[[Sequence[Any]], Found]:
@@ -125,9 +197,15 @@ def _read_found(name: str) -> Callable[[Sequence[Any]], Found]:
 # Writes to a collection
 
 
-def upsert(found: Found, ids: Ids, vectors: Any, payloads: Sequence[Any] | None) -> Call[int]:
+def upsert(
+    found: Found,
+    ids: Ids,
+    vectors: Any,
+    payloads: Sequence[Any] | None,
+    ttl_s: float | Sequence[float | None] | None = None,
+) -> Call[int]:
     """Write a batch: as one message, or as a stream of them where it is large."""
-    batch = inputs.read_batch(found.schema, ids, vectors, payloads)
+    batch = inputs.read_batch(found.schema, ids, vectors, payloads, ttl_s)
     parts = batch.parts()
     if len(parts) == 1:
         request = pb.UpsertRequest(collection=found.name, collection_id=found.id)
@@ -164,6 +242,29 @@ def flush(found: Found) -> Call[None]:
     """Move the write buffer to a segment."""
     request = pb.FlushRequest(collection=found.name, collection_id=found.id)
     return Call(method="Flush", request=request, read=lambda _: None)
+
+
+def compact(found: Found) -> Call[None]:
+    """Write the segments again without what died."""
+    request = pb.CompactRequest(collection=found.name, collection_id=found.id)
+    return Call(method="Compact", request=request, read=lambda _: None, long=True)
+
+
+def alter(found: Found, field: str, representations: Sequence[str], *, wait: bool) -> Call[Found]:
+    """Change the representations of a field; the collection as it is then."""
+    request = pb.AlterRequest(
+        collection=found.name,
+        collection_id=found.id,
+        field=field,
+        representations=inputs.read_ladder(found.schema, field, representations),
+        wait=bool(wait),
+    )
+    return Call(
+        method="Alter",
+        request=request,
+        read=lambda parts: replace(found, schema=schema_from_wire(parts[0].schema)),
+        long=bool(wait),
+    )
 
 
 # Reads from a collection

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import grpc
@@ -11,9 +12,10 @@ import grpc
 from vecstore import options
 from vecstore.errors import ClosedError, DeadlineError, RequestError
 from vecstore_client import calls
-from vecstore_client.calls import Call
+from vecstore_client.calls import Call, Work
 from vecstore_proto.auth import TOKEN_KEY, bearer
 from vecstore_proto.status import (
+    KEEPALIVE_MS,
     METADATA_BYTES_MAX,
     AnswerTooLarge,
     error_from_status,
@@ -28,7 +30,7 @@ CONNECT_TIMEOUT_S = 5.0
 # Calls that may be sent twice. A write of records is not among them: sent again after it was
 # applied, it would undo what others wrote in between, or answer with a wrong count.
 _RETRIED = {
-    "vecstore.v1.DatabaseService": ("GetCollection", "ListCollections", "Check"),
+    "vecstore.v1.DatabaseService": ("GetCollection", "ListCollections", "ListJobs", "Check"),
     "vecstore.v1.CollectionService": (
         "Get",
         "GetStream",
@@ -36,6 +38,7 @@ _RETRIED = {
         "Count",
         "GetStats",
         "Flush",
+        "Compact",
         "Search",
         "SearchStream",
     ),
@@ -73,6 +76,10 @@ CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 250),
+    # A call without a deadline must not wait for a machine that is gone.
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -91,6 +98,10 @@ class Target:
         """Raise ClosedError after close()."""
         if self.closed:
             raise ClosedError(f"the database at {self.address} was closed; connect again")
+
+    def time_for(self, call: Call[Any]) -> float | None:
+        """Seconds that a call may take; None where it takes as long as it takes."""
+        return None if call.long else self.timeout_s
 
     def error(self, error: Any) -> Exception:
         """What to raise for a failed call."""
@@ -115,30 +126,42 @@ class Connection(Target):
     def run(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
         """Make a call and read its answer; errors are those of the embedded database."""
         try:
-            return call.read([self._send(call.method, call.request, timeout_s or self.timeout_s)])
+            return call.read([self._send(call, timeout_s or self.time_for(call))])
         except AnswerTooLarge:
             assert call.stream is not None
-            return call.read(self._receive(*call.stream))
+            with closing(self._receive(*call.stream, self.timeout_s)) as answers:
+                return call.read([answer.part for answer in answers])
+
+    def follow(self, work: Work[Answer]) -> Answer:
+        """Have work done, and tell how far it has come; where that raises, the work ends."""
+        with closing(self._receive(work.method, work.request, None)) as answers:
+            return work.read([report for answer in answers for report in work.reports(answer)])
 
     def close(self) -> None:
         """Drop the connection; calls that are running fail."""
         self.closed = True
         self._channel.close()
 
-    def _send(self, method: str, request: Any, timeout_s: float) -> Any:
+    def _send(self, call: Call[Any], timeout_s: float | None) -> Any:
         self.check_open()
+        method = self._methods[call.method]
         try:
-            return self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
+            return method(call.request, timeout=timeout_s, metadata=self.metadata)
         except grpc.RpcError as error:
             raise self.error(error) from None
 
-    def _receive(self, method: str, request: Any) -> Sequence[Any]:
+    def _receive(
+        self, method: str, request: Any, timeout_s: float | None
+    ) -> Generator[Any, None, None]:
+        """The messages of an answer; when it is closed, the call is given up."""
         self.check_open()
+        answers = self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
         try:
-            answers = self._methods[method](request, timeout=self.timeout_s, metadata=self.metadata)
-            return [answer.part for answer in answers]
+            yield from answers
         except grpc.RpcError as error:
             raise self.error(error) from None
+        finally:
+            answers.cancel()
 
 
 def open_connection(address: str, *, token: str | None, timeout_s: float) -> Connection:

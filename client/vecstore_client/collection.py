@@ -31,7 +31,10 @@ class RemoteCollection:
 
     @property
     def schema(self) -> Schema:
-        """Its fields, with every representation spelled out, coarse to fine."""
+        """Its fields, with every representation spelled out, coarse to fine.
+
+        As the server last told them: when this collection was asked for, or altered by it.
+        """
         return self._found.schema
 
     @property
@@ -49,6 +52,8 @@ class RemoteCollection:
         ids: Ids,
         vectors: Mapping[str, Any] | Any = None,
         payloads: Sequence[Any] | None = None,
+        *,
+        ttl_s: float | Sequence[float | None] | None = None,
     ) -> int:
         """Write records; see `vecstore.collection.Collection.upsert`.
 
@@ -56,7 +61,7 @@ class RemoteCollection:
         which the server joins before it writes any. It takes up to 1 GiB of payloads.
         """
         self._connection.check_open()
-        return self._connection.run(calls.upsert(self._found, ids, vectors, payloads))
+        return self._connection.run(calls.upsert(self._found, ids, vectors, payloads, ttl_s))
 
     def delete(self, ids: Ids | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that a filter passes; the number deleted."""
@@ -66,6 +71,23 @@ class RemoteCollection:
     def flush(self) -> None:
         """Move the write buffer into a segment: compressed, and out of the memory."""
         self._connection.run(calls.flush(self._found))
+
+    def compact(self) -> None:
+        """Flush, and write the segments again as few as fit, without what died.
+
+        Takes as long as it takes, and goes on in the server where the call is interrupted. See
+        `vecstore.collection.Collection.compact`.
+        """
+        self._connection.run(calls.compact(self._found))
+
+    def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
+        """Change the representations of a vector field, from what is stored of its vectors.
+
+        With `wait` it takes as long as it takes; see `vecstore.collection.Collection.alter`.
+        """
+        self._connection.check_open()
+        call = calls.alter(self._found, field, representations, wait=wait)
+        self._found = self._connection.run(call)
 
     # Reads
 

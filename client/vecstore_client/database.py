@@ -7,6 +7,7 @@ from typing import Self
 
 from vecstore.options import RPC_TIMEOUT_S
 from vecstore.schema import Schema
+from vecstore.types import Job, Progress, RepairReport, SnapshotInfo
 from vecstore_client import calls
 from vecstore_client.channel import Connection, open_connection
 from vecstore_client.collection import RemoteCollection
@@ -20,7 +21,8 @@ def connect(
     Args:
         address: "host:port"; the port may be left out where it is 7700.
         token: what the server was started with, if it was. It travels unencrypted.
-        timeout_s: how long one call may take.
+        timeout_s: how long one call may take; `check`, `repair`, `snapshot`, `compact`, and `alter`
+            that waits, take as long as they take.
 
     Returns:
         The database, to be closed or used as a context manager.
@@ -69,9 +71,50 @@ class RemoteDatabase:
         self._connection.check_open()
         self._connection.run(calls.drop_collection(name))
 
-    def check(self) -> list[str]:
-        """Have the server verify every checksum and invariant; the problems found."""
-        return self._connection.run(calls.check())
+    def jobs(self) -> list[Job]:
+        """Background work under way, waiting or failed, oldest first; what is done is not listed.
+
+        It is that of the server, as are `pause_jobs` and `resume_jobs`.
+        """
+        return self._connection.run(calls.list_jobs())
+
+    def pause_jobs(self) -> None:
+        """Hold up background work, until `resume_jobs` or the server ends."""
+        self._connection.run(calls.pause_jobs())
+
+    def resume_jobs(self) -> None:
+        """Let background work go on."""
+        self._connection.run(calls.resume_jobs())
+
+    def check(self, progress: Progress | None = None) -> list[str]:
+        """Have the server verify every checksum and invariant on disk, however long that takes.
+
+        Args:
+            progress: told what is being checked, and how far it has come; raising stops it.
+
+        Returns:
+            The problems found; empty when the database is sound.
+        """
+        return self._connection.follow(calls.check(progress))
+
+    def repair(self, progress: Progress | None = None) -> RepairReport:
+        """See `vecstore.database.Database.repair`."""
+        return self._connection.follow(calls.repair(progress))
+
+    def snapshot(self, target: str, *, progress: Progress | None = None) -> SnapshotInfo:
+        """Have the server copy the database as of now; see `vecstore.database.Database.snapshot`.
+
+        Args:
+            target: a name, such as "monday", for a place below the one that the server was
+                started with (`vecstore serve DIR --snapshots DIR_OR_URL`).
+            progress: told how far it has come: bytes.
+
+        Raises:
+            RequestError: the server has no place for snapshots.
+            SchemaError: `target` is not 1 to 128 letters, digits, '_', '.' or '-'.
+        """
+        self._connection.check_open()
+        return self._connection.follow(calls.snapshot(target, progress))
 
     def close(self) -> None:
         """Drop the connection; the server's database stays open."""

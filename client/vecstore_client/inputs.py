@@ -10,7 +10,7 @@ Shapes  N records, Q queries, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
-from vecstore.schema import Schema, check_name
+from vecstore.schema import Schema, check_name, check_ttl
 from vecstore.types import Array, Id
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
 from vecstore_proto.results import spans
@@ -46,6 +46,7 @@ class ReadBatch:
     ids: Sequence[Id]
     fields: Fields
     payloads: Sequence[bytes] | None
+    ttl_s: Sequence[float] | None
 
     def parts(self) -> list[slice]:
         """Runs of records of about REQUEST_BYTES_TARGET."""
@@ -62,6 +63,8 @@ class ReadBatch:
         if self.payloads is not None:
             into.payloads.SetInParent()
             into.payloads.json.extend(self.payloads[rows])
+        if self.ttl_s is not None:
+            into.ttl_s.extend(self.ttl_s[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class ReadQueries:
         field_vectors_to_wire(self.field, self.queries[rows], into)
 
 
-def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> ReadBatch:
+def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any) -> ReadBatch:
     """Make a batch ready to be sent.
 
     Raises:
@@ -94,14 +97,14 @@ def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> ReadBat
     def read() -> ReadBatch:
         fields = _fields(schema, vectors)
         _check_size(schema, len(ids), fields)
-        batch = ReadBatch(ids, fields, _json(payloads))
+        batch = ReadBatch(ids, fields, _json(payloads), _seconds(ttl_s, len(ids)))
         columns = [*batch.fields.values(), *([] if payloads is None else [batch.payloads])]
         if any(len(column) != len(ids) for column in columns):
             raise RequestError(f"columns of the batch differ in length, expected {len(ids)}")
         ids_to_wire(ids)
         return batch
 
-    return _or_refuse(read, lambda: _check_batch(schema, ids, vectors, payloads))
+    return _or_refuse(read, lambda: _check_batch(schema, ids, vectors, payloads, ttl_s))
 
 
 def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
@@ -167,9 +170,25 @@ def check_collection_name(name: Any) -> None:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise SchemaError for what is not a schema."""
+    """Raise SchemaError for what is not a schema, or none that a message can hold."""
     if not isinstance(schema, Schema):
         raise SchemaError(f"schema is {schema!r}, expected Schema(vectors=[Vector(...)])")
+    if not all(_is_utf8(spec) for vector in schema.vectors for spec in vector.representations):
+        from vecstore.codec.ladder import resolve_schema
+
+        resolve_schema(schema)
+
+
+def read_ladder(schema: Schema, field: Any, representations: Any) -> Sequence[str]:
+    """Representations that can be sent, for a field of that name.
+
+    Raises:
+        NotFoundError: there is none.
+        SchemaError: they are no list of representations.
+    """
+    wanted = replace(schema.vector(field), representations=representations)
+    check_schema(Schema(vectors=(wanted,)))
+    return wanted.representations
 
 
 def check_cursor(after: Any) -> None:
@@ -233,6 +252,22 @@ def _json(payloads: Any) -> list[bytes] | None:
     return texts
 
 
+def _seconds(ttl_s: Any, count: int) -> list[float] | None:
+    """Seconds for each record, 0 for those of the collection; None where none are given."""
+    if ttl_s is None:
+        return None
+    many = isinstance(ttl_s, list | tuple) or (isinstance(ttl_s, np.ndarray) and ttl_s.ndim)
+    given = list(ttl_s) if many else [ttl_s] * count
+    if len(given) != count:
+        raise RequestError(f"ttl_s has {len(given)} items, expected {count}")
+    numbers = [
+        float(item) if isinstance(item, np.integer | np.floating) else item for item in given
+    ]
+    for number in numbers:
+        check_ttl("the batch", number)
+    return [float(number or 0) for number in numbers]
+
+
 def _row_bytes(values: Any) -> int:
     if isinstance(values, np.ndarray):
         return values.nbytes // max(len(values), 1)
@@ -247,11 +282,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _check_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> None:
+def _check_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any) -> None:
     from vecstore.ingest.batch import make_batch
+    from vecstore.ingest.ttl import Ttl
 
-    dtypes = {field.name: np.dtype(np.float32) for field in schema.vectors}
-    make_batch(schema, ids, vectors, payloads, dtypes=dtypes)
+    make_batch(schema, ids, vectors, payloads, ttl=Ttl(ttl_s, now=0.0))
 
 
 def _check_queries(schema: Schema, vectors: Any, *, many: bool) -> None:

@@ -21,6 +21,7 @@ from vecstore.types import (
     CollectionStats,
     ColumnType,
     Id,
+    Job,
     Metric,
     Payload,
     RepresentationStats,
@@ -52,6 +53,7 @@ class Batch(NamedTuple):
     ids: list[Id]
     vectors: Vectors
     payloads: list[bytes | None] | None
+    ttl_s: list[float | None] | None
 
 
 def schema_to_wire(schema: Schema) -> common_pb2.Schema:
@@ -70,6 +72,7 @@ def schema_to_wire(schema: Schema) -> common_pb2.Schema:
             common_pb2.Column(name=column.name, type=_COLUMNS[column.type])
             for column in schema.columns
         ],
+        ttl_s=schema.ttl_s,
     )
 
 
@@ -89,6 +92,7 @@ def schema_from_wire(message: common_pb2.Schema) -> Schema:
             Column(name=column.name, type=_named("type of column", _COLUMN_NAMES, column.type))
             for column in message.columns
         ),
+        ttl_s=message.ttl_s if message.HasField("ttl_s") else None,
     )
 
 
@@ -179,7 +183,8 @@ def batch_from_wire(parts: Iterable[common_pb2.Records]) -> Iterator[Batch]:
         payloads = None
         if records.HasField("payloads"):
             payloads = [text or None for text in records.payloads.json]
-        yield Batch(ids, vectors_from_wire(records.vectors, len(ids)), payloads)
+        ttl_s = [seconds or None for seconds in records.ttl_s] or None
+        yield Batch(ids, vectors_from_wire(records.vectors, len(ids)), payloads, ttl_s)
 
 
 def vectors_from_wire(fields: Sequence[common_pb2.FieldVectors], count: int) -> Vectors:
@@ -226,7 +231,8 @@ def plan_from_wire(message: collection_pb2.Cascade) -> Cascade:
     return Cascade(tuple(stages))
 
 
-_STATS = ("records", "buffered", "deleted", "segments", "disk_bytes")
+_STATS = ("records", "buffered", "deleted", "segments", "disk_bytes", "buffer_bytes")
+_JOB = ("id", "kind", "collection", "state", "done", "total", "message")
 _REPRESENTATION_STATS = (
     "field",
     "spec",
@@ -246,6 +252,8 @@ def stats_to_wire(stats: CollectionStats) -> collection_pb2.GetStatsResponse:
             )
             for item in stats.representations
         ],
+        quarantined=stats.quarantined,
+        jobs=map(job_to_wire, stats.jobs),
         **{name: getattr(stats, name) for name in _STATS},
     )
 
@@ -257,5 +265,17 @@ def stats_from_wire(message: collection_pb2.GetStatsResponse) -> CollectionStats
             RepresentationStats(**{name: getattr(item, name) for name in _REPRESENTATION_STATS})
             for item in message.representations
         ),
+        quarantined=tuple(message.quarantined),
+        jobs=tuple(map(job_from_wire, message.jobs)),
         **{name: getattr(message, name) for name in _STATS},
     )
+
+
+def job_to_wire(job: Job) -> common_pb2.Job:
+    """Background work as a message."""
+    return common_pb2.Job(**{name: getattr(job, name) for name in _JOB})
+
+
+def job_from_wire(message: common_pb2.Job) -> Job:
+    """The inverse."""
+    return Job(**{name: getattr(message, name) for name in _JOB})

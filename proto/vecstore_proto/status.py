@@ -19,6 +19,9 @@ ERROR_KEY = "vecstore-error"
 METADATA_BYTES_MAX = 256 << 10
 """Both sides accept this much metadata, as a message may be long and is encoded as such."""
 
+KEEPALIVE_MS = 20_000
+"""A client asks for a sign of life after this long without one, while a call is under way."""
+
 _MESSAGE_BYTES_MAX = 64 << 10
 
 _CODES: dict[type[VecstoreError], grpc.StatusCode] = {
@@ -39,6 +42,7 @@ _CODES: dict[type[VecstoreError], grpc.StatusCode] = {
     errors.LockedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CorruptionError: grpc.StatusCode.DATA_LOSS,
     errors.DatabaseFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownOutcomeError: grpc.StatusCode.UNKNOWN,
     errors.ReadOnlyError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClosedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.RemoteError: grpc.StatusCode.UNKNOWN,

@@ -17,11 +17,22 @@ def main() -> int:
     parser.add_argument("path", help="the directory of the database")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="the port; 0 for any")
+    parser.add_argument(
+        "--snapshots",
+        metavar="DIR_OR_URL",
+        help="where the snapshots that clients ask for are made",
+    )
     arguments = parser.parse_args()
     configure_logging()
     token = os.environ.get("VECSTORE_TOKEN")
     try:
-        run(arguments.path, arguments.host, arguments.port, token)
+        run(
+            arguments.path,
+            arguments.host,
+            arguments.port,
+            token,
+            snapshots=arguments.snapshots,
+        )
     except VecstoreError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -19,12 +19,14 @@ import vecstore
 from vecstore import options as limits
 from vecstore.errors import RemoteError, RequestError
 from vecstore.options import Options
-from vecstore_proto.status import METADATA_BYTES_MAX
+from vecstore_proto.status import KEEPALIVE_MS, METADATA_BYTES_MAX
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2_grpc
 from vecstore_server.health import Health
 from vecstore_server.interceptors import ErrorInterceptor, TokenInterceptor
 from vecstore_server.service import CollectionService, DatabaseService, OpenCollections
-from vecstore_server.telling import without_root
+from vecstore_server.snapshots import SnapshotPlace
+from vecstore_server.telling import without_roots
+from vecstore_server.working import LongCalls
 
 if TYPE_CHECKING:
     from vecstore.database import Database
@@ -44,6 +46,8 @@ _CHANNEL = (
     ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+    # Clients ask for a sign of life during calls that have no deadline.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
 )
 
 
@@ -57,9 +61,11 @@ class Server:
         port: the port, or 0 for any that is free.
         token: what clients must send; needed where other machines can reach `host`.
         root: the directory of the database, which clients are not told.
+        snapshots: where to make the snapshots that clients ask for; see `serve`.
 
     Raises:
-        RequestError: a host or port that cannot be, or a token that is missing or cannot be sent.
+        RequestError: a host, port or place that cannot be, or a token that is missing or cannot
+            be sent.
         RemoteError: the port is taken.
 
     Attributes:
@@ -75,13 +81,16 @@ class Server:
         port: int = limits.DEFAULT_PORT,
         token: str | None = None,
         root: str | os.PathLike[str] | None = None,
+        snapshots: str | os.PathLike[str] | None = None,
     ) -> None:
         _check_address(host, port, token)
+        place = SnapshotPlace(snapshots, root)
         self.host = host
         self._stopping = threading.Lock()
         self._health = Health()
         self._receivers = ThreadPoolExecutor(RECEIVERS, thread_name_prefix="vecstore-receive")
-        tell = without_root(root)
+        self._long_calls = LongCalls()
+        tell = without_roots(root, place.root)
         guards = [] if token is None else [TokenInterceptor(token)]
         self._grpc = grpc.server(
             ThreadPoolExecutor(WORKERS, thread_name_prefix="vecstore"),
@@ -98,10 +107,10 @@ class Server:
             raise
         collections = OpenCollections(self._database)
         database_pb2_grpc.add_DatabaseServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            DatabaseService(self._database, collections, tell), self._grpc
+            DatabaseService(collections, self._long_calls, place, tell), self._grpc
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            CollectionService(collections, self._receivers), self._grpc
+            CollectionService(collections, self._receivers, self._long_calls, tell), self._grpc
         )
         self._grpc.add_generic_rpc_handlers((self._health.handler(),))
 
@@ -125,6 +134,7 @@ class Server:
             self._health.serving = False
             self._grpc.stop(drain_s).wait()
             self._receivers.shutdown(wait=False, cancel_futures=True)
+            self._long_calls.stop(DRAIN_S)
             self._database.close()
 
 
@@ -135,6 +145,7 @@ def serve(
     port: int = limits.DEFAULT_PORT,
     token: str | None = None,
     options: Options | None = None,
+    snapshots: str | os.PathLike[str] | None = None,
 ) -> Server:
     """Open the database in a directory and serve it, in threads of this process.
 
@@ -144,12 +155,15 @@ def serve(
         port: the port, or 0 for any that is free (see `Server.port`).
         token: what clients must send with every call.
         options: as for `vecstore.open`.
+        snapshots: a directory, or the URL of an object store. A client that asks for a snapshot
+            gives a name, which is that of a directory, or of a further part of the URL, below it.
 
     Returns:
         The server, started. `Server.stop` ends it and closes the database.
 
     Raises:
-        RequestError: a host or port that cannot be, or a token that is missing or cannot be sent.
+        RequestError: a host, port or place that cannot be, or a token that is missing or cannot
+            be sent.
         RemoteError: the port is taken.
         StorageError: as `vecstore.open`.
     """
@@ -159,6 +173,7 @@ def serve(
         port=port,
         token=token,
         root=path,
+        snapshots=snapshots,
     )
     server.start()
     return server
@@ -169,6 +184,8 @@ def run(
     host: str = "127.0.0.1",
     port: int = limits.DEFAULT_PORT,
     token: str | None = None,
+    *,
+    snapshots: str | os.PathLike[str] | None = None,
 ) -> None:
     """Serve a directory until SIGINT or SIGTERM, then drain; call it from the main thread.
 
@@ -180,7 +197,7 @@ def run(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        server = serve(path, host=host, port=port, token=token)
+        server = serve(path, host=host, port=port, token=token, snapshots=snapshots)
         try:
             _LOG.info("serving %s at %s", os.fspath(path), server.address)
             stop.wait()

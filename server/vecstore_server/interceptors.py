@@ -11,7 +11,13 @@ from typing import Any
 
 import grpc
 
-from vecstore.errors import AuthenticationError, ClosedError, ReadOnlyError, StorageError
+from vecstore.errors import (
+    AlreadyExistsError,
+    AuthenticationError,
+    ClosedError,
+    ReadOnlyError,
+    StorageError,
+)
 from vecstore_proto.auth import TOKEN_KEY, bearer
 from vecstore_proto.status import error_to_status
 from vecstore_server.health import CHECK_METHOD
@@ -19,6 +25,7 @@ from vecstore_server.health import CHECK_METHOD
 _LOG = logging.getLogger("vecstore_server")
 _ACCESS = logging.getLogger("vecstore_server.access")
 
+_WITH_PATHS = StorageError, ClosedError, ReadOnlyError, AlreadyExistsError
 _SERIOUS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS})
 
 Behavior = Callable[[Any, Any], Any]
@@ -90,7 +97,9 @@ def _reporting(
             found = behavior(request, context)
         except Exception as error:
             fail(error, started, context)
-        _log(method, "OK", started, context)
+        log = functools.partial(_log, method, "OK", started, context)
+        if not context.add_callback(log):  # runs once the answer was sent, which waits for no log
+            log()
         return found
 
     def answer_in_parts(request: Any, context: Any) -> Iterator[Any]:
@@ -102,7 +111,7 @@ def _reporting(
             raise
         except Exception as error:
             fail(error, started, context)
-        _log(method, "OK", started, context)
+        _log(method, "OK" if context.is_active() else "CANCELLED", started, context)
 
     def fail(error: Exception, started: float, context: Any) -> None:
         if isinstance(error, grpc.RpcError):  # raised where a client went away or was too slow
@@ -111,7 +120,7 @@ def _reporting(
         code, details, metadata = error_to_status(error)
         if code in _SERIOUS or isinstance(error, StorageError):
             _LOG.error("%s failed", method, exc_info=error)
-        if isinstance(error, StorageError | ClosedError | ReadOnlyError):
+        if isinstance(error, _WITH_PATHS):
             details = tell(details)
         _log(method, code.name, started, context)
         context.set_trailing_metadata(metadata)

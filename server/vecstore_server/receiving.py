@@ -75,7 +75,11 @@ def _in_time(
 
 def _joined(parts: Sequence[Batch]) -> Batch:
     names = {
-        (part.payloads is None, tuple(part.vectors) if isinstance(part.vectors, dict) else "")
+        (
+            part.payloads is None,
+            part.ttl_s is None,
+            tuple(part.vectors) if isinstance(part.vectors, dict) else "",
+        )
         for part in parts
     }
     if len(names) != 1:
@@ -92,6 +96,9 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         payloads=None
         if parts[0].payloads is None
         else [payload for part in parts for payload in part.payloads or ()],
+        ttl_s=None
+        if parts[0].ttl_s is None
+        else [seconds for part in parts for seconds in part.ttl_s or ()],
     )
 
 

@@ -5,21 +5,22 @@ The names of the methods are those of the protocol; errors are left to the inter
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import vecstore
 from vecstore import options
 from vecstore.errors import NotFoundError, RequestError
 from vecstore.request import check_count
-from vecstore.types import Hits, Id, Record
+from vecstore.types import Hits, Id, Progress, Record
 from vecstore_proto import results
 from vecstore_proto.convert import (
+    Batch,
     batch_from_wire,
     check_get_count,
     ids_from_wire,
+    job_to_wire,
     plan_from_wire,
     schema_from_wire,
     schema_to_wire,
@@ -29,7 +30,11 @@ from vecstore_proto.convert import (
 from vecstore_proto.results import RecordsPart, hits_to_wire, records_to_wire
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import collection_pb2_grpc, database_pb2, database_pb2_grpc
+from vecstore_proto.work import problems_to_wire, repair_to_wire, snapshot_to_wire
 from vecstore_server.receiving import receive
+from vecstore_server.snapshots import SnapshotPlace
+from vecstore_server.telling import Tell, tell_jobs, tell_repair, tell_stats
+from vecstore_server.working import LongCalls, in_pool
 
 if TYPE_CHECKING:
     from vecstore.collection import Collection
@@ -37,10 +42,14 @@ if TYPE_CHECKING:
 
 
 class OpenCollections:
-    """The collections that were asked for; finding one here waits for no write."""
+    """The collections that were asked for; finding one here waits for no write.
+
+    Attributes:
+        database: where they are.
+    """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._found: dict[str, Collection] = {}
 
     def of(self, request: Any) -> Collection:
@@ -65,12 +74,12 @@ class OpenCollections:
     def find(self, name: str) -> Collection:
         """Ask the database."""
         self._found.pop(name, None)
-        found = self._found[name] = self._database.collection(name)
+        found = self._found[name] = self.database.collection(name)
         return found
 
     def drop(self, name: str) -> None:
         """Drop it, and forget it."""
-        self._database.drop_collection(name)
+        self.database.drop_collection(name)
         self._found.pop(name, None)
 
 
@@ -78,11 +87,20 @@ class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):
     """The rpcs of `vecstore.v1.DatabaseService`."""
 
     def __init__(
-        self, database: Database, collections: OpenCollections, tell: Callable[[str], str]
+        self,
+        collections: OpenCollections,
+        long_calls: LongCalls,
+        snapshots: SnapshotPlace,
+        tell: Tell,
     ) -> None:
-        self._database = database
+        self._database = collections.database
         self._collections = collections
+        self._follow = long_calls.follow
+        self._snapshots = snapshots
         self._tell = tell
+        self.Check: Any = long_calls.apart(self._check)
+        self.Repair: Any = long_calls.apart(self._repair)
+        self.Snapshot: Any = long_calls.apart(self._snapshot)
 
     def GetServerInfo(self, request: Any, context: Any) -> Any:
         return database_pb2.GetServerInfoResponse(version=vecstore.__version__)
@@ -104,27 +122,63 @@ class DatabaseService(database_pb2_grpc.DatabaseServiceServicer):
         self._collections.drop(request.name)
         return database_pb2.DropCollectionResponse()
 
-    def Check(self, request: Any, context: Any) -> Any:
-        return database_pb2.CheckResponse(problems=map(self._tell, self._database.check()))
+    def ListJobs(self, request: Any, context: Any) -> Any:
+        jobs = tell_jobs(self._database.jobs(), self._tell)
+        return database_pb2.ListJobsResponse(jobs=map(job_to_wire, jobs))
+
+    def PauseJobs(self, request: Any, context: Any) -> Any:
+        self._database.pause_jobs()
+        return database_pb2.PauseJobsResponse()
+
+    def ResumeJobs(self, request: Any, context: Any) -> Any:
+        self._database.resume_jobs()
+        return database_pb2.ResumeJobsResponse()
+
+    def _check(self, request: Any, context: Any) -> Any:
+        def work(progress: Progress) -> Any:
+            return problems_to_wire([self._tell(text) for text in self._database.check(progress)])
+
+        return self._follow(work, database_pb2.CheckResponse, context)
+
+    def _repair(self, request: Any, context: Any) -> Any:
+        def work(progress: Progress) -> Any:
+            return repair_to_wire(tell_repair(self._database.repair(progress), self._tell))
+
+        return self._follow(work, database_pb2.RepairResponse, context)
+
+    def _snapshot(self, request: Any, context: Any) -> Any:
+        target = self._snapshots.target(request.name)
+
+        def work(progress: Progress) -> Any:
+            return snapshot_to_wire(self._database.snapshot(target, progress=progress))
+
+        return self._follow(work, database_pb2.SnapshotResponse, context)
 
 
 class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
     """The rpcs of `vecstore.v1.CollectionService`; `receivers` run those that take a stream."""
 
-    def __init__(self, collections: OpenCollections, receivers: Executor) -> None:
+    def __init__(
+        self,
+        collections: OpenCollections,
+        receivers: ThreadPoolExecutor,
+        long_calls: LongCalls,
+        tell: Tell,
+    ) -> None:
         self._collections = collections
+        self._tell = tell
         # Streams wait for their clients, so they do it in threads that nothing else needs.
-        upsert_stream: Any = functools.partial(self._upsert_stream)
-        upsert_stream.experimental_thread_pool = receivers
-        self.UpsertStream: Any = upsert_stream
+        self.UpsertStream: Any = in_pool(self._upsert_stream, receivers)
+        self.Compact: Any = long_calls.apart(self._compact)
+        self.Alter: Any = long_calls.apart(self._alter)
 
     def Upsert(self, request: pb.UpsertRequest, context: Any) -> Any:
         (batch,) = batch_from_wire([request.records])
-        return pb.UpsertResponse(written=self._collections.of(request).upsert(*batch))
+        return pb.UpsertResponse(written=_upsert(self._collections.of(request), batch))
 
     def _upsert_stream(self, requests: Iterator[pb.UpsertStreamRequest], context: Any) -> Any:
         first, batch = receive(requests, context)
-        return pb.UpsertStreamResponse(written=self._collections.of(first).upsert(*batch))
+        return pb.UpsertStreamResponse(written=_upsert(self._collections.of(first), batch))
 
     def Delete(self, request: pb.DeleteRequest, context: Any) -> Any:
         ids = ids_from_wire(request.ids) if request.HasField("ids") else None
@@ -167,11 +221,20 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         return pb.CountResponse(records=self._collections.of(request).count(_where(request)))
 
     def GetStats(self, request: pb.GetStatsRequest, context: Any) -> Any:
-        return stats_to_wire(self._collections.of(request).stats())
+        return stats_to_wire(tell_stats(self._collections.of(request).stats(), self._tell))
 
     def Flush(self, request: pb.FlushRequest, context: Any) -> Any:
         self._collections.of(request).flush()
         return pb.FlushResponse()
+
+    def _compact(self, request: pb.CompactRequest, context: Any) -> Any:
+        self._collections.of(request).compact()
+        return pb.CompactResponse()
+
+    def _alter(self, request: pb.AlterRequest, context: Any) -> Any:
+        collection = self._collections.of(request)
+        collection.alter(request.field, list(request.representations), wait=request.wait)
+        return pb.AlterResponse(schema=schema_to_wire(collection.schema))
 
     def Search(self, request: pb.SearchRequest, context: Any) -> Any:
         return next(hits_to_wire(self._search(request), single=True))
@@ -210,6 +273,10 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
             explain=request.explain,
         )
         return found if request.batch else [found]
+
+
+def _upsert(collection: Collection, batch: Batch) -> int:
+    return collection.upsert(batch.ids, batch.vectors, batch.payloads, ttl_s=batch.ttl_s)
 
 
 def _where(request: Any) -> str | None:

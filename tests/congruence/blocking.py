@@ -18,10 +18,10 @@ class Blocking:
         self._runner = runner
 
     @classmethod
-    def connect(cls, address: str) -> Self:
+    def connect(cls, address: str, **keywords: Any) -> Self:
         """Connect, with an event loop that is closed with the database."""
         runner = asyncio.Runner()
-        return cls(runner.run(aio.connect(address)), runner)
+        return cls(runner.run(aio.connect(address, **keywords)), runner)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)

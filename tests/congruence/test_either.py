@@ -106,6 +106,78 @@ def test_stats_and_flush(either: Any) -> None:
     assert [record.id for record in books.scroll()] == [1, "b", 3]
 
 
+def test_records_expire(either: Any) -> None:
+    """A record is gone when its seconds have passed, and the schema says how many by default."""
+    books = filled(either)
+    assert books.upsert([4, 5, 6], {"text": AXES[:3]}, ttl_s=[1e-6, None, 1_000]) == 3
+    assert books.upsert([7], {"text": AXES[:1]}, ttl_s=1e-6) == 1
+    assert [record and record.id for record in books.get([4, 5, 6, 7])] == [None, 5, 6, None]
+    assert books.count() == 5
+    assert 4 not in books.search({"text": AXES[0]}).ids.tolist()
+    short = vs.Schema(vectors=[vs.Vector("v", 2)], ttl_s=1e-6)
+    brief = either.create_collection("brief", short)
+    assert brief.schema.ttl_s == 1e-6
+    brief.upsert([1, 2], [[1, 0], [0, 1]], ttl_s=[None, 1_000])
+    assert [record.id for record in brief.scroll()] == [2]
+
+
+def test_compact_drops_what_died(either: Any) -> None:
+    """Compacting leaves one segment without the rows that died."""
+    books = filled(either)
+    books.flush()
+    books.upsert([1], {"text": AXES[:1]})
+    books.delete(["b"])
+    books.flush()
+    assert books.stats().deleted == 2
+    assert books.compact() is None
+    stats = books.stats()
+    assert (stats.records, stats.deleted, stats.segments, stats.buffer_bytes) == (2, 0, 1, 0)
+    assert [record.id for record in books.scroll()] == [3, 1]
+
+
+def test_alter_changes_the_ladder(either: Any) -> None:
+    """A field gets another ladder, which searches read and the schema shows."""
+    books = filled(either)
+    books.flush()
+    assert books.alter("text", ["bits1", "float32"]) is None
+    assert books.schema.vector("text").representations == ("bits1", "float32")
+    assert either.collection("books").schema == books.schema
+    hits = books.search({"text": AXES[1]}, plan=vs.Cascade([vs.Scan("bits1", keep=10)]))
+    assert hits.ids[0] == "b"
+    with pytest.raises(vs.errors.SchemaError, match="the original vectors are gone"):
+        books.alter("pic", ["float32"])
+
+
+def test_jobs_can_be_held_up(either: Any) -> None:
+    """Background work is listed, held up and let go on."""
+    books = filled(either)
+    books.flush()
+    either.pause_jobs()
+    books.alter("text", ["bits1", "float32"], wait=False)
+    (job,) = either.jobs()
+    assert (job.kind, job.collection, job.state) == ("alter", "books", "paused")
+    assert books.stats().jobs == (job,)
+    either.resume_jobs()
+    books.alter("text", ["bits1", "float32"])
+    assert either.jobs() == []
+
+
+def test_a_sound_database_needs_no_repair(either: Any) -> None:
+    """A check and a repair of a sound database find nothing, and say how far they come."""
+    filled(either).flush()
+    told: list[str] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        assert 0 <= done <= total
+        told.append(what)
+
+    assert either.check(progress) == []
+    checked = len(told)
+    assert checked
+    assert either.repair(progress) == vs.RepairReport()
+    assert len(told) > checked
+
+
 def test_search_gives_hits_best_first(either: Any) -> None:
     """A search gives hits best first, with ids, scores, payloads and vectors as asked."""
     books = filled(either)
@@ -157,12 +229,19 @@ def test_a_closed_database_answers_no_more(either: Any) -> None:
     calls: list[Callable[[], object]] = [
         either.collections,
         either.check,
+        either.repair,
+        either.jobs,
+        either.pause_jobs,
+        either.resume_jobs,
+        lambda: either.snapshot("copy"),
         lambda: either.collection("books"),
         lambda: either.create_collection("more", SCHEMA),
         lambda: either.drop_collection("books"),
         books.count,
         books.stats,
         books.flush,
+        books.compact,
+        lambda: books.alter("text", ["bits1"]),
         lambda: books.get([1]),
         lambda: books.delete([1]),
         lambda: books.upsert([1], {"text": AXES[:1]}),

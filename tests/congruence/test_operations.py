@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -41,6 +42,13 @@ PLANS = [
     vs.Cascade([vs.Scan("prefix4/bits4", keep=9), vs.Rescore("int8", keep=5)]),
     vs.Cascade([vs.Scan("int8", keep=20)]),
 ]
+
+# So long that no test sees them end, or so short that they have ended when the write returns.
+LIVES = st.sampled_from([None, 1e-6, 1_000, 86_400.5])
+LADDERS = st.lists(
+    st.sampled_from(["prefix4/bits4", "pca2/int8", "bits1", "bits2", "int8", "float16", "float32"]),
+    max_size=3,
+)
 
 _names = itertools.count()
 
@@ -92,7 +100,9 @@ def upserts(draw: st.DrawFn) -> tuple[Any, ...]:
             vectors[field.name] = rows
     given_payloads = draw(st.one_of(st.none(), st.just("each")))
     made = None if given_payloads is None else [draw(payloads) for _ in chosen]
-    return "upsert", (chosen, vectors, made), {}
+    lives = draw(st.one_of(LIVES, st.just("each")))
+    ttl_s = [draw(LIVES) for _ in chosen] if lives == "each" else lives
+    return "upsert", (chosen, vectors, made), {"ttl_s": ttl_s}
 
 
 @st.composite
@@ -134,6 +144,13 @@ operations = st.one_of(
     st.builds(lambda where: ("count", (where,), {}), filters),
     st.just(("stats", (), {})),
     st.just(("flush", (), {})),
+    st.just(("flush", (), {})),
+    st.just(("compact", (), {})),
+    st.builds(
+        lambda field, ladder: ("alter", (field, ladder), {}),
+        st.sampled_from([field.name for field in SCHEMA.vectors]),
+        LADDERS,
+    ),
 )
 
 
@@ -141,13 +158,17 @@ operations = st.one_of(
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=st.lists(operations, min_size=3, max_size=14))
-def test_any_operations(pair: Pair, steps: list[tuple[Any, ...]]) -> None:
-    """Whatever was written, deleted and flushed, both give the same answers, bit for bit."""
+@given(steps=st.lists(operations, min_size=3, max_size=14), ttl_s=LIVES)
+def test_any_operations(pair: Pair, steps: list[tuple[Any, ...]], ttl_s: float | None) -> None:
+    """Whatever was written, deleted, altered and compacted, both give the same answers, bit for
+    bit.
+    """
     name = f"any{next(_names)}"
-    collection = pair.collection("create_collection", name, SCHEMA)
+    schema = dataclasses.replace(SCHEMA, ttl_s=ttl_s)
+    collection = pair.collection("create_collection", name, schema)
     for method, arguments, keywords in steps:
         collection(method, *arguments, **keywords)
+        collection.run(lambda item: item.schema)
     collection("scroll", with_vectors=True)
     collection("stats")
     pair("drop_collection", name)

@@ -11,6 +11,9 @@ from vecstore.database import Database
 from vecstore_client import RemoteCollection, RemoteDatabase
 from vecstore_client.aio import AsyncCollection, AsyncDatabase
 
+NARROWER = {("snapshot", "target"): "str"}
+"""What a client may pass less of: a server is given the name of a snapshot, and no path."""
+
 
 def _public(kind: type) -> dict[str, object]:
     return {
@@ -37,4 +40,8 @@ def test_methods_have_the_same_parameters(here: type, there: type) -> None:
         if isinstance(signature, inspect.Signature):
             mine = remote[name]
             assert isinstance(mine, inspect.Signature)
-            assert list(mine.parameters.values()) == list(signature.parameters.values()), name
+            expected = [
+                item.replace(annotation=NARROWER.get((name, item.name), item.annotation))
+                for item in signature.parameters.values()
+            ]
+            assert list(mine.parameters.values()) == expected, name

@@ -89,6 +89,25 @@ BATCHES: dict[str, tuple[type[Exception], str, Any]] = {
     ),
 }
 
+LIVES: dict[str, tuple[str, Any]] = {
+    "zero": ("ttl_s is 0,", 0),
+    "zero in a list": ("ttl_s is 0.0,", [1, 0.0]),
+    "negative": ("-1.5", -1.5),
+    "nan": ("nan", [float("nan"), None]),
+    "infinity": ("inf", float("inf")),
+    "too long": ("3,162,240,000", 4e9),
+    "huge": ("3,162,240,000", 10**400),
+    "bool": ("True", True),
+    "NumPy's bool": ("True", np.array([True, False])),
+    "str": ("'5'", "5"),
+    "list of str": ("'5'", ["5", None]),
+    "too few": ("1 items for 2 ids", [5]),
+    "too many": ("3 items for 2 ids", np.ones(3)),
+    "of two axes": ("array([1., 1.])", np.ones((2, 2))),
+    "of no axis": ("array(5.)", np.array(5.0)),
+    "a dict": ("{}", {}),
+}
+
 QUERY = {"text": [1, 0, 0, 0]}
 CALLS: dict[str, tuple[type[Exception], str, Call]] = {
     "wrong dim": (errors.DimensionError, "4", lambda c: c.search({"text": [1, 2]})),
@@ -154,6 +173,28 @@ CALLS: dict[str, tuple[type[Exception], str, Call]] = {
     "page of a str": (errors.RequestError, "'9'", lambda c: c.scroll_page(0, "9")),
     "page after -1": (errors.RequestError, "-1", lambda c: c.scroll_page(-1, 1)),
     "page after True": (errors.RequestError, "True", lambda c: c.scroll_page(True, 1)),
+    "alter an unknown field": (errors.NotFoundError, "'words'", lambda c: c.alter("words", [])),
+    "alter a field that is no str": (errors.NotFoundError, "[7]", lambda c: c.alter([7], [])),
+    "alter to a str": (errors.SchemaError, "['bits2']", lambda c: c.alter("text", "bits2")),
+    "alter to None": (errors.SchemaError, "None", lambda c: c.alter("text", None)),
+    "alter to a number": (errors.SchemaError, "7", lambda c: c.alter("text", ["bits1", 7])),
+    "alter to an unknown": (errors.SchemaError, "'bits3'", lambda c: c.alter("text", ["bits3"])),
+    "alter to a surrogate": (errors.SchemaError, "ud800", lambda c: c.alter("text", ["\ud800"])),
+    "alter to the same twice": (
+        errors.SchemaError,
+        "each once",
+        lambda c: c.alter("text", ["bits1", "bits1"]),
+    ),
+    "alter to too many": (
+        errors.SchemaError,
+        "at most 16",
+        lambda c: c.alter("text", [f"prefix{n}/bits1" for n in range(17)]),
+    ),
+    "alter to something finer": (
+        errors.SchemaError,
+        "the original vectors are gone",
+        lambda c: c.alter("text", ["float32"], wait=False),
+    ),
     "page after a lot": (errors.RequestError, "after", lambda c: c.scroll_page(1 << 64, 1)),
 }
 
@@ -171,6 +212,13 @@ DATABASE_CALLS: dict[str, tuple[type[Exception], str, Call]] = {
         "bits3",
         lambda d: d.create_collection(
             "n", vs.Schema(vectors=[vs.Vector("v", 8, representations=["bits3"])])
+        ),
+    ),
+    "surrogate as representation": (
+        errors.SchemaError,
+        "ud800",
+        lambda d: d.create_collection(
+            "n", vs.Schema(vectors=[vs.Vector("v", 8, representations=["\ud800"])])
         ),
     ),
     "prefix too long": (
@@ -220,6 +268,19 @@ def test_wrong_batches(books: Pair, case: str) -> None:
     refused(books, kind, words, lambda c: c.upsert(*arguments), _records)
 
 
+@pytest.mark.parametrize("case", LIVES)
+def test_wrong_lives(books: Pair, case: str) -> None:
+    """Seconds that no record can live are refused with the same words, and nothing is written."""
+    words, ttl_s = LIVES[case]
+    refused(
+        books,
+        errors.RequestError,
+        words,
+        lambda c: c.upsert([1, 2], {"text": ROWS[:2]}, ttl_s=ttl_s),
+        _records,
+    )
+
+
 @pytest.mark.parametrize("case", CALLS)
 def test_wrong_calls(books: Pair, case: str) -> None:
     """A search, read or delete that cannot be is refused with the same words."""
@@ -261,6 +322,8 @@ def test_a_dropped_collection_says_so(pair: Pair, again: bool) -> None:
         lambda c: c.upsert(*many),
         lambda c: c.delete([1]),
         lambda c: c.flush(),
+        lambda c: c.compact(),
+        lambda c: c.alter("v", ["bits1"]),
         lambda c: c.get([1]),
         lambda c: c.get([]),
         lambda c: c.scroll_page(0, 1),

@@ -19,7 +19,7 @@ from vecstore.types import Float32
 DATABASE = FOLDER / "database.zip"
 ANSWERS = FOLDER / "database.json"
 PACKED_BYTES_MAX = 64 << 10
-OPTIONS = vs.Options(map_bytes=1 << 20, threads=1)
+OPTIONS = vs.Options(map_bytes=1 << 20, threads=1, background=False)
 NAME = "items"
 DIM = 16
 SPECS = (
@@ -43,6 +43,8 @@ FILTERS = (
 )
 COUNT = 40
 DELETED = [3, "row 9", 34]
+EXPIRED = 12
+LAST, LONG_S = 38, 99 * 366 * 86_400
 
 
 def numbers(seed: int, count: int) -> Float32:
@@ -63,8 +65,14 @@ def payload(row: int) -> dict[str, Any] | None:
 
 
 def write(path: Path) -> None:
-    """Fill a database: a segment with every representation, tombstones, a batch in the buffer."""
-    vectors = [vs.Vector(metric, DIM, metric, SPECS) for metric in METRICS]
+    """Fill a database: a segment with every representation, tombstones, a batch in the buffer.
+
+    One field gets two of its representations later; in the segment a record has expired, and in
+    the buffer one will.
+    """
+    fewer = [spec for spec in SPECS if spec not in ("pca8/float16", "bits4")]
+    ladders = {"cosine": SPECS, "dot": fewer, "l2": SPECS}
+    vectors = [vs.Vector(metric, DIM, metric, ladders[metric]) for metric in METRICS]
     columns = [
         vs.Column("kind", "keyword"),
         vs.Column("size", "int"),
@@ -81,9 +89,11 @@ def write(path: Path) -> None:
                 for seed, metric in enumerate(METRICS)
             }
             fields["l2"][1::4] = [None] * len(fields["l2"][1::4])
-            collection.upsert(ids_of(rows), fields, [payload(row) for row in rows])
+            ttl_s = [1e-6 if row == EXPIRED else LONG_S if row == LAST else None for row in rows]
+            collection.upsert(ids_of(rows), fields, [payload(row) for row in rows], ttl_s=ttl_s)
             if rows.start == 0:
                 collection.flush()
+                collection.alter("dot", SPECS)
         collection.delete(DELETED)
 
 
@@ -177,8 +187,8 @@ def test_kept_database_holds_every_case(kept: Path) -> None:
         collection = database.collection(NAME)
         assert [item.representations for item in collection.schema.vectors] == [SPECS] * 3
         stats = collection.stats()
-        assert (stats.segments, stats.buffered, stats.deleted) == (1, 9, 2)
-        assert stats.records == COUNT - len(DELETED)
+        assert (stats.segments, stats.buffered, stats.deleted) == (1, 9, 3)
+        assert stats.records == COUNT - len(DELETED) - 1
         l2 = {item.vectors for item in stats.representations if item.field == "l2"}
         assert max(l2) < COUNT - 10
     assert len(list((kept / "codecs").iterdir())) == 6
@@ -190,7 +200,7 @@ def test_kept_database_is_written_on(kept: Path) -> None:
         collection = database.collection(NAME)
         collection.upsert([3], {metric: numbers(9, 1) for metric in METRICS})
         collection.flush()
-        assert collection.count() == COUNT - len(DELETED) + 1
+        assert collection.count() == COUNT - len(DELETED) - 1 + 1
         assert database.check() == []
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.format.kept import FOLDER, write_missing
 from vecstore.schema import Column, Schema, Vector
-from vecstore.segment.catalog import CodecInfo, CollectionInfo
-from vecstore.segment.format import Component, pack_arrays, unpack_arrays, write_component
+from vecstore.segment.catalog import AlterJob, BuiltSegment, CodecInfo, CollectionInfo
+from vecstore.segment.format import Component, pack_arrays, unpack_arrays
 from vecstore.segment.manifest import (
     ColumnInfo,
     ComponentInfo,
@@ -26,6 +26,7 @@ from vecstore.segment.manifest import (
     from_bytes,
     to_bytes,
 )
+from vecstore.segment.stream import write_component
 from vecstore.segment.tombstones import add_seqs, dead_mask
 from vecstore.storage.files import RealFiles
 from vecstore.types import Array
@@ -55,6 +56,7 @@ MANIFEST = Manifest(
                 ),
             ),
             columns=(ColumnInfo("year", "int", "column-0"),),
+            expires=10**15,
         ),
     ),
     next_seq=2**63 + 1,
@@ -66,9 +68,11 @@ COLLECTION = CollectionInfo(
     Schema(
         vectors=(Vector("text", 384, "cosine", ("bits2", "float16")),),
         columns=(Column("tags", "list[keyword]"),),
+        ttl_s=3600.5,
     ),
 )
 CODEC = CodecInfo(4, 2, "text", "int8", 384, "cosine", 1000, ComponentInfo("x", 10, 0))
+ALTERATION = AlterJob("text", ("bits1", "float16"), (BuiltSegment(7, MANIFEST.segments[0]),))
 SEQS = np.array([0, 9, 31_999, 32_000], dtype=np.uint64)
 
 
@@ -109,11 +113,13 @@ def test_packed_arrays() -> None:
 
 
 def test_values() -> None:
-    """Manifests, collections and codecs are written as ever, and the kept ones are read."""
+    """Stored values are written as ever, and the kept ones are read."""
     assert from_bytes(Manifest, golden("manifest", lambda: to_bytes(MANIFEST))) == MANIFEST
     kept = golden("collection", COLLECTION.to_bytes)
     assert CollectionInfo.from_bytes("books", kept) == COLLECTION
     assert from_bytes(CodecInfo, golden("codec", lambda: to_bytes(CODEC))) == CODEC
+    kept = golden("alteration", lambda: to_bytes(ALTERATION))
+    assert from_bytes(AlterJob, kept) == ALTERATION
 
 
 @pytest.mark.parametrize("chunk", [0, 1])

@@ -2,86 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import struct
-from collections.abc import Mapping
+import time
+import zipfile
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
-from vecstore.codec import build_codec, parse_spec
-from vecstore.types import Array, Float64
-
-FOLDER = Path(__file__).parent / "v1"
-U64 = (1 << 64) - 1
-
-
-def crc32c(data: bytes) -> int:
-    table = []
-    for start in range(256):
-        entry = start
-        for _ in range(8):
-            entry = entry >> 1 ^ (0x82F63B78 if entry & 1 else 0)
-        table.append(entry)
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-def arrays_of(
-    data: bytes, start: int, length: int, align: int
-) -> tuple[dict[str, Array], list[Any]]:
-    """The arrays after a directory, and where each begins and ends with its padding."""
-    directory = msgspec.msgpack.decode(data[start : start + length])
-    place = -(-(start + length) // align) * align
-    arrays, places = {}, []
-    for name, dtype, shape in directory[1]:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        arrays[name] = np.frombuffer(data[place : place + size], dtype).reshape(shape)
-        places.append((place, place + -(-size // align) * align))
-        place = places[-1][1]
-    return arrays, places
+import vecstore as vs
+from tests.format import stranger
+from tests.format.kept import FOLDER
+from vecstore.codec import build_codec, parse_spec, train_codec
+from vecstore.errors import StorageError
+from vecstore.storage import failpoints
 
 
 def test_component() -> None:
     """The drawn header, directory, blocks and checksums are those of the kept component."""
-    data = (FOLDER / "component").read_bytes()
-    magic, version, length, total, zero = struct.unpack_from("<8sIIQQ", data)
-    assert (magic, version, total, zero) == (b"VSCOMP\r\n", 1, len(data), 0)
-    arrays, places = arrays_of(data, 32, length, 64)
+    path = FOLDER / "component"
+    own = struct.unpack("<I", path.read_bytes()[-4:])[0]
+    arrays = stranger.component(path, "golden", path.stat().st_size, own)
     assert arrays["seqs"].tolist() == [1, 2, 2**63]
     assert arrays["one"] == 7
-    sums = [
-        crc32c(data[block : min(block + 65_536, stop)])
-        for start, stop in places
-        for block in range(start, stop, 65_536)
-    ]
-    end = places[-1][1]
-    assert data[end:-4] == struct.pack(f"<{len(sums)}I", *sums)
-    assert data[-4:] == struct.pack("<I", crc32c(data[: places[0][0]] + data[end:-4]))
 
 
 def test_packed() -> None:
     """The drawn header and directory are those of the kept packed arrays."""
-    data = (FOLDER / "packed").read_bytes()
-    magic, version, length = struct.unpack_from("<4sII", data)
-    assert (magic, version) == (b"VSA\0", 1)
-    arrays, places = arrays_of(data, 12, length, 8)
+    arrays = stranger.unpacked((FOLDER / "packed").read_bytes())
     assert arrays["values"].tolist() == [[0.5, -1.25], [math.inf, 65504.0]]
-    assert places[-1][1] == len(data)
 
 
 def test_values() -> None:
     """Stored values have the drawn fields in the drawn order."""
-    manifest = (FOLDER / "manifest").read_bytes()
-    assert manifest[0] == 1
-    (segment,), next_seq, live = msgspec.msgpack.decode(manifest[1:])
-    assert (next_seq, live) == (2**63 + 1, 2)
-    assert segment == [
+    segment = [
         1,
         3,
         1,
@@ -89,46 +47,17 @@ def test_values() -> None:
         [["rows", 1000, 0xDEADBEEF]],
         [["text", 384, "cosine", 2, "presence-0", [["int8", "codes-0-0", 4]]]],
         [["year", "int", "column-0"]],
+        10**15,
     ]
-    collection = msgspec.msgpack.decode((FOLDER / "collection").read_bytes()[1:])
+    manifest = stranger.value((FOLDER / "manifest").read_bytes())
+    assert manifest == [[segment], 2**63 + 1, 2]
+    collection = stranger.value((FOLDER / "collection").read_bytes())
     fields = [["text", 384, "cosine", ["bits2", "float16"]]]
-    assert collection == [0, [fields, [["tags", "list[keyword]"]]]]
-
-
-def word(seed: int, index: int) -> int:
-    z = (seed + (index + 1) * 0x9E3779B97F4A7C15) & U64
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & U64
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & U64
-    return z ^ z >> 31
-
-
-def rotated(x: Float64) -> Float64:
-    dim, size = len(x), -(-len(x) // 64) * 64
-    x = np.concatenate([x, np.zeros(size - dim)])
-    h = 1 << size.bit_length() - 1
-    for r in range(4):
-        for d in range(size):
-            if word(0x76656373746F7265 + dim, r * size // 64 + d // 64) >> d % 64 & 1:
-                x[d] = -x[d]
-        part = x[size - h :] if r % 2 else x[:h]
-        step = 1
-        while step < h:
-            pairs = part.reshape(-1, 2, step)
-            pairs[:] = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
-            step *= 2
-        part /= math.sqrt(h)
-        if h < size:
-            a, b = x[: size // 2].copy(), x[size // 2 :].copy()
-            x = np.concatenate([a + b, a - b]) / math.sqrt(2)
-    return x
-
-
-def integers(codes: Mapping[str, Array], bits: int, row: int) -> Float64:
-    stored = codes["codes"]
-    packed = stored[row // 16, :, row % 16] if bits <= 2 else stored[row]
-    shifts = np.arange(0, 8, bits)
-    found: Float64 = (packed[:, None] >> shifts & 2**bits - 1).reshape(-1).astype(np.float64)
-    return found
+    assert collection == [0, [fields, [["tags", "list[keyword]"]], 3600.5]]
+    codec = stranger.value((FOLDER / "codec").read_bytes())
+    assert codec == [4, 2, "text", "int8", 384, "cosine", 1000, ["x", 10, 0]]
+    alteration = stranger.value((FOLDER / "alteration").read_bytes())
+    assert alteration == ["text", ["bits1", "float16"], [[7, segment]]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -141,8 +70,8 @@ def test_bits(bits: int, dim: int) -> None:
     codes = codec.pack(codec.encode(x))
     size = -(-dim // 64) * 64
     for row in (0, 15, 16, 19):
-        turned = rotated(x[row].astype(np.float64))
-        y = integers(codes, bits, row) - (2**bits - 1) / 2
+        turned = stranger.rotated(x[row].astype(np.float64))
+        y = stranger.integers(codes, bits, row) - (2**bits - 1) / 2
         norm, dot = turned @ turned, turned @ y
         assert norm == pytest.approx(x[row] @ x[row], rel=1e-5)
         assert codes["norm"][row] == pytest.approx(norm, rel=1e-5)
@@ -162,3 +91,133 @@ def test_int8() -> None:
     decoded = low + step * codes["codes"]
     assert np.abs(decoded - x).max() <= step[0] * 0.501
     assert codes["norm"].tolist() == pytest.approx((decoded**2).sum(axis=1), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize(
+    "text", ["bits1", "bits2", "bits4", "bits8", "int8", "float16", "prefix40/bits4", "pca9/int8"]
+)
+def test_decoding(text: str, metric: vs.Metric) -> None:
+    """Vectors that are brought back as drawn are those that vecstore brings back."""
+    dim = 100
+    x = np.random.default_rng(0).standard_normal((20, dim)).astype(np.float32)
+    x[3] = 0
+    if metric == "cosine":
+        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+    spec = parse_spec(text, dim)
+    trained = train_codec(spec, dim, metric, x, 0) if spec.trained else {}
+    codec = build_codec(spec, dim, metric, trained)
+    codes = codec.encode(x)
+    found = stranger.decoded(text, (dim, metric), trained, codec.pack(codes))
+    assert np.abs(found - codec.decode(codes)).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the kept database."""
+    folder = tmp_path_factory.mktemp("kept")
+    with zipfile.ZipFile(FOLDER / "database.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def now() -> int:
+    return int(time.time() * 1_000_000)
+
+
+def test_whole_database(kept: Path) -> None:
+    """Every record of the kept database is found, as vecstore says it is, and no other."""
+    answers = json.loads((FOLDER / "database.json").read_text(encoding="utf-8"))
+    expected = {record["id"]: record for record in answers["records"] if record}
+    found = stranger.Database(kept).collection("items").records(now())
+    assert [record.seq for record in found] == sorted(record.seq for record in found)
+    assert {record.id for record in found} == expected.keys()
+    for record in found:
+        assert record.payload == expected[record.id]["payload"]
+        assert record.vectors == expected[record.id]["vectors"]
+        assert record.columns.keys() == {"kind", "size", "price", "fresh", "tags", "at"}
+        for name in ("kind", "size", "price", "fresh", "tags"):
+            assert record.columns[name] == record.payload.get(name)
+        at = record.payload.get("at")
+        seconds = record.columns["at"] and record.columns["at"] / 1_000_000
+        shown = seconds and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+        assert shown == at
+
+
+def test_ids_and_counts(kept: Path) -> None:
+    """Ids lead to all records that were not deleted, and only to them; expired ones are counted."""
+    database = stranger.Database(kept)
+    collection = database.collection("items")
+    written = collection.records(0)
+    assert collection.ids == {record.id: record.seq for record in written}
+    assert collection.live == len(written) == len(collection.records(now())) + 1
+    assert [record.expires > now() for record in written if record.expires] == [False, True]
+    assert len(database.spaces["meta"][b"identity"]) == 16
+    assert not database.spaces["jobs"]
+    folders = {f"{segment[0]:016x}" for segment in collection.segments}
+    assert folders == {path.name for path in (kept / "segments").iterdir()}
+    codecs = {f"{int.from_bytes(key, 'big'):016x}" for key in database.spaces["codecs"]}
+    assert codecs == {path.name for path in (kept / "codecs").iterdir()}
+
+
+def test_every_representation(kept: Path) -> None:
+    """Each representation in the kept segment gives vectors near those of the finest."""
+    collection = stranger.Database(kept).collection("items")
+    [info] = collection.segments
+    folder = stranger.Segment(collection, info)
+    errors: dict[str, list[float]] = {}
+    for field in info[5]:
+        exact = folder.vectors(field, field[5][-1])
+        for representation in field[5]:
+            found = folder.vectors(field, representation)
+            assert found.shape == exact.shape == (field[3], field[1])
+            error = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
+            errors.setdefault(representation[0], []).append(float(error.mean()))
+    limits = {"bits8": 0.02, "int8": 0.05, "bits4": 0.2, "bits2": 0.5, "bits1": 0.8}
+    limits |= {"float16": 1e-3, "float32": 0, "pca8/float16": 1.0, "prefix8/bits4": 1.3}
+    assert errors.keys() == limits.keys()
+    for spec, found_errors in errors.items():
+        assert len(found_errors) == 3
+        assert max(found_errors) <= limits[spec], spec
+
+
+def test_linked_components(kept: Path) -> None:
+    """The kept segment was altered: one ladder has a component whose number is out of order."""
+    [info] = stranger.Database(kept).collection("items").segments
+    names = [file for field in info[5] for _, file, _ in field[5]]
+    assert max(Counter(names).values()) == 1
+    assert names != sorted(names)
+
+
+def test_an_alteration_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an unfinished alteration has made is found through `jobs`, and links what stays."""
+
+    def stop(label: str) -> None:
+        if label == "alter.built":
+            raise StorageError("stopped")
+
+    schema = vs.Schema(vectors=[vs.Vector("v", 16, "dot", ("bits2", "float32"))])
+    with vs.open(tmp_path, options=vs.Options(map_bytes=1 << 20, background=False)) as database:
+        collection = database.create_collection("items", schema)
+        vectors = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+        collection.upsert(range(20), vectors)
+        collection.flush()
+        monkeypatch.setattr(failpoints, "hook", stop)
+        with pytest.raises(StorageError, match="stopped"):
+            collection.alter("v", ("bits1", "float32"))
+        monkeypatch.undo()
+        path = tmp_path / "copy"
+        shutil.copytree(tmp_path, path, ignore=shutil.ignore_patterns("copy", "*lock*"))
+    found = stranger.Database(path)
+    [job] = found.spaces["jobs"].values()
+    field, ladder, [[old, built]] = stranger.value(job)
+    assert (field, ladder) == ("v", ["bits1", "float32"])
+    collection = found.collection("items")
+    assert [segment[0] for segment in collection.segments] == [old]
+    assert len(collection.records(0)) == 20
+    folders = [stranger.Segment(collection, info) for info in (*collection.segments, built)]
+    shared = folders[0].files.items() & folders[1].files.items()
+    assert {name for name, _ in shared} == {"rows", "payloads", "codes-0-1"}
+    [made] = [info for info in built[5][0][5] if info[0] == "bits1"]
+    directions = np.sign(folders[1].vectors(built[5][0], made))
+    assert (directions == np.sign(vectors)).mean() > 0.7

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -15,7 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import vecstore as vs
 from tests.reference.database import ModelCollection
 from vecstore.database import Database
-from vecstore.types import Float32, Id
+from vecstore.errors import DatabaseFullError
+from vecstore.ingest.compact import compact_all
+from vecstore.types import Durability, Float32, Id
 
 DIM = 6
 LADDER = ("bits1", "bits4", "float16")
@@ -25,17 +30,24 @@ IDS = st.one_of(st.integers(-3, 12), st.sampled_from(["a", "b", "ü", "7"]))
 VECTORS = st.lists(st.integers(-2, 2), min_size=DIM, max_size=DIM).map(
     lambda values: np.array(values, dtype=np.float32)
 )
+LIVES = st.sampled_from([None, None, 1, 10])  # seconds until a record expires
 RECORDS = st.tuples(
     IDS,
     st.fixed_dictionaries({}, optional={"text": VECTORS, "image": VECTORS}),
     st.fixed_dictionaries({}, optional={"year": st.integers(2000, 2005), "note": st.text()}),
+    LIVES,
 )
+BATCHES = st.lists(RECORDS, max_size=8)
+SOME_IDS = st.lists(IDS, max_size=4)
 YEARS = st.one_of(st.none(), st.integers(1999, 2006))
 
 
 def where(year_min: int | None) -> str | None:
     """The filter that `ModelCollection.matching` answers."""
     return None if year_min is None else f"year >= {year_min}"
+
+
+Batch: TypeAlias = list[tuple[Id, dict[str, Float32], dict[str, Any], float | None]]
 
 
 class CollectionMachine(RuleBasedStateMachine):
@@ -46,11 +58,16 @@ class CollectionMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.model = ModelCollection()
 
-    @initialize(flush_bytes_max=st.sampled_from([200, 1 << 20]))
-    def start(self, flush_bytes_max: int) -> None:
+    @initialize(
+        flush_bytes_max=st.sampled_from([200, 1 << 20]),
+        durability=st.sampled_from(["fsync", "group"]),
+    )
+    def start(self, flush_bytes_max: int, durability: Durability) -> None:
         """Make the collection; with 200 bytes nearly every write flushes."""
-        self.options = vs.Options(flush_bytes_max=flush_bytes_max, threads=1)
-        self.database: Database = vs.open(self.folder / "db", options=self.options)
+        self.options = vs.Options(
+            flush_bytes_max=flush_bytes_max, threads=1, background=False, durability=durability
+        )
+        self.open()
         self.collection = self.database.create_collection(
             "items",
             vs.Schema(
@@ -62,22 +79,27 @@ class CollectionMachine(RuleBasedStateMachine):
             ),
         )
 
-    @rule(records=st.lists(RECORDS, max_size=8))
-    def upsert(self, records: list[tuple[Id, dict[str, Float32], dict[str, Any]]]) -> None:
+    def open(self) -> None:
+        """Open the database, with a clock that the rules set."""
+        self.database: Database = vs.open(self.folder / "db", options=self.options)
+        self.database._environment.clock = lambda: self.model.now
+
+    @rule(batch=BATCHES)
+    def upsert(self, batch: Batch) -> None:
         """Write a batch, with ids that may repeat and fields that may be missing."""
-        ids = [id_ for id_, _, _ in records]
-        vectors = [found for _, found, _ in records]
-        payloads = [payload for _, _, payload in records]
+        ids = [item[0] for item in batch]
+        vectors = [item[1] for item in batch]
+        payloads = [item[2] for item in batch]
+        lives = [item[3] for item in batch]
         fields = {
             name: [found.get(name) for found in vectors]
             for name in ("text", "image")
             if any(name in found for found in vectors)
         }
-        assert self.collection.upsert(ids, fields, payloads) == self.model.upsert(
-            ids, vectors, payloads
-        )
+        written = self.collection.upsert(ids, fields, payloads, ttl_s=lives)
+        assert written == self.model.upsert(ids, vectors, payloads, lives)
 
-    @rule(ids=st.lists(IDS, max_size=4))
+    @rule(ids=SOME_IDS)
     def delete(self, ids: list[Id]) -> None:
         """Delete by id, known or not, twice or not."""
         assert self.collection.delete(ids) == self.model.delete(ids)
@@ -93,11 +115,63 @@ class CollectionMachine(RuleBasedStateMachine):
         """Move the buffer to a segment."""
         self.collection.flush()
 
+    @rule(batch=BATCHES, ids=SOME_IDS, fails=st.booleans())
+    def flush_beside_writes(self, batch: Batch, ids: list[Id], fails: bool) -> None:
+        """Write, delete and fail to write while a flush writes its files."""
+        self.collection._store.background_flush(self.meanwhile(batch, ids, fails))
+
+    @rule(batch=BATCHES, ids=SOME_IDS, fails=st.booleans(), flushes=st.booleans())
+    def swap_beside_writes(self, batch: Batch, ids: list[Id], fails: bool, flushes: bool) -> None:
+        """Write, delete, fail to write and flush while all segments are written as one."""
+        pace = self.meanwhile(batch, ids, fails, flushes=flushes)
+        compact_all(self.collection._store, pace, everything=True)
+
+    def meanwhile(
+        self, batch: Batch, ids: list[Id], fails: bool, *, flushes: bool = False
+    ) -> Callable[[int], None]:
+        """A pace that does all this when it is first called."""
+        pending = [True]
+
+        def pace(written: int) -> None:
+            filled = self.collection._store.snapshot().buffer_bytes
+            if pending and filled <= self.options.flush_bytes_max:  # else a write would flush
+                pending.clear()
+                self.delete(ids)
+                if fails:
+                    self.fail()
+                self.upsert(batch)
+                if flushes:
+                    self.flush()
+
+        return pace
+
+    @rule()
+    def fail(self) -> None:
+        """A write that fails before its commit changes nothing."""
+        failing = mock.patch("vecstore.ingest.store.apply", side_effect=DatabaseFullError("full"))
+        with failing, pytest.raises(DatabaseFullError):
+            self.collection.upsert([1, "new"], {})
+
+    @rule(seconds=st.sampled_from([0.5, 1, 5]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass, so that records may expire."""
+        self.model.wait(seconds)
+
+    @rule()
+    def expire(self) -> None:
+        """Delete what has expired, which nobody sees."""
+        self.collection._store.expire(int(self.model.now * 1_000_000))
+
+    @rule()
+    def check(self) -> None:
+        """What is on disk is sound."""
+        assert self.database.check() == []
+
     @rule()
     def reopen(self) -> None:
         """Close and open again."""
         self.database.close()
-        self.database = vs.open(self.folder / "db", options=self.options)
+        self.open()
         self.collection = self.database.collection("items")
 
     @rule(query=VECTORS, limit=st.integers(1, 30), year_min=YEARS, name=st.sampled_from(["text"]))
@@ -122,7 +196,7 @@ class CollectionMachine(RuleBasedStateMachine):
     def reads_agree(self) -> None:
         """count, get and scroll see what the model holds, in its order."""
         collection, model = self.collection, self.model
-        assert collection.count() == len(model.entries)
+        assert collection.count() == collection.stats().records == len(model.entries)
         assert collection.count("year >= 2003") == len(model.matching(2003))
         records = list(collection.scroll(batch=3, with_vectors=True))
         assert [record.id for record in records] == model.matching(None)

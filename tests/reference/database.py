@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ class Entry:
     seq: int
     payload: dict[str, Any]
     vectors: dict[str, Float32]
+    expires: float
 
 
 @dataclass
@@ -25,15 +27,29 @@ class ModelCollection:
 
     entries: dict[Id, Entry] = field(default_factory=dict)
     next_seq: int = 0
+    now: float = 0.0
 
     def upsert(
-        self, ids: list[Id], vectors: list[dict[str, Float32]], payloads: list[dict[str, Any]]
+        self,
+        ids: list[Id],
+        vectors: list[dict[str, Float32]],
+        payloads: list[dict[str, Any]],
+        lives: list[float | None],
     ) -> int:
         last = {id_: place for place, id_ in enumerate(ids)}
         for id_, place in sorted(last.items(), key=lambda item: item[1]):
-            self.entries[id_] = Entry(self.next_seq, payloads[place], vectors[place])
+            life = lives[place]
+            expires = math.inf if life is None else self.now + life
+            self.entries[id_] = Entry(self.next_seq, payloads[place], vectors[place], expires)
             self.next_seq += 1
         return len(last)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: what has expired then is gone."""
+        self.now += seconds
+        self.entries = {
+            id_: entry for id_, entry in self.entries.items() if entry.expires > self.now
+        }
 
     def delete(self, ids: list[Id]) -> int:
         return sum(self.entries.pop(id_, None) is not None for id_ in dict.fromkeys(ids))

@@ -26,6 +26,8 @@ def embedded(path: Path, vectors: Float32, payloads: list[Payload]) -> None:
         assert_type(books.upsert(ids, vectors=vectors), int)
         assert_type(books.upsert(np.arange(2), vectors), int)
         assert_type(books.upsert(range(2), vectors), int)
+        assert_type(books.upsert(ids, vectors, ttl_s=3600), int)
+        assert_type(books.upsert(ids, vectors, ttl_s=[0.5, None]), int)
         hits = books.search(
             {"text": vectors[0]},
             limit=10,
@@ -74,6 +76,33 @@ def records(path: str) -> None:
         assert_type(books.delete(where="year < 1900"), int)
         assert_type(books.stats(), CollectionStats)
         books.flush()
+
+
+def backups(path: str) -> None:
+    """Copy a database, and bring it back."""
+    with vs.open(path) as db:
+        assert_type(db.snapshot("backup"), vs.SnapshotInfo)
+    vs.restore("backup", "again", progress=lambda what, done, total: None)
+    assert_type(vs.snapshots("s3://bucket/library"), list[vs.SnapshotInfo])
+
+
+def upkeep(path: str) -> None:
+    """Look after a database: its jobs, its ladders, its soundness."""
+
+    def told(what: str, done: int, total: int) -> None: ...
+
+    for db in (vs.open(path), vs.connect("localhost")):
+        books = db.collection("books")
+        books.compact()
+        books.alter("text", ["bits1", "float16"], wait=False)
+        db.pause_jobs()
+        assert_type(db.jobs(), list[vs.Job])
+        db.resume_jobs()
+        assert_type(db.check(told), list[str])
+        assert_type(db.repair(progress=told), vs.RepairReport)
+        assert_type(db.snapshot("monday", progress=told), vs.SnapshotInfo)
+        assert_type(books.stats().quarantined, tuple[str, ...])
+        assert_type(books.stats().jobs, tuple[vs.Job, ...])
 
 
 def remote(queries: Float32) -> None:

@@ -1,8 +1,9 @@
-"""Servers of fake databases, for the tests of server and client."""
+"""Servers of fake databases, and databases without background work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import vecstore as vs
 
 if TYPE_CHECKING:
     from tests.unit.fake_database import FakeDatabase, Starter
+    from vecstore.database import Database
     from vecstore_server import Server
 
 
@@ -40,3 +42,14 @@ def fake(start: Starter) -> Iterator[tuple[Any, Any]]:
     database, server = start()
     with vs.connect(server.address) as remote:
         yield database.fake, remote.collection("fake")
+
+
+@pytest.fixture
+def foreground(tmp_path: Path) -> Iterator[Database]:
+    """An empty database without background work; sound after the test, and when reopened."""
+    options = vs.Options(background=False, threads=1)
+    with vs.open(tmp_path / "db", options=options) as opened:
+        yield opened
+        assert opened.check() == []
+    with vs.open(tmp_path / "db", options=options) as reopened:
+        assert reopened.check() == []

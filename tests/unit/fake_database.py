@@ -32,8 +32,10 @@ class FakeCollection:
         self.calls.append((method, arguments))
         return self.answers[method]() if method in self.answers else otherwise
 
-    def upsert(self, ids: Any, vectors: Any = None, payloads: Any = None) -> Any:
-        return self._do("upsert", ids, vectors, payloads, otherwise=len(ids))
+    def upsert(
+        self, ids: Any, vectors: Any = None, payloads: Any = None, *, ttl_s: Any = None
+    ) -> Any:
+        return self._do("upsert", ids, vectors, payloads, ttl_s, otherwise=len(ids))
 
     def delete(self, ids: Any = None, *, where: Any = None) -> Any:
         return self._do("delete", ids, where, otherwise=0)
@@ -53,6 +55,15 @@ class FakeCollection:
     def flush(self) -> Any:
         return self._do("flush")
 
+    def compact(self) -> Any:
+        return self._do("compact")
+
+    def alter(self, field: str, representations: Any, *, wait: bool = True) -> Any:
+        return self._do("alter", field, representations, wait)
+
+    def stats(self) -> Any:
+        return self._do("stats")
+
     def search(self, vectors: Any, **_: Any) -> Any:
         return self._do("search", vectors, otherwise=fake_hits(self.records))
 
@@ -62,11 +73,12 @@ class FakeCollection:
 
 
 class FakeDatabase:
-    """One collection, whatever the name."""
+    """One collection, whatever the name; `work` is what takes long."""
 
     def __init__(self) -> None:
         self.fake = FakeCollection()
-        self.problems: list[str] = []
+        self.work: Callable[[Any], Any] = lambda progress: []
+        self.waiting: list[Any] = []
         self.closed = threading.Event()
 
     def collection(self, name: str) -> Any:
@@ -75,8 +87,17 @@ class FakeDatabase:
     def collections(self) -> list[str]:
         return ["fake"]
 
-    def check(self) -> list[str]:
-        return self.problems
+    def check(self, progress: Any = None) -> Any:
+        return self.work(progress)
+
+    def repair(self, progress: Any = None) -> Any:
+        return self.work(progress)
+
+    def snapshot(self, target: Any, *, progress: Any = None) -> Any:
+        return self.work(progress)
+
+    def jobs(self) -> Any:
+        return self.waiting
 
     def close(self) -> None:
         self.closed.set()

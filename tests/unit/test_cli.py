@@ -128,10 +128,17 @@ def test_stats_lists_representations(books: Path) -> None:
     assert run("stats", books, "books") == output
 
 
-def test_commands_that_read_make_no_database(tmp_path: Path) -> None:
-    """`stats`, `search` and `check` of a directory that is not there fail and do not make it."""
+def test_commands_make_no_database_unasked(tmp_path: Path) -> None:
+    """Commands but `import` and `serve` fail for a directory that is not there, and make none."""
     path = tmp_path / "nothing"
-    for arguments in (("stats", path), ("check", path), ("search", path, "c", "--like", "1")):
+    for arguments in (
+        ("stats", path),
+        ("check", path),
+        ("repair", path),
+        ("search", path, "c", "--like", "1"),
+        ("compact", path, "c"),
+        ("alter", path, "c", "text", "bits1"),
+    ):
         assert str(path) in run(*arguments, code=1)
     assert not path.exists()
 
@@ -147,6 +154,21 @@ def test_check_finds_a_flipped_bit(books: Path) -> None:
     output = run("check", books, code=1)
     assert largest.name in output
     assert "problem" in output
+
+
+def test_repair_says_what_it_did(books: Path) -> None:
+    """`repair` exits with 0 where nothing is lost, and with 1 where something is, and lists it."""
+    assert run("repair", books) == "sound: nothing to repair\n"
+    [column] = books.glob("segments/*/column-0")
+    column.unlink()
+    output = run("repair", books)
+    assert "made again: collection 'books': 'column-0'" in output
+    assert output.endswith("repaired\n")
+    [payloads] = books.glob("segments/*/payloads")
+    payloads.unlink()
+    output = run("repair", books, code=1)
+    assert output.count("lost: collection 'books': record ") == 20
+    assert run("check", books) == "sound: 1 collection checked\n"
 
 
 def test_errors_are_one_line_on_stderr(books: Path) -> None:

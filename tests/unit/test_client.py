@@ -72,20 +72,22 @@ def test_large_batches_arrive_as_one(
     ids = [1, "b", 3] * 20
     rows: list[Any] = [[row, 0, 1] for row in range(60)]
     payloads = [{"row": row} if row % 2 else None for row in range(60)]
-    for vectors in (
-        rows,
-        {"v": rows, "w": [None if row % 7 == 0 else rows[row] for row in range(60)]},
+    for vectors, ttl_s, lives in (
+        (rows, 7, [7.0] * 60),
+        (rows, [None, 1, 2.5] * 20, [None, 1.0, 2.5] * 20),
+        ({"v": rows, "w": [None if row % 7 == 0 else rows[row] for row in range(60)]}, None, None),
     ):
-        assert remote.upsert(ids, vectors, payloads) == 60
-        (_, (got_ids, got, got_payloads)) = collection.calls[-1]
+        assert remote.upsert(ids, vectors, payloads, ttl_s=ttl_s) == 60
+        (_, (got_ids, got, got_payloads, got_ttl_s)) = collection.calls[-1]
         assert got_ids == ids
+        assert got_ttl_s == lives
         sent = vectors if isinstance(vectors, dict) else {"v": vectors}
         for field, values in (got if isinstance(got, dict) else {"v": got}).items():
             for mine, other in zip(values, sent[field], strict=True):
                 assert (mine is None) == (other is None)
                 assert mine is None or mine.tolist() == other
         assert [text and json.loads(text) for text in got_payloads] == payloads
-    assert [name for name, _ in collection.calls].count("upsert") == 2
+    assert [name for name, _ in collection.calls].count("upsert") == 3
 
 
 def test_reads_are_tried_again_and_writes_are_not(fake: tuple[Any, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,17 @@ from vecstore.errors import (
 )
 from vecstore.request import Cascade, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
-from vecstore.types import CollectionStats, Hits, Record, RepresentationStats, StageReport
-from vecstore_proto import convert, results, tensors
+from vecstore.types import (
+    CollectionStats,
+    Hits,
+    Job,
+    Record,
+    RepairReport,
+    RepresentationStats,
+    SnapshotInfo,
+    StageReport,
+)
+from vecstore_proto import convert, results, tensors, work
 from vecstore_proto.v1 import collection_pb2, common_pb2
 
 SCHEMA = Schema(
@@ -203,8 +213,35 @@ def test_stats_survive() -> None:
         segments=4,
         disk_bytes=2**41,
         representations=(representation,),
+        buffer_bytes=2**42,
+        quarantined=("block 7 is damaged",),
+        jobs=(
+            Job(id=1, kind="alter", collection="c", state="paused", done=1, total=2, message="é"),
+            Job(id=9, kind="flush", collection="c", state="failed", done=0, total=0, message=""),
+        ),
     )
     assert convert.stats_from_wire(read(convert.stats_to_wire(stats))) == stats
+
+
+def test_reports_of_work_survive() -> None:
+    """What a snapshot is and what a repair did come back equal."""
+    moment = datetime(2026, 2, 28, 23, 59, 59, 999_999, UTC)
+    made = SnapshotInfo(number=3, created_at=moment, files=7, bytes_total=2**43, bytes_new=0)
+    assert work.snapshot_from_wire(map(read, work.snapshot_to_wire(made))) == made
+    done = RepairReport(rebuilt=("a", "é"), remaining=("c",))
+    assert work.repair_from_wire(map(read, work.repair_to_wire(done))) == done
+    assert work.problems_from_wire(map(read, work.problems_to_wire([]))) == []
+
+
+def test_how_long_records_live_survives() -> None:
+    """Seconds come back for each record, None for those of the collection, or none at all."""
+    for sent, found in (([0.0, 2.5], [None, 2.5]), ([], None)):
+        message = common_pb2.Records(ids=convert.ids_to_wire([1, 2]), ttl_s=sent)
+        (batch,) = convert.batch_from_wire([read(message)])
+        assert batch.ttl_s == found
+    for ttl_s in (None, 1e-6, 86_400):
+        schema = Schema(vectors=(Vector("v", 3),), ttl_s=ttl_s)
+        assert convert.schema_from_wire(read(convert.schema_to_wire(schema))) == schema
 
 
 def test_fields_that_come_twice_are_refused() -> None:

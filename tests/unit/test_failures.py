@@ -19,6 +19,7 @@ from vecstore.storage import keys
 from vecstore.storage.kv import Kv
 from vecstore.types import Float32
 
+FOREGROUND = vs.Options(flush_bytes_max=1, background=False)
 SCHEMA = vs.Schema(vectors=[vs.Vector("v", 4, "dot", ["pca2/int8", "bits1", "float16"])])
 
 
@@ -50,14 +51,14 @@ def test_failed_flush_fails_before_the_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk at an automatic flush: the batch is refused whole, nothing is left behind."""
-    with vs.open(tmp_path, options=vs.Options(flush_bytes_max=1)) as db:
+    with vs.open(tmp_path, options=FOREGROUND) as db:
         items = db.create_collection("items", SCHEMA)
         items.upsert([1], np.eye(4)[:1])
 
         def full(*_: object) -> None:
             raise errors.DatabaseFullError("no space")
 
-        monkeypatch.setattr(flush, "_commit", full)
+        monkeypatch.setattr(flush, "_name", full)
         for _ in range(3):
             with pytest.raises(errors.DatabaseFullError):
                 items.upsert([2], np.eye(4)[1:2])
@@ -82,7 +83,7 @@ def test_coarse_float16_never_stops_a_flush(tmp_path: Path) -> None:
 
 def test_rewriting_the_same_records_flushes(tmp_path: Path) -> None:
     """The buffer is counted as written, so that rewriting a few records cannot grow it for ever."""
-    with vs.open(tmp_path, options=vs.Options(flush_bytes_max=20_000)) as db:
+    with vs.open(tmp_path, options=vs.Options(flush_bytes_max=20_000, background=False)) as db:
         items = db.create_collection("items", vs.Schema(vectors=[vs.Vector("v", 4)]))
         for _ in range(50):
             items.upsert(range(50), np.ones((50, 4)))
@@ -161,9 +162,11 @@ def test_damaged_segment_leaves_the_others_alone(tmp_path: Path) -> None:
         assert items.get([0])[0] is not None
         items.upsert([0], np.eye(4)[3:])
         assert items.delete([1]) == 1
-        with pytest.raises(errors.CorruptionError, match="missing"):
-            items.search(np.ones(4))
-        assert any("missing" in problem for problem in db.check())
+        with pytest.raises(errors.CorruptionError, match="holds the seqs 2 to 2"):
+            items.get([2])
+        hits = items.search(np.ones(4))
+        assert (hits.ids.tolist(), hits.partial) == ([0], True)
+        assert any("No such file" in problem for problem in db.check())
 
 
 def test_older_database_gains_key_spaces(tmp_path: Path) -> None:

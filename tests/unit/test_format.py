@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from vecstore.segment.format import (
     Component,
     pack_arrays,
     unpack_arrays,
-    write_component,
 )
 from vecstore.segment.manifest import ComponentInfo
+from vecstore.segment.stream import Shape, stream_component, write_component
 from vecstore.storage.files import RealFiles
 from vecstore.types import Uint8
 
@@ -145,7 +146,7 @@ def test_another_component_is_found(tmp_path: Path) -> None:
         Component.open(FILES, swapped, "test", info)
     with pytest.raises(CorruptionError, match="'test' component, expected 'codes'"):
         Component.open(FILES, path, "codes", info)
-    with pytest.raises(CorruptionError, match="missing"):
+    with pytest.raises(CorruptionError, match="No such file"):
         Component.open(FILES, tmp_path / "gone", "test", info)
     with pytest.raises(CorruptionError, match="no array 'x'"):
         Component.open(FILES, path, "test", info).array("x")
@@ -250,6 +251,17 @@ def test_small_arrays_are_verified_whole(tmp_path: Path) -> None:
     assert component.verified == {"a"}
 
 
+def test_the_last_blocks_are_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A touch that leaves few blocks of an array verifies these too."""
+    monkeypatch.setattr("vecstore.segment.format.SMALL_BLOCKS", 1)
+    path, info = write(tmp_path, {"codes": np.zeros((190, 1000), dtype=np.uint8)})
+    component = Component.open(FILES, path, "test", info)
+    component.touch("codes", np.array([0]))
+    assert not component.verified
+    component.touch("codes", np.array([70]))
+    assert component.verified == {"codes"}
+
+
 @pytest.mark.usefixtures("by_block")
 def test_touch_remembers(tmp_path: Path) -> None:
     """A verified array is not read again, whether verified at once or block by block."""
@@ -309,3 +321,49 @@ def test_a_failed_write_keeps_nothing_of_another(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_component(FILES, path, "test", {})
     assert Component.open(FILES, path, "test", info).verify() == []
+
+
+@settings(max_examples=60)
+@given(arrays=ARRAYS, data=st.data())
+def test_pieces_are_written_as_wholes(
+    tmp_path_factory: pytest.TempPathFactory, arrays: Arrays, data: st.DataObject
+) -> None:
+    """Cut into pieces, in any order between arrays, a component has the bytes of whole arrays."""
+    tmp_path = tmp_path_factory.mktemp("pieces")
+    path, info = write(tmp_path, arrays)
+    left = {name: np.array(array).reshape(-1) for name, array in arrays.items()}
+    pieces = []
+    while left:
+        name = data.draw(st.sampled_from(sorted(left)))
+        size = data.draw(st.integers(1, 40))
+        pieces.append((name, left[name][:size]))
+        left[name] = left[name][size:]
+        if not len(left[name]):
+            del left[name]
+    told: list[int] = []
+    forms = {name: Shape(array.dtype, array.shape) for name, array in arrays.items()}
+    found = stream_component(FILES, tmp_path / "streamed", "test", forms, pieces, told.append)
+    assert (tmp_path / "streamed").read_bytes() == path.read_bytes()
+    assert (found.bytes, found.crc) == (info.bytes, info.crc)
+    assert sum(told) == sum(np.asarray(array).nbytes for array in arrays.values())
+
+
+def test_pieces_across_blocks(tmp_path: Path) -> None:
+    """Pieces that begin and end anywhere in a block, or span some, give the blocks' checksums."""
+    array = np.random.default_rng(0).integers(0, 256, 5 * BLOCK_BYTES + 17, dtype=np.uint8)
+    path, info = write(tmp_path, {"a": array})
+    cuts = [0, 1, 65_535, 65_536, 70_000, 200_000, 262_144, len(array)]
+    pieces = [("a", array[start:stop]) for start, stop in pairwise(cuts)]
+    forms = {"a": Shape(array.dtype, array.shape)}
+    found = stream_component(FILES, tmp_path / "streamed", "test", forms, pieces)
+    assert found.crc == info.crc
+    assert (tmp_path / "streamed").read_bytes() == path.read_bytes()
+
+
+def test_missing_pieces_are_found(tmp_path: Path) -> None:
+    """A component with less, or more, than its arrays have is not finished."""
+    forms = {"a": Shape(np.dtype(np.uint8), (10,))}
+    for count in (9, 11):
+        pieces = [("a", np.zeros(count, dtype=np.uint8))]
+        with pytest.raises(AssertionError):
+            stream_component(FILES, tmp_path / str(count), "test", forms, pieces)

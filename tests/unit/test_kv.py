@@ -195,17 +195,6 @@ def test_full_map(tmp_path: Path) -> None:
             txn.put("one", b"small", b"2")
 
 
-def test_a_full_disk_at_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LMDB's input/output error means a full disk when no space is left, else a StorageError."""
-    from vecstore.storage import kv as module
-
-    error = lmdb.Error("mdb_txn_commit: Input/output error")
-    monkeypatch.setattr(module, "_FULL_BYTES", 1 << 80)
-    assert isinstance(module._typed(error, tmp_path), DatabaseFullError)
-    monkeypatch.setattr(module, "_FULL_BYTES", 0)
-    assert type(module._typed(error, tmp_path)) is StorageError
-
-
 def test_opened_twice_in_one_process(tmp_path: Path) -> None:
     """A second open in the same process is refused and leaves the first usable."""
     with opened(tmp_path / "db") as kv:

@@ -16,9 +16,10 @@ SCHEMA = vs.Schema(vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])])
 
 WRITER = """
 import sys, numpy as np, vecstore as vs
-with vs.open(sys.argv[1]) as db:
-    items = db.create_collection("items", vs.Schema(
-        vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])]))
+with vs.open(sys.argv[1], options=vs.Options(background=False)) as db:
+    schema = vs.Schema(vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])])
+    exists = "items" in db.collections()
+    items = db.collection("items") if exists else db.create_collection("items", schema)
     print("ready", flush=True)
     for line in sys.stdin:
         exec(line)
@@ -71,6 +72,106 @@ def test_reader_sees_each_acknowledged_write(tmp_path: Path) -> None:
         assert items.get([1, 3])[1] is None
         assert items.count() == 2
         assert db.check() == []
+    writer.close()
+
+
+def folders(path: Path) -> int:
+    """How many segments lie in a database."""
+    return len(list((path / "segments").iterdir()))
+
+
+def fill(writer: Writer) -> None:
+    """Three segments of one record each: ids 0, 1, 2."""
+    for number in range(3):
+        writer.do(f"items.upsert([{number}], np.eye(4)[{number}:{number}+1], [dict(n={number})])")
+        writer.do("items.flush()")
+
+
+def test_hits_of_a_reader_outlive_a_compaction(tmp_path: Path) -> None:
+    """Hits can be read after the writer replaced their segments, which stay until they are gone."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        hits = items.search([3, 2, 1, 0], with_vectors=True)
+        writer.do("items.compact()")
+        assert folders(tmp_path) == 4
+        assert items.stats().segments == 1, "new reads see what the writer made"
+        writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 4
+        assert [(hit.id, hit.payload["n"]) for hit in hits] == [(0, 0), (1, 1), (2, 2)]
+        assert hits[1].vectors["v"].tolist() == [0, 1, 0, 0]
+        del hits
+        writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 1
+        assert db.check() == []
+    writer.close()
+
+
+def test_hits_of_a_reader_outlive_a_drop(tmp_path: Path) -> None:
+    """Hits can be read after the writer dropped their collection; then its files go."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        hits = db.collection("items").search([3, 2, 1, 0])
+        writer.do("db.drop_collection('items')")
+        assert [hit.payload["n"] for hit in hits] == [0, 1, 2]
+        assert folders(tmp_path) == 3
+    writer.do("db._environment.reclaimer.sweep()")
+    assert folders(tmp_path) == 0
+    writer.close()
+
+
+def test_reader_that_reads_nothing_old_holds_up_nothing(tmp_path: Path) -> None:
+    """A reader that reads no collection lets the writer remove what later commits replace."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        assert items.count() == 3
+        writer.do("items.compact()")
+        assert items.count() == 3
+        writer.do("items.delete([0])")
+        assert items.count() == 2
+        writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_reader_lets_go_of_a_dropped_collection(tmp_path: Path, again: bool) -> None:
+    """Once a reader was told that a collection is gone, its files go, also while it stays open."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        assert items.count() == 3
+        writer.do("db.drop_collection('items')")
+        assert folders(tmp_path) == 3
+        if again:
+            writer.do("items = db.create_collection('items', schema)")
+            assert db.collection("items").count() == 0
+        with pytest.raises(NotFoundError, match="'items'"):
+            items.count()
+        writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 0
+    writer.close()
+
+
+def test_next_writer_leaves_what_readers_read(tmp_path: Path) -> None:
+    """Files that the last writer left to a reader outlive it, and go after the reader."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        hits = db.collection("items").search([3, 2, 1, 0])
+        writer.do("items.compact()")
+        writer.close()
+        writer = Writer(tmp_path)
+        assert folders(tmp_path) == 4
+        writer.do("assert db.check() == []")
+        assert [hit.payload["n"] for hit in hits] == [0, 1, 2]
+    writer.do("db._environment.reclaimer.sweep()")
+    assert folders(tmp_path) == 1
     writer.close()
 
 

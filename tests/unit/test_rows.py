@@ -13,7 +13,7 @@ from vecstore.errors import CorruptionError
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
-from vecstore.segment.rows import FieldVectors, Rows
+from vecstore.segment.rows import FieldVectors, Rows, some_expire
 from vecstore.types import Array
 
 SCHEMA = Schema(
@@ -44,6 +44,9 @@ def _build(records: list[dict[str, Any]]) -> Rows:
             for column in SCHEMA.columns
         },
         vectors=vectors,
+        expires=some_expire(
+            np.array([record.get("expires", 0) for record in records], dtype=np.int64)
+        ),
     )
 
 
@@ -57,6 +60,7 @@ def _records(draw: st.DrawFn) -> list[dict[str, Any]]:
             "tags": st.none() | st.lists(st.sampled_from(["a", "b"]), max_size=2),
             "text": st.none() | st.integers(0, 9),
             "image-1.0": st.none() | st.integers(0, 9),
+            "expires": st.sampled_from([0, 0, 1, 2**60]),
         }
     )
     records = draw(st.lists(record, max_size=8))
@@ -131,6 +135,17 @@ def test_names_of_arrays_stay_as_they_are() -> None:
     }
 
 
+def test_expires_is_there_where_a_row_expires() -> None:
+    """When rows expire is an array where one does, and nothing where none does."""
+    record = {"id": b"\x02a", "payload": b"", "year": 1, "tags": [], "text": 1, "image-1.0": 1}
+    rows = _build([{"seq": 1, **record}, {"seq": 2, "expires": 9, **record}])
+    assert rows.to_arrays()["expires"].tolist() == [0, 9]
+    first = rows.take(np.array([0]))
+    assert first.expires is None
+    assert "expires" not in first.to_arrays()
+    assert Rows.from_arrays(first.to_arrays(), SCHEMA).expires is None
+
+
 def test_later_columns_and_fields_are_null() -> None:
     """A column or field that the stored arrays lack is one that no row has."""
     arrays = {name: array for name, array in _sample().items() if "year" not in name}
@@ -155,6 +170,9 @@ def test_later_columns_and_fields_are_null() -> None:
         ("vectors/text/values", np.zeros((1, 2), dtype=np.float16)),
         ("vectors/text/values", np.zeros(4, dtype=np.float16)),
         ("vectors/text/values", np.zeros((2, 2), dtype=np.float64)),
+        ("expires", np.array([1], dtype=np.int64)),
+        ("expires", np.array([1, -1], dtype=np.int64)),
+        ("expires", np.array([1, 1], dtype=np.float64)),
     ],
 )
 def test_damaged_rows_are_found(name: str, array: Array) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
-from collections.abc import Iterable
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vecstore.codec import build_codec, parse_spec
-from vecstore.errors import CorruptionError, DatabaseFullError, NotFoundError, StorageError
+from tests.unit.segments import SCHEMA as EVERY_SCHEMA
+from tests.unit.segments import Folder, block_of, codecs_of, every_row, loader_of
+from tests.unit.segments import rows_of as every_rows
+from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.schema import Column, Schema, Vector
-from vecstore.segment.base import StoredCodec
+from vecstore.segment.base import StoredCodec, Strings
+from vecstore.segment.block import Block
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
-from vecstore.segment.manifest import FieldInfo, RepresentationInfo
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.reader import Segment, open_segment
 from vecstore.segment.rows import FieldVectors, Rows
-from vecstore.segment.writer import Codecs, write_segment
+from vecstore.segment.vectors import field_vectors
+from vecstore.segment.writer import write_segment
 from vecstore.storage.files import RealFiles
 from vecstore.storage.paths import Paths
 from vecstore.types import Array, Float32, Uint8
@@ -34,6 +38,8 @@ SCHEMA = Schema(
     columns=[Column("year", "int"), Column("tags", "list[keyword]")],
 )
 EVERY = np.arange(N, dtype=np.int64)
+LATER = Schema(SCHEMA.vectors, [*SCHEMA.columns, Column("later", "keyword")])
+load = loader_of(codecs_of(SCHEMA))
 
 
 def rows_of(count: int = N) -> Rows:
@@ -59,27 +65,11 @@ def rows_of(count: int = N) -> Rows:
     )
 
 
-def codecs_of(schema: Schema) -> Codecs:
-    return {
-        (vector.name, spec): StoredCodec(
-            id=0,
-            codec=build_codec(parse_spec(spec, vector.dim), vector.dim, vector.metric, {}),
-            params={},
-        )
-        for vector in schema.vectors
-        for spec in vector.representations
-    }
-
-
-def load(field: FieldInfo, item: RepresentationInfo) -> object:
-    return build_codec(parse_spec(item.spec, field.dim), field.dim, field.metric, {})
-
-
 @pytest.fixture
 def segment(tmp_path: Path) -> Segment:
-    paths = Paths(tmp_path)
-    info = write_segment(RealFiles(), paths, 7, rows_of(), SCHEMA, codecs_of(SCHEMA))
-    return Segment(RealFiles(), paths.segment(7), info, load)
+    folder = Folder(tmp_path, SCHEMA)
+    folder.count = 6
+    return folder.write(every_row(Block(rows_of(), SCHEMA)))
 
 
 def test_info(segment: Segment, tmp_path: Path) -> None:
@@ -140,22 +130,52 @@ def test_codes_score_as_their_codec(segment: Segment) -> None:
             assert found[1].tolist() == expected[1].tolist()
 
 
-def test_read_rows(segment: Segment) -> None:
-    """Whole records come back, each field from its finest representation."""
-    rows = rows_of()
-    some = np.array([1, 2, 3, 5, 8, 13, 299])
-    for wanted in (some, EVERY):
-        found, expected = segment.read_rows(wanted), rows.take(wanted)
-        assert found.seqs.tolist() == expected.seqs.tolist()
-        assert found.ids.to_list() == expected.ids.to_list()
-        assert found.payloads.to_list() == expected.payloads.to_list()
-        assert found.columns.keys() == expected.columns.keys()
-        for name in ("text", "image", "sound"):
-            assert found.vectors[name].values.tolist() == expected.vectors[name].values.tolist()
-            if name != "text":
-                assert np.asarray(found.vectors[name].rows).tolist() == (
-                    np.asarray(expected.vectors[name].rows).tolist()
-                )
+def test_a_segment_is_read_as_its_block(segment: Segment) -> None:
+    """Strings, their lengths, vectors and codec ids are those of the block it was written from."""
+    block = Block(rows_of(), SCHEMA)
+    for rows in (np.array([1, 2, 3, 5, 8, 13, 299]), EVERY, EVERY[5:90], EVERY[:0]):
+        for kind in ("ids", "payloads"):
+            found, expected = segment.strings(kind, rows), block.strings(kind, rows)
+            assert found.to_list() == expected.to_list()
+            assert segment.lengths(kind, rows).tolist() == list(map(len, found.to_list()))
+            assert block.lengths(kind, rows).tolist() == list(map(len, found.to_list()))
+        for name in ("text", "image"):
+            owners, vectors = field_vectors(segment, name, rows)
+            expected_owners, expected_vectors = field_vectors(block, name, rows)
+            assert owners.tolist() == expected_owners.tolist()
+            assert vectors.tolist() == expected_vectors.tolist()
+    assert segment.expires is None
+    assert [segment.codec_id("text", spec) for spec in ("float16", "bits1")] == [0, None]
+    assert [block.codec_id("text", spec) for spec in ("float16", "bits1")] == [0, None]
+    assert segment.codec_id("sound", "float32") is None
+
+
+def test_codec_ids(tmp_path: Path) -> None:
+    """A trained representation tells which codec made it."""
+    folder = Folder(tmp_path)
+    found = folder.write(every_row(block_of(every_rows(20))))
+    assert [found.codec_id("text", spec) for spec in ("int8", "bits8")] == [5, 0]
+    assert EVERY_SCHEMA.vectors[2].name == "sound"
+
+
+def test_a_column_that_was_added_later_is_null(segment: Segment) -> None:
+    """A column that the schema has and the segment lacks is one of nulls."""
+    later = Segment(RealFiles(), segment.folder, segment.info, load, LATER)
+    found = later.column("later")
+    assert (found.type, len(found), found.present.any()) == ("keyword", N, np.False_)
+    assert later.column("later") is found
+
+
+def test_a_segment_can_be_watched(segment: Segment) -> None:
+    """What a search read of a segment does not keep the segment itself alive."""
+    again = Segment(RealFiles(), segment.folder, segment.info, load)
+    watched = weakref.ref(again)
+    codes = again.codes("text", "float16")
+    assert codes is not None
+    codes.touch()
+    del again
+    gc.collect()
+    assert watched() is None
 
 
 def test_nothing_is_read_at_first(segment: Segment, tmp_path: Path) -> None:
@@ -163,7 +183,7 @@ def test_nothing_is_read_at_first(segment: Segment, tmp_path: Path) -> None:
     lost = Segment(RealFiles(), tmp_path / "lost", segment.info, load)
     assert lost.rows == N
     assert lost.specs("text") == ("float16", "float32")
-    with pytest.raises(CorruptionError, match="rows is missing"):
+    with pytest.raises(CorruptionError, match="rows: No such file"):
         _ = lost.seqs
     with pytest.raises(NotFoundError, match="segment 7 has no column 'later'"):
         segment.column("later")
@@ -175,8 +195,8 @@ def test_a_folder_opens_alone(segment: Segment, tmp_path: Path) -> None:
     alone = open_segment(RealFiles(), tmp_path / "elsewhere")
     assert alone.ids(EVERY) == segment.ids(EVERY)
     assert alone.specs("text") == segment.specs("text")
-    found, expected = alone.read_rows(EVERY), segment.read_rows(EVERY)
-    assert found.vectors["text"].values.tolist() == expected.vectors["text"].values.tolist()
+    found, expected = field_vectors(alone, "text", EVERY), field_vectors(segment, "text", EVERY)
+    assert found[1].tolist() == expected[1].tolist()
     assert alone.verify() == []
 
 
@@ -195,7 +215,7 @@ def test_any_damaged_file_is_found(segment: Segment, tmp_path: Path) -> None:
             assert len(found) == 1
             assert component.name in found[0]
         path.unlink()
-        assert "missing" in Segment(RealFiles(), folder, segment.info, load).verify()[0]
+        assert "No such file" in Segment(RealFiles(), folder, segment.info, load).verify()[0]
         path.write_bytes(sound)
     assert Segment(RealFiles(), folder, segment.info, load).verify() == []
 
@@ -222,63 +242,75 @@ def test_damage_is_found_where_it_is_read(segment: Segment, tmp_path: Path) -> N
         lambda: fresh.payloads(EVERY),
         lambda: fresh.column("year"),
         lambda: fresh.field_rows("image"),
-        lambda: fresh.read_rows(EVERY),
-        lambda: open_segment(RealFiles(), folder),
+        lambda: fresh.strings("payloads", EVERY),
+        lambda: fresh.lengths("ids", EVERY),
         touch_codes,
     ):
-        with pytest.raises(CorruptionError):
+        with pytest.raises(CorruptionError, match=rf"{folder}/.*; segment 7 holds") as caught:
             read()
+        assert caught.value.folder == str(folder)
+    with pytest.raises(CorruptionError, match=f"{folder}/segment") as caught:
+        open_segment(RealFiles(), folder)
+    assert caught.value.folder == str(folder)
 
 
-class Failing(RealFiles):
-    """A disk that is full after some files."""
+@pytest.mark.parametrize("kind", ["ids", "payloads"])
+def test_damaged_strings_are_found(segment: Segment, kind: Strings) -> None:
+    """Bytes of ids and payloads are verified where they are read, and not for their lengths."""
+    path = segment.folder / ("rows" if kind == "ids" else "payloads")
+    data = bytearray(path.read_bytes())
+    text = segment.strings(kind, EVERY).data.tobytes()
+    data[data.index(text)] ^= 1
+    path.write_bytes(data)
+    fresh = Segment(RealFiles(), segment.folder, segment.info, load)
+    assert fresh.lengths(kind, EVERY).sum() == len(text)
+    for read in (getattr(fresh, kind), lambda rows: fresh.strings(kind, rows)):
+        with pytest.raises(CorruptionError, match=f"array '{kind}/data'"):
+            read(np.array([200]))
 
-    def __init__(self, writes: int) -> None:
-        self.left = writes
 
-    def write(self, path: Path, chunks: Iterable[bytes | Uint8]) -> int:
-        if not self.left:
-            raise DatabaseFullError("no space")
-        self.left -= 1
-        return super().write(path, chunks)
-
-
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    """When a file cannot be written no folder stays; a segment is never written over."""
-    paths = Paths(tmp_path)
-    for writes in range(7):
-        with pytest.raises(DatabaseFullError):
-            write_segment(Failing(writes), paths, 7, rows_of(), SCHEMA, codecs_of(SCHEMA))
-        assert RealFiles().list_dir(paths.segments) == []
-    info = write_segment(RealFiles(), paths, 7, rows_of(), SCHEMA, codecs_of(SCHEMA))
-    with pytest.raises(StorageError):
-        write_segment(RealFiles(), paths, 7, rows_of(5), SCHEMA, codecs_of(SCHEMA))
-    assert RealFiles().list_dir(paths.segments) == [paths.segment(7).name]
-    assert Segment(RealFiles(), paths.segment(7), info, load).verify() == []
+def test_damage_is_told_with_file_block_and_seqs(segment: Segment) -> None:
+    """An error of a damaged block names the file, the array, the block and the segment's seqs."""
+    path = segment.folder / "codes-0-1"
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    fresh = Segment(RealFiles(), segment.folder, segment.info, load)
+    text = (
+        f"block 0 of array 'values' in {path} does not match its checksum; "
+        f"segment 7 holds the seqs {segment.info.seq_min} to {segment.info.seq_max}"
+    )
+    for _ in range(2):
+        codes = fresh.codes("text", "float32")
+        assert codes is not None
+        with pytest.raises(CorruptionError) as caught:
+            codes.touch(np.array([3]))
+        assert (str(caught.value), caught.value.folder) == (text, str(segment.folder))
+    assert fresh.verify() == [text]
 
 
 class Grouped:
-    """A codec whose codes lie in groups of 64 rows, as bit codes do: [ceil(N / 64), D, 64]."""
+    """A codec whose codes lie in groups of 16 rows, as bit codes do: [ceil(N / 16), D, 16]."""
 
-    spec, dim, metric, code_bytes = "bits8", 2048, "dot", 2048
+    spec, dim, metric, code_bytes = "bits8", 4096, "dot", 4096
 
     def encode(self, vectors: Float32) -> Uint8:
         return vectors.astype(np.uint8)
 
     def pack(self, codes: Uint8) -> dict[str, Array]:
-        padded = np.zeros((-(-len(codes) // 64) * 64, 2048), dtype=np.uint8)
+        padded = np.zeros((-(-len(codes) // 16) * 16, 4096), dtype=np.uint8)
         padded[: len(codes)] = codes
-        groups = padded.reshape(-1, 64, 2048).transpose(0, 2, 1)
-        return {"codes": groups, "scale": np.arange(len(codes), dtype=np.float32)}
+        groups = padded.reshape(-1, 16, 4096).transpose(0, 2, 1)
+        return {"codes": groups, "scale": codes[:, 0].astype(np.float32)}
 
 
 @pytest.mark.usefixtures("by_block")
 def test_touch_knows_groups_of_rows(tmp_path: Path) -> None:
-    """Where an item of an array holds 64 rows, touching rows verifies the blocks of their items."""
+    """Where an item of an array holds 16 rows, touching rows verifies the blocks of their items."""
     count = 200
-    schema = Schema(vectors=[Vector("v", 2048, "dot", ("bits8",))])
+    schema = Schema(vectors=[Vector("v", 4096, "dot", ("bits8",))])
     rows = rows_of(count)
-    values = np.random.default_rng(0).integers(0, 255, (count, 2048)).astype(np.float16)
+    values = np.random.default_rng(0).integers(0, 255, (count, 4096)).astype(np.float16)
     rows = Rows(
         seqs=rows.seqs,
         ids=rows.ids,
@@ -288,19 +320,20 @@ def test_touch_knows_groups_of_rows(tmp_path: Path) -> None:
     )
     paths = Paths(tmp_path)
     codec = StoredCodec(id=3, codec=Grouped(), params={"seed": np.array([5], dtype=np.uint64)})
-    info = write_segment(RealFiles(), paths, 1, rows, schema, {("v", "bits8"): codec})
+    part = every_row(Block(rows, schema))
+    info = write_segment(RealFiles(), paths, 1, [part], schema, {("v", "bits8"): codec})
     path = paths.segment(1) / "codes-0-0"
     data = bytearray(path.read_bytes())
     parts = Grouped().pack(Grouped().encode(values.astype(np.float32)))
     place = bytes(data).index(np.ascontiguousarray(parts["codes"][1]).tobytes())
-    data[place] ^= 1  # in the group of rows 64 to 127
+    data[place] ^= 1  # in the group of rows 16 to 31
     path.write_bytes(data)
     segment = Segment(RealFiles(), paths.segment(1), info, lambda field, item: Grouped())
     codes = segment.codes("v", "bits8")
     assert codes is not None
-    codes.touch(np.array([0, 63, 128, 199]))
-    for row in (64, 127):
-        with pytest.raises(CorruptionError, match="block 2 of array 'codes'"):
+    codes.touch(np.array([0, 15, 32, 199]))
+    for row in (16, 31):
+        with pytest.raises(CorruptionError, match="block 1 of array 'codes'"):
             codes.touch(np.array([row]))
     with pytest.raises(CorruptionError):
         codes.touch()

@@ -13,6 +13,7 @@ from vecstore.segment.tombstones import (
     CHUNK_SEQS,
     add_seqs,
     dead_mask,
+    prune,
 )
 
 SEQS = st.one_of(
@@ -35,6 +36,29 @@ def test_chunks_are_a_set(deletes: list[list[int]], asked: list[int]) -> None:
     asked.sort()
     mask = dead_mask(chunks, np.array(asked, dtype=np.uint64))
     assert mask.tolist() == [seq in dead for seq in asked]
+
+
+@given(
+    st.lists(SEQS, max_size=40),
+    st.lists(SEQS, max_size=20),
+    st.tuples(SEQS, SEQS).map(sorted),
+)
+def test_pruned_chunks_are_a_set(dead: list[int], others: list[int], span: list[int]) -> None:
+    """Pruning forgets the dead seqs of the range that no row has, and no other."""
+    first, last = span
+    present = sorted({*dead[::2], *others})
+    chunks = add_seqs({}, np.array(dead, dtype=np.uint64))
+    changed = prune(chunks, first, last, np.array(present, dtype=np.uint64))
+    left = {seq for seq in dead if not first <= seq <= last or seq in present}
+    for chunk, bits in chunks.items():
+        expected = {seq for seq in left if seq // CHUNK_SEQS == chunk}
+        before = {seq for seq in dead if seq // CHUNK_SEQS == chunk}
+        assert (chunk in changed) == (expected != before)
+        assert (changed.get(chunk) == b"") == (not expected)
+        found = changed.get(chunk, bits)
+        asked = np.array(sorted(before), dtype=np.uint64)
+        mask = dead_mask({chunk: found} if found else {}, asked)
+        assert set(asked[mask].tolist()) == expected
 
 
 def test_given_chunks_are_not_changed() -> None:

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 import vecstore
+from vecstore.cli.backing import restore, snapshot, snapshots
+from vecstore.cli.changing import alter, compact
 from vecstore.cli.console import reporting, say
 from vecstore.cli.demonstrating import demo
 from vecstore.cli.importing import import_
-from vecstore.cli.inspecting import check, stats
+from vecstore.cli.inspecting import check, repair, stats
 from vecstore.cli.searching import search
 from vecstore.cli.serving import serve
+from vecstore.cli.working import jobs
 
 
 def make_app() -> typer.Typer:
@@ -29,7 +32,14 @@ def make_app() -> typer.Typer:
     app.command("import")(reporting()(import_))
     app.command("search")(reporting()(search))
     app.command("stats")(reporting()(stats))
+    app.command("jobs")(reporting()(jobs))
+    app.command("compact")(reporting()(compact))
+    app.command("alter")(reporting()(alter))
     app.command("check")(reporting()(check))
+    app.command("repair")(reporting()(repair))
+    app.command("snapshot")(reporting()(snapshot))
+    app.command("snapshots")(reporting()(snapshots))
+    app.command("restore")(reporting()(restore))
     return app
 
 

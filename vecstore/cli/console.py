@@ -102,6 +102,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     console.print(shown)
 
 
+def counted(count: int, word: str, ending: str = "s") -> str:
+    """A number of things, such as "1 record" or "2,000 records"."""
+    return f"{count:,} {word}{'' if count == 1 else ending}"
+
+
 def human_bytes(count: float) -> str:
     """A number of bytes, such as "1.2 MB" (millions)."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -15,6 +15,7 @@ from vecstore.cli.records import Keys, Source, open_sources
 from vecstore.cli.wanted import FIELD, Wanted
 from vecstore.cli.writing import Rule, Writer
 from vecstore.errors import InvalidInputError
+from vecstore.options import TTL_S_MAX
 from vecstore.schema import check_name
 
 CollectionName = Annotated[
@@ -54,6 +55,10 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME:TYPE", help="New: a payload key to filter by; repeatable."),
 ]
+TimeToLive = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Seconds after which the records of FILE expire."),
+]
 
 
 def import_(
@@ -79,6 +84,7 @@ def import_(
         str | None, typer.Option(help="New: such as bits2,float16; else the default ladder.")
     ] = None,
     column: Columns = None,
+    ttl: TimeToLive = None,
 ) -> None:
     """Write the records of files to a collection.
 
@@ -91,6 +97,7 @@ def import_(
         raise typer.BadParameter("give one of --skip-existing and --replace, not both")
     if ids is not None and first_id is not None:
         raise typer.BadParameter("give one of --ids and --first-id, not both")
+    _check_ttl(ttl)
     check_name("collection", collection)
     keys = Keys(id=id_key, vector=vector_key, left_out=frozenset(skip_column or ()))
     sources = open_sources(files, keys, ids, first_id=first_id or 0)
@@ -107,7 +114,7 @@ def import_(
             target = db.collection(collection)
         vector = wanted.find(target.schema, sources)
         rule: Rule = "skip" if skip_existing else "replace" if replace else "refuse"
-        writer = Writer(target, vector.name, rule)
+        writer = Writer(target, vector.name, rule, ttl)
         try:
             _write_all(writer, sources)
         except BaseException:
@@ -121,6 +128,11 @@ def import_(
                 f"{vector.metric}, {', '.join(vector.representations)}"
             )
         say(f"{writer.summary}; {collection} has {target.count():,}")
+
+
+def _check_ttl(ttl: float | None) -> None:
+    if ttl is not None and not 0 < ttl <= TTL_S_MAX:
+        raise typer.BadParameter(f"--ttl is {ttl:g}, expected seconds above 0, up to {TTL_S_MAX:,}")
 
 
 def _write_all(writer: Writer, sources: Sequence[Source]) -> None:

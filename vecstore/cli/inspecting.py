@@ -1,4 +1,4 @@
-"""`vecstore stats` and `vecstore check`."""
+"""`vecstore stats`, `vecstore check` and `vecstore repair`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import vecstore
-from vecstore.cli.console import human_bytes, say, spinner, table
+from vecstore.cli.console import bars, counted, human_bytes, say, table
+from vecstore.cli.working import show_jobs
 from vecstore.types import CollectionStats
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of the database.")]
@@ -45,23 +46,49 @@ def check(directory: Directory) -> None:
 
     Prints the problems found, and exits with 1 if there are any.
     """
-    with vecstore.open(directory, read_only=True) as db:
-        with spinner("checking"):
-            problems = db.check()
-        count = len(db.collections())
+    with vecstore.open(directory, read_only=True) as db, bars() as report:
+        problems = db.check(report)
+        count = 0 if problems else len(db.collections())
     for problem in problems:
         say(problem, style="red")
     if problems:
-        say(_counted(len(problems), "problem"), error=True)
+        say(f"{counted(len(problems), 'problem')}; see vecstore repair", error=True)
         raise typer.Exit(1)
-    say(f"sound: {_counted(count, 'collection')} checked")
+    say(f"sound: {counted(count, 'collection')} checked")
+
+
+def repair(directory: Directory) -> None:
+    """Make again what is damaged, where something else on disk says what it was.
+
+    Prints what was made again, what is lost, and what remains; exits with 1 if there is any of the
+    last two.
+    """
+    with vecstore.open(directory, read_only=True):
+        pass  # one that is not there is not made
+    with vecstore.open(directory) as db, bars() as report:
+        done = db.repair(report)
+    for text in done.rebuilt:
+        say(f"made again: {text}")
+    for text in done.lost:
+        say(f"lost: {text}", style="red")
+    for text in done.remaining:
+        say(f"remains: {text}", style="red")
+    if done.lost or done.remaining:
+        say(
+            f"{counted(len(done.lost), 'loss', 'es')}, "
+            f"{counted(len(done.remaining), 'problem')} left",
+            error=True,
+        )
+        raise typer.Exit(1)
+    say("repaired" if done.rebuilt else "sound: nothing to repair")
 
 
 def _show(name: str, found: CollectionStats) -> None:
     say(
-        f"{name}: {_counted(found.records, 'record')} "
-        f"({found.buffered:,} in the write buffer), {found.deleted:,} deleted, "
-        f"{_counted(found.segments, 'segment')}, {human_bytes(found.disk_bytes)} on disk"
+        f"{name}: {counted(found.records, 'record')} "
+        f"({found.buffered:,} in the write buffer{_size(found.buffer_bytes)}), "
+        f"{found.deleted:,} deleted, "
+        f"{counted(found.segments, 'segment')}, {human_bytes(found.disk_bytes)} on disk"
     )
     table(
         ["field", "representation", "vectors", "bytes/vector", "compression", "on disk"],
@@ -78,7 +105,11 @@ def _show(name: str, found: CollectionStats) -> None:
         ],
         left=2,
     )
+    for text in found.quarantined:
+        say(f"not read, as it is damaged: {text}", style="red")
+    if found.jobs:
+        show_jobs(found.jobs)
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def _size(count: int) -> str:
+    return f", {human_bytes(count)}" if count else ""

@@ -26,18 +26,22 @@ class Writer:
         collection: where to.
         field: the vector field.
         rule: what becomes of a record whose id exists, or came before in the files.
+        ttl_s: seconds after which they expire; None for those of the collection.
 
     Attributes:
         written: records written so far.
         skipped: records passed over so far.
     """
 
-    def __init__(self, collection: Collection, field: str, rule: Rule) -> None:
+    def __init__(
+        self, collection: Collection, field: str, rule: Rule, ttl_s: float | None = None
+    ) -> None:
         self.written = 0
         self.skipped = 0
         self._collection = collection
         self._field = field
         self._rule = rule
+        self._ttl_s = ttl_s
         self._before = collection.count()
 
     @property
@@ -115,6 +119,10 @@ class Writer:
 
     def _upsert(self, chunk: Chunk) -> None:
         if len(chunk.ids):
-            vectors = {self._field: chunk.vectors}
-            self._collection.upsert(chunk.ids, vectors=vectors, payloads=chunk.payloads)
+            self._collection.upsert(
+                chunk.ids,
+                vectors={self._field: chunk.vectors},
+                payloads=chunk.payloads,
+                ttl_s=self._ttl_s,
+            )
             self.written += len(chunk.ids)

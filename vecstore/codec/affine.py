@@ -23,6 +23,8 @@ RADIX = 128
 TWO_DIGITS_MAX = RADIX * 127
 ONE_DIGIT_MAX = 127
 
+_UPPER = np.array(16, dtype=np.uint32)  # arithmetic with an array is faster than with a scalar
+
 
 def to_integers(queries: Float32, largest: int) -> tuple[Int64, Float64]:
     """Round queries [Q, D] to integers in -largest .. largest; return them and the steps [Q]."""
@@ -69,8 +71,8 @@ class AffinePrepared(NamedTuple):
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
-        one = slice(query, query + 1)
-        alone = self._replace(integers=self.integers[one], factors=self.factors[one])
+        integers, factors = self.integers[query : query + 1], self.factors[query : query + 1]
+        alone = AffinePrepared(self.kernel, integers, factors, self.metric)
         return alone._scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
@@ -78,9 +80,8 @@ class AffinePrepared(NamedTuple):
         if "error" not in parts:
             return None
         sigmas = ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
-        half: Float32 = from_bfloat16(parts["error"][rows]) * np.float32(
-            sigmas * math.sqrt(self.factors[query, 3])
-        )
+        half = from_bfloat16(parts["error"][rows])
+        half *= sigmas * math.sqrt(self.factors[query, 3])
         return half
 
 
@@ -91,4 +92,4 @@ def to_bfloat16(values: Float32) -> Array:
 
 def from_bfloat16(values: Array) -> Float32:
     """Return the float32 values that `to_bfloat16` kept."""
-    return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return (values.astype(np.uint32) << _UPPER).view(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric, Uint8, Uint64
 
 _HALF_MAX = float(np.finfo(np.float16).max)
+_DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,8 @@ class FlatCodec:
         return self.dim * self._dtype.itemsize
 
     @property
-    def _dtype(self) -> np.dtype[np.float16 | np.float32]:
-        return np.dtype("<f2") if self.spec == "float16" else np.dtype("<f4")
+    def _dtype(self) -> np.dtype[Any]:
+        return _DTYPES[self.spec]
 
     def encode(self, vectors: Float32) -> Uint8:
         if self.spec == "float16":  # a coarse rung may not hold what a finer one does
@@ -70,7 +71,8 @@ class FlatPrepared(NamedTuple):
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
-        return self._replace(queries=self.queries[query : query + 1])._scorer(parts).score(0, rows)
+        alone = FlatPrepared(self.queries[query : query + 1], self.codec)
+        return alone._scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Zeros: what is stored counts as exact, also where it was rounded to float16."""

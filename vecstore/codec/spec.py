@@ -41,6 +41,17 @@ class Spec:
         """True if it needs a sample of vectors before it can encode."""
         return self.transform == "pca" or self.codec == "int8"
 
+    def makes(self, other: Spec) -> bool:
+        """True if `other` can be made from this one and be as good as its name says.
+
+        Neither with more levels for a dimension, nor with dimensions that this one lacks.
+        """
+        if CODECS.index(other.codec) > CODECS.index(self.codec):
+            return False
+        if self.dims is None:
+            return True
+        return other.transform == self.transform and (other.dims or 0) <= self.dims
+
 
 def parse_spec(text: str, dim: int) -> Spec:
     """Parse a representation of vectors of `dim` dimensions.

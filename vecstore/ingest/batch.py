@@ -10,6 +10,7 @@ import numpy as np
 
 from vecstore.errors import IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
+from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
 from vecstore.schema import Schema
@@ -17,7 +18,7 @@ from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import FieldVectors, Rows
-from vecstore.types import Float32, Id
+from vecstore.types import Float32, Id, Int64
 
 _FLOAT_BYTES = 4
 
@@ -30,6 +31,13 @@ class Batch:
     payloads: Ragged
     columns: dict[str, ColumnData]
     vectors: dict[str, FieldVectors]
+    expires: Int64 | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """About the bytes that it takes in the write buffer."""
+        values = sum(found.values.nbytes for found in self.vectors.values())
+        return values + self.payloads.data.nbytes + self.ids.data.nbytes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +51,7 @@ class Batch:
             payloads=self.payloads,
             columns=self.columns,
             vectors=self.vectors,
+            expires=self.expires,
         )
 
 
@@ -53,6 +62,7 @@ def make_batch(
     payloads: object,
     *,
     dtypes: Mapping[str, np.dtype[Any]] | None = None,
+    ttl: Ttl | None = None,
 ) -> Batch:
     """Check N records and copy them; nothing that was given is changed or kept.
 
@@ -67,11 +77,13 @@ def make_batch(
         payloads: a list of N dicts, JSON objects as bytes, or None; None for no payloads.
         dtypes: field name -> float16 or float32, what to keep of its vectors; float32 for a
             field that is left out.
+        ttl: how long the records live from when on; None: for ever.
 
     Raises:
         IdError, DimensionError, VectorError, PayloadError: what was given cannot be used.
         NotFoundError: no such vector field.
-        RequestError: more than BATCH_ROWS_MAX records, or BATCH_BYTES_MAX of vectors as float32.
+        RequestError: more than BATCH_ROWS_MAX records, BATCH_BYTES_MAX of vectors as float32, or
+            no such ttl_s.
     """
     names = _to_ids(ids)
     if len(names) > BATCH_ROWS_MAX:
@@ -90,6 +102,7 @@ def make_batch(
         payloads=texts,
         columns=columns,
         vectors=_check_fields(schema, vectors, names, dtypes or {}),
+        expires=None if ttl is None else to_expires(ttl, schema.ttl_s, len(names)),
     )
     last = dict(zip(keys, range(len(keys)), strict=True))
     if len(last) == len(keys):
@@ -100,6 +113,7 @@ def make_batch(
         payloads=batch.payloads.take(kept),
         columns={name: column.take(kept) for name, column in batch.columns.items()},
         vectors={name: field.take(kept) for name, field in batch.vectors.items()},
+        expires=None if batch.expires is None else batch.expires[kept],
     )
 
 

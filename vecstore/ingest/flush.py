@@ -1,26 +1,34 @@
-"""Flush: the write buffer becomes a segment.
+"""Flush: the write buffer becomes a segment, while writes and searches go on.
 
-    live rows of all blocks -> codecs (trained now where a representation needs it) -> files
-    -> one commit that names segment and codecs and empties "buffer" -> the new snapshot
+    plan     what the buffer holds now, up to a seq: the cut
+    write    live rows of its blocks -> codecs (trained now where a representation needs it)
+             -> files, without the environment's lock
+    commit   one transaction names segment and codecs and removes what is before the cut from
+             "buffer"; rows that died meanwhile are dead in the segment, as tombstones go by seq
 
 A crash before the commit leaves files that nothing names; the next open removes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vecstore import options
 from vecstore.codec import parse_spec
-from vecstore.errors import StorageError
-from vecstore.schema import Vector
+from vecstore.errors import VecstoreError
+from vecstore.ingest.commit import Change, commit
+from vecstore.ingest.swap import Span, forget_dead
+from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
-from vecstore.segment.buffer import live_content
+from vecstore.segment.buffer import after
 from vecstore.segment.catalog import CodecInfo
-from vecstore.segment.codecs import CodecShelf, codecs_of, put_info
+from vecstore.segment.codecs import codecs_of, put_info
 from vecstore.segment.environment import Environment
 from vecstore.segment.load import segment_of
 from vecstore.segment.manifest import (
@@ -32,115 +40,215 @@ from vecstore.segment.manifest import (
     to_bytes,
 )
 from vecstore.segment.meta import next_number
-from vecstore.segment.rows import Rows
-from vecstore.segment.snapshot import Live, Snapshot
-from vecstore.segment.writer import write_segment
+from vecstore.segment.snapshot import Live, written_rows
+from vecstore.segment.vectors import decode_rows, owners
+from vecstore.segment.writer import Pace, Part, write_segment
 from vecstore.storage import keys
-from vecstore.types import Float16, Float32
+from vecstore.storage.failpoints import reach
+from vecstore.types import Float32
+
+if TYPE_CHECKING:
+    from vecstore.ingest.store import CollectionStore
+
+_FLOAT_BYTES = 4
+# The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
+SAMPLE_SHARE = 8
 
 
-def flush_blocks(environment: Environment, shelf: CodecShelf, before: Snapshot) -> Snapshot:
-    """Write the blocks of a snapshot as a segment; returns the snapshot to publish.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What a flush moves.
 
-    The caller holds the environment's lock. Rows that died in the buffer are left out.
+    Attributes:
+        cut: the first seq that stays in the buffer.
+        parts: the rows that go to the segment; none where all have died.
+        bytes: what LMDB holds of the buffer before the cut.
+        batches: how many batches that is.
+        schema: the representations to write.
     """
-    parts = [part for part in map(live_content, before.blocks) if len(part)]
-    number = _take(environment, keys.NEXT_SEGMENT) if parts else 0
+
+    cut: int
+    parts: Sequence[Part]
+    bytes: int
+    batches: int
+    schema: Schema
+
+
+def flush(store: CollectionStore, pace: Pace) -> None:
+    """Move what the write buffer holds now to a segment; the caller holds `flush_lock`."""
+    environment = store.environment
+    with environment.lock:
+        plan = _plan(store)
+        if plan is None:
+            return
+        store.sealed = plan.cut
+    store.meter.begin(plan.bytes)
+    reach("flush.begin")
     trained: list[CodecInfo] = []
+    number = 0
     try:
         added: tuple[SegmentInfo, ...] = ()
-        if parts:
-            rows = Rows.concat(parts)
-            codecs = choose_codecs(environment, shelf, rows, trained)
-            files, paths, schema = environment.files, environment.paths, shelf.collection.schema
-            added = (write_segment(files, paths, number, rows, schema, codecs),)
-        manifest = apply(before.manifest, ManifestEdit(added=added))
-        commit = _commit(environment, shelf, manifest, trained)
+        if plan.parts:
+            number = take_number(environment, keys.NEXT_SEGMENT)
+            codecs = choose_codecs(store, plan.parts, trained, plan.schema)
+            files, paths = environment.files, environment.paths
+            with environment.guard():
+                info = write_segment(files, paths, number, plan.parts, plan.schema, codecs, pace)
+            added = (info,)
+        reach("flush.commit")
+        commit(store, lambda change: _name(store, change, plan, added, trained), alone=True)
+        environment.reclaimer.finish(made_paths(environment, [number], trained))
     except BaseException:
-        _remove_unnamed(environment, shelf, number, trained)
+        remove_unnamed(store, number, trained)
         raise
-    opened = tuple(Live(segment_of(environment, shelf, item), before.tombstones) for item in added)
-    return replace(
-        before,
-        manifest=manifest,
-        segments=before.segments + opened,
-        blocks=(),
-        txn=commit,
-        buffer_bytes=0,
-        buffer_batches=0,
+    finally:
+        store.sealed = None
+        store.meter.end(large=2 * plan.bytes >= environment.options.buffer_bytes_max())
+    reach("flush.committed")
+
+
+def _plan(store: CollectionStore) -> _Plan | None:
+    snapshot = store.current()
+    if not snapshot.buffer_batches:
+        return None
+    parts = [Part(live.source, written_rows(live)) for live in snapshot.blocks]
+    return _Plan(
+        cut=snapshot.manifest.next_seq,
+        parts=[part for part in parts if len(part.rows)],
+        bytes=snapshot.buffer_bytes,
+        batches=snapshot.buffer_batches,
+        schema=snapshot.info.schema,
     )
 
 
-def _commit(
-    environment: Environment, shelf: CodecShelf, manifest: Manifest, trained: list[CodecInfo]
-) -> int:
-    """Name the new files and empty the buffer; returns the number of the commit."""
-    collection = shelf.collection.id
-    with environment.kv.write() as txn:
-        for codec in trained:
-            put_info(txn, codec)
-        txn.put(keys.MANIFESTS, keys.collection_key(collection), to_bytes(manifest))
-        txn.delete_range(keys.BUFFER, *keys.collection_range(collection))
-        return txn.id
-
-
-def _remove_unnamed(
-    environment: Environment, shelf: CodecShelf, segment: int, trained: list[CodecInfo]
+def _name(
+    store: CollectionStore,
+    change: Change,
+    plan: _Plan,
+    added: Sequence[SegmentInfo],
+    trained: Sequence[CodecInfo],
 ) -> None:
-    """Remove the files of a flush that failed, unless its commit was made after all."""
-    # What cannot be removed now, the next open for writing removes.
-    with suppress(StorageError):
+    """Name the new files, and empty the buffer up to the cut."""
+    before, txn = change.after, change.txn
+    for codec in trained:
+        put_info(txn, codec)
+    manifest = apply(before.manifest, ManifestEdit(added=tuple(added)))
+    txn.put(keys.MANIFESTS, keys.collection_key(store.id), to_bytes(manifest))
+    cut = keys.buffer_key(store.id, plan.cut)
+    txn.delete_range(keys.BUFFER, keys.collection_key(store.id), cut)
+    if added:  # tombstones are forgotten where segments change, as readers then read all again
+        first = max((item.seq_max + 1 for item in before.manifest.segments), default=0)
+        present = np.concatenate([part.source.seqs[part.rows] for part in plan.parts])
+        forget_dead(store.id, change, [Span(first, plan.cut - 1, present)])
+    tombstones, clock = change.after.tombstones, store.environment.clock
+    opened = (segment_of(store.environment, store.shelf, item) for item in added)
+    change.after = replace(
+        change.after,
+        manifest=manifest,
+        segments=(*before.segments, *(Live(item, tombstones, clock=clock) for item in opened)),
+        blocks=after(before.blocks, plan.cut, before.info.schema, tombstones),
+        buffer_bytes=before.buffer_bytes - plan.bytes,
+        buffer_batches=before.buffer_batches - plan.batches,
+    )
+
+
+def remove_unnamed(store: CollectionStore, segment: int, trained: Sequence[CodecInfo]) -> None:
+    """Remove the files of work that failed, unless its commit was made after all."""
+    environment = store.environment
+    # What cannot be removed now is tried again, and when the database is opened for writing.
+    with suppress(VecstoreError):
         with environment.kv.read() as txn:
-            stored = txn.get(keys.MANIFESTS, keys.collection_key(shelf.collection.id))
+            stored = txn.get(keys.MANIFESTS, keys.collection_key(store.id))
         manifest = Manifest() if stored is None else from_bytes(Manifest, stored)
-        if segment and segment not in {info.id for info in manifest.segments}:
-            environment.files.remove(environment.paths.segment(segment))
+        paths = made_paths(environment, [segment], trained)
+        if segment not in {info.id for info in manifest.segments}:
             for codec in trained:
-                shelf.forget(codec)
-                environment.files.remove(environment.paths.codec(codec.id))
+                store.shelf.forget(codec)
+            environment.reclaimer.retire_paths(paths, txn=0)
+        environment.reclaimer.finish(paths)
+        environment.reclaimer.sweep()
 
 
 def choose_codecs(
-    environment: Environment, shelf: CodecShelf, rows: Rows, trained: list[CodecInfo]
+    store: CollectionStore, parts: Sequence[Part], trained: list[CodecInfo], schema: Schema
 ) -> dict[tuple[str, str], StoredCodec]:
-    """The codec of each representation; those that were trained just now are put in `trained`.
+    """The codec of each representation of the rows of all parts.
 
-    A trained codec serves until a flush has at least twice the rows it was trained on, or
-    TRAINING_ROWS_MAX were enough for it.
+    A trained codec serves until there are at least twice the rows it was trained on, up to the
+    most that one learns from.
+
+    Args:
+        store: the collection.
+        parts: the rows to encode.
+        trained: takes those that were trained just now, which nothing names yet.
+        schema: the representations.
+
+    Returns:
+        (field, spec) -> codec, without fields that no row has.
     """
-    with environment.kv.read() as txn:
-        newest = {(info.field, info.spec): info for info in codecs_of(txn, shelf.collection)}
+    with store.environment.kv.read() as txn:
+        infos = codecs_of(txn, store.shelf.collection)
+    budget = store.environment.options.memory_bytes_max // SAMPLE_SHARE
+    newest = {(info.field, info.spec): info for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
-    for vector in shelf.collection.schema.vectors:
-        values = rows.vectors[vector.name].values
-        if not len(values):
-            continue
-        for spec in vector.representations:
+    for vector in schema.vectors:
+        count = sum(len(owners(part.source, vector.name, part.rows)[0]) for part in parts)
+        for spec in vector.representations if count else ():
             codec = 0
             if parse_spec(spec, vector.dim).trained:
                 info = newest.get((vector.name, spec))
-                enough = min(len(values), options.TRAINING_ROWS_MAX)
+                enough = min(count, sample_rows(vector, budget))
                 if info is None or enough >= 2 * info.rows:
-                    info = _train(environment, shelf, vector, spec, values)
+                    sample = sample_vectors(parts, vector.name, count, enough)
+                    info = _train(store, vector, spec, sample)
                     trained.append(info)
                 codec = info.id
-            chosen[vector.name, spec] = shelf.stored(vector.name, spec, codec)
+            chosen[vector.name, spec] = store.shelf.stored(vector.name, spec, codec)
     return chosen
 
 
-def _train(
-    environment: Environment,
-    shelf: CodecShelf,
-    vector: Vector,
-    spec: str,
-    values: Float16 | Float32,
-) -> CodecInfo:
-    step = -(-len(values) // options.TRAINING_ROWS_MAX)
-    sample = np.ascontiguousarray(values[::step], dtype=np.float32)
-    return shelf.train(_take(environment, keys.NEXT_CODEC), vector, spec, sample)
+def _train(store: CollectionStore, vector: Vector, spec: str, sample: Float32) -> CodecInfo:
+    number = take_number(store.environment, keys.NEXT_CODEC)
+    with store.environment.guard():
+        return store.shelf.train(number, vector, spec, sample)
 
 
-def _take(environment: Environment, counter: bytes) -> int:
+def sample_rows(vector: Vector, budget: int) -> int:
+    """How many rows a codec learns from at most, where their vectors may take `budget` bytes."""
+    return min(options.TRAINING_ROWS_MAX, max(1, budget // (_FLOAT_BYTES * vector.dim)))
+
+
+def sample_vectors(
+    parts: Sequence[Part], field: str, count: int, most: int = options.TRAINING_ROWS_MAX
+) -> Float32:
+    """Evenly spread vectors, float32 [n, D], n <= most, of the `count` rows that have a field."""
+    step = -(-count // most)
+    found = []
+    skip = 0
+    for source, rows in parts:
+        numbers = owners(source, field, rows)[1]
+        if len(numbers):
+            codes = source.codes(field, source.specs(field)[-1])
+            assert codes is not None
+            if len(numbers[skip::step]):
+                found.append(decode_rows(codes, numbers[skip::step]))
+            skip = (skip - len(numbers)) % step
+    return np.concatenate(found)
+
+
+def take_number(environment: Environment, counter: bytes) -> int:
     """A number that no file ever had, even one that a crash left behind."""
-    with environment.kv.write() as txn:
-        return next_number(txn, counter)
+    with environment.writing() as txn:
+        number = next_number(txn, counter)
+    paths = environment.paths
+    made = paths.segment(number) if counter == keys.NEXT_SEGMENT else paths.codec(number)
+    environment.reclaimer.begin(made)
+    return number
+
+
+def made_paths(
+    environment: Environment, segments: Iterable[int], codecs: Iterable[CodecInfo]
+) -> list[Path]:
+    """Where segments and codecs lie."""
+    paths = environment.paths
+    return [*map(paths.segment, segments), *(paths.codec(codec.id) for codec in codecs)]

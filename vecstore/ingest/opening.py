@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from vecstore.errors import CorruptionError, NotADatabaseError
+from vecstore.errors import CorruptionError, NotADatabaseError, StorageError
 from vecstore.options import Options
+from vecstore.segment.catalog import alter_jobs
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import Manifest, from_bytes
-from vecstore.segment.meta import is_new, set_format
+from vecstore.segment.meta import is_new, put_identity, set_format
+from vecstore.segment.pinning import Pinning
+from vecstore.segment.reclaim import Reclaimer
 from vecstore.storage import keys
 from vecstore.storage.files import FileSystem, RealFiles
 from vecstore.storage.kv import Kv
 from vecstore.storage.lock import WriterLock
 from vecstore.storage.paths import Paths, is_temporary, parse_id, strangers
+from vecstore.storage.pins import ReaderPin, oldest_pin
 
 
-def open_environment(path: Path, *, read_only: bool, options: Options) -> Environment:
+def open_environment(
+    path: Path, *, read_only: bool, options: Options, files: FileSystem | None = None
+) -> Environment:
     """Open the database in a directory; a writer makes what is missing, and removes leftovers.
+
+    Args:
+        path: the directory.
+        read_only: beside a process that writes.
+        options: sizes and threads.
+        files: the file system, for all but LMDB's own files; the machine's own if not given.
 
     Raises:
         NotADatabaseError, FormatVersionError, LockedError: see `vecstore.open`.
     """
-    files = RealFiles()
+    files = files or RealFiles()
     paths = Paths(path)
     _check_directory(paths, files, read_only=read_only)
-    lock = None if read_only else WriterLock(paths.writer_lock)
-    try:
-        kv = Kv.open(
-            path, databases=keys.DATABASES, map_bytes=options.map_bytes, read_only=read_only
-        )
-    except BaseException:
+    with ExitStack() as opened:  # what is open when something fails is closed again
+        lock = None if read_only else WriterLock(paths.writer_lock)
         if lock is not None:
-            lock.release()
-        raise
-    environment = Environment(
-        kv=kv,
-        files=files,
-        paths=paths,
-        options=options,
-        writer_lock=lock,
-    )
-    try:
+            opened.callback(lock.release)
+        kv = Kv.open(
+            path,
+            databases=keys.DATABASES,
+            map_bytes=options.map_bytes,
+            read_only=read_only,
+            files=files,
+        )
+        opened.callback(kv.close)
+        environment = Environment(
+            kv=kv,
+            files=files,
+            paths=paths,
+            options=options,
+            writer_lock=lock,
+            reclaimer=Reclaimer(files, paths, oldest_pin),
+        )
         _check_format(environment)
-        if not read_only:
+        if read_only:
+            pin = ReaderPin(paths.readers)  # before the first read that it is for
+            opened.callback(pin.release)
+            environment.pins = Pinning(pin, kv.last_txn())
+        else:
             _remove_leftovers(environment)
-    except BaseException:
-        close_environment(environment)
-        raise
+        opened.pop_all()
     return environment
 
 
@@ -55,6 +73,8 @@ def close_environment(environment: Environment) -> None:
     """Release the files and the lock."""
     environment.closed = True
     environment.kv.close()
+    if environment.pins is not None:
+        environment.pins.release()
     if environment.writer_lock is not None:
         environment.writer_lock.release()
 
@@ -75,37 +95,52 @@ def _check_directory(paths: Paths, files: FileSystem, *, read_only: bool) -> Non
     if "data.mdb" in held and paths.segments.name not in held:
         raise NotADatabaseError(f"{root} holds an LMDB database that vecstore did not make")
     if not read_only:
-        files.make_dir(paths.segments)
-        files.make_dir(paths.codecs)
+        for folder in (paths.segments, paths.codecs):
+            if folder.name not in held:
+                files.make_dir(folder)
+                files.sync_dir(root)  # before LMDB makes its file, which alone is a stranger's
 
 
 def _check_format(environment: Environment) -> None:
-    with environment.kv.read() as txn:
+    kv = environment.kv
+    with kv.read() as txn:
         new = is_new(txn)
-    if environment.writable:
-        environment.kv.add_missing(keys.DATABASES)
-    if new:
-        if not environment.writable:
+        named = keys.IDENTITY in txn.keys(keys.META)
+    if not environment.writable:
+        if new:
             raise NotADatabaseError(f"{environment.paths.root} holds no vecstore database yet")
-        with environment.kv.write() as txn:
-            set_format(txn)
+        return
+    kv.add_missing(keys.DATABASES)
+    if new or not named:
+        with environment.writing() as txn:
+            if new:
+                set_format(txn)
+            put_identity(txn)
 
 
 def _remove_leftovers(environment: Environment) -> None:
-    """Remove files that a crash left before the commit that would have named them."""
+    """Remove files that a crash left before the commit that would have named them.
+
+    Those that an older commit may have named stay while a reader in another process reads it.
+    """
     files, paths = environment.files, environment.paths
     try:
         with environment.kv.read() as txn:
-            segments = {
-                segment.id
-                for _, value in txn.scan(keys.MANIFESTS)
-                for segment in from_bytes(Manifest, value).segments
-            }
+            manifests = [from_bytes(Manifest, value) for _, value in txn.scan(keys.MANIFESTS)]
+            manifests += [job.manifest() for job in alter_jobs(txn).values()]
             codecs = {keys.parse_codec_key(key) for key in txn.keys(keys.CODECS)}
+            number = txn.id
     except CorruptionError:
         return  # who knows what is named; check() says what is damaged
+    segments = {segment.id for manifest in manifests for segment in manifest.segments}
+    unnamed, temporary = [], []
     for folder, named in ((paths.segments, segments), (paths.codecs, codecs)):
         for name in files.list_dir(folder):
-            number = parse_id(name)
-            if is_temporary(name) or (number is not None and number not in named):
-                files.remove(folder / name)
+            if is_temporary(name):
+                temporary.append(folder / name)
+            elif (found := parse_id(name)) is not None and found not in named:
+                unnamed.append(folder / name)
+    environment.reclaimer.retire_paths(temporary, txn=0)
+    environment.reclaimer.retire_paths(unnamed, number)
+    with suppress(StorageError):  # what cannot be removed now is tried again
+        environment.reclaimer.sweep()

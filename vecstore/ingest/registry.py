@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterable
 
-from vecstore.errors import CorruptionError, StorageError
+from vecstore.errors import CorruptionError
 from vecstore.schema import Schema
-from vecstore.segment.catalog import CollectionInfo
+from vecstore.segment.catalog import CollectionInfo, alter_jobs
 from vecstore.segment.codecs import codecs_of
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import Manifest, from_bytes, to_bytes
 from vecstore.segment.meta import next_number
+from vecstore.segment.reader import Segment
 from vecstore.storage import keys
+from vecstore.storage.failpoints import reach
 from vecstore.storage.kv import Txn
 
 
@@ -30,33 +32,42 @@ def find(environment: Environment, name: str) -> CollectionInfo | None:
 
 def create(environment: Environment, name: str, schema: Schema) -> None:
     """Add a collection; its ladders are spelled out."""
-    with environment.kv.write() as txn:
+    with environment.writing() as txn:
         number = next_number(txn, keys.NEXT_COLLECTION)
         info = CollectionInfo(number, name, schema)
         txn.put(keys.COLLECTIONS, keys.name_key(name), info.to_bytes())
         txn.put(keys.MANIFESTS, keys.collection_key(info.id), to_bytes(Manifest()))
+    reach("create.committed")
 
 
-def drop(environment: Environment, info: CollectionInfo) -> None:
-    """Remove a collection: first from LMDB, then its files.
+def drop(environment: Environment, info: CollectionInfo, opened: Iterable[Segment] = ()) -> int:
+    """Remove a collection from LMDB, and retire its files; returns the number of the commit.
 
-    A crash in between leaves files that nothing names, which the next open removes.
+    A crash in between leaves files that nothing names, which the next open retires.
+
+    Args:
+        environment: the database.
+        info: the collection.
+        opened: its segments, where this process has it open.
     """
-    with environment.kv.write() as txn:
-        manifest = _manifest(txn, info)
+    with environment.writing() as txn:
+        segments = {item.id for item in _manifest(txn, info).segments}
+        segments |= _built(txn, info)
+        trained = _trained(txn, info)
         txn.delete(keys.COLLECTIONS, keys.name_key(info.name))
         start, stop = keys.collection_range(info.id)
-        for db in (keys.MANIFESTS, keys.IDS, keys.BUFFER, keys.TOMBSTONES):
+        for db in (keys.MANIFESTS, keys.IDS, keys.BUFFER, keys.TOMBSTONES, keys.JOBS):
             txn.delete_range(db, start, stop)
-        trained = _trained(txn, info)
         for codec in trained:
             txn.delete(keys.CODECS, keys.codec_key(codec))
-    # What cannot be removed now, the next open for writing removes.
-    with suppress(StorageError):
-        for segment in manifest.segments:
-            environment.files.remove(environment.paths.segment(segment.id))
-        for codec in trained:
-            environment.files.remove(environment.paths.codec(codec))
+        number = txn.id
+    reach("drop.committed")
+    opened = list(opened)
+    closed = segments - {item.info.id for item in opened}
+    reclaimer = environment.reclaimer
+    reclaimer.retire_paths([environment.paths.segment(item) for item in closed], number)
+    reclaimer.retire(opened, trained, number)
+    return number
 
 
 def _manifest(txn: Txn, info: CollectionInfo) -> Manifest:
@@ -66,6 +77,15 @@ def _manifest(txn: Txn, info: CollectionInfo) -> Manifest:
         return Manifest() if stored is None else from_bytes(Manifest, stored)
     except CorruptionError:
         return Manifest()
+
+
+def _built(txn: Txn, info: CollectionInfo) -> set[int]:
+    """The segments that an alteration under way has made."""
+    try:
+        job = alter_jobs(txn).get(info.id)
+        return set() if job is None else {item.info.id for item in job.built}
+    except CorruptionError:
+        return set()
 
 
 def _trained(txn: Txn, info: CollectionInfo) -> list[int]:

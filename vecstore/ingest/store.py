@@ -6,57 +6,93 @@ after its commit:
     upsert   batch -> "buffer", id -> seq, tombstones of what was replaced, manifest
     delete   id -> seq removed, tombstones, manifest
     flush    files first; then the commit that names them and empties "buffer" (see flush.py)
+    swap     files first; then the commit that names them in place of others (see swap.py)
 
-Writes take turns on the environment's lock; reads take the last snapshot, and the lock only where
-a write was cut off or is being published.
+Locks are taken in this order: `rewrite_lock`, `flush_lock`, the environment's lock. Writes take
+turns on the last one, which is not held while files are written; reads take the last snapshot,
+and the lock only where a write was cut off or is being published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 
 from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
-from vecstore.ingest.flush import flush_blocks
-from vecstore.options import BUFFER_BATCHES_MAX
+from vecstore.ingest.commit import Change, commit
+from vecstore.ingest.flush import flush, made_paths
+from vecstore.ingest.precision import fit_rows
+from vecstore.ingest.pressure import FlushMeter, admit
+from vecstore.ingest.swap import Swap, apply_swap
+from vecstore.ingest.ttl import count_expired, expired_pairs, is_expired
+from vecstore.options import EXPIRE_ROWS_MAX
 from vecstore.segment.buffer import append_rows
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
 from vecstore.segment.format import pack_arrays
 from vecstore.segment.load import load_snapshot
-from vecstore.segment.manifest import ManifestEdit, apply, to_bytes
+from vecstore.segment.manifest import Manifest, ManifestEdit, apply, to_bytes
+from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Live, Place, Snapshot
 from vecstore.segment.tombstones import add_seqs
+from vecstore.segment.writer import Pace, no_pace
 from vecstore.storage import keys
+from vecstore.storage.failpoints import reach
 from vecstore.storage.kv import Txn
 from vecstore.types import Int64
 
+__all__ = ["CollectionStore", "Swap"]
+
 
 class CollectionStore:
-    """One collection of an open database."""
+    """One collection of an open database.
+
+    Attributes:
+        id: of the collection.
+        name: of the collection.
+        environment: the database.
+        shelf: its codecs.
+        flush_lock: held by the one flush of the collection that is under way.
+        rewrite_lock: held by whoever makes segments out of segments, until they are swapped.
+        sealed: seqs below are being flushed, and their blocks stay as they are; None otherwise.
+        meter: how fast flushes are.
+        written: called with the new snapshot after each write, flush and swap; it must not wait.
+    """
 
     def __init__(self, environment: Environment, info: CollectionInfo) -> None:
-        self.info = info
-        self._environment = environment
-        self._shelf = CodecShelf(
+        self.id = info.id
+        self.name = info.name
+        self.environment = environment
+        self.shelf = CodecShelf(
             kv=environment.kv, files=environment.files, paths=environment.paths, collection=info
         )
+        self.flush_lock = Lock()
+        self.rewrite_lock = Lock()
+        self.sealed: int | None = None
+        self.meter = FlushMeter()
+        self.written: Callable[[Snapshot], None] = _nothing
+        self._snapshot: Snapshot
         self._dropped = False
         self._behind = False
         with environment.kv.read() as txn:
-            self._snapshot = load_snapshot(environment, self._shelf, txn)
+            self._publish(load_snapshot(environment, self.shelf, txn))
 
     # Reads
 
+    @property
+    def info(self) -> CollectionInfo:
+        """The collection, with the schema that it has now."""
+        return self.snapshot().info
+
     def snapshot(self) -> Snapshot:
         """The state after the last acknowledged write; a reader asks what the writer did."""
-        environment = self._environment
+        environment = self.environment
         self._check_usable()
         if self._behind:
             with environment.lock:
@@ -75,19 +111,19 @@ class CollectionStore:
         self.snapshot()
         found = self._find(ids)
         if found is None:
-            with self._environment.lock:  # a write was published while this looked
+            with self.environment.lock:  # a write was published while this looked
                 found = self._find(ids)
         if found is None:
             raise CorruptionError(
-                f"an id of collection {self.info.name!r} leads to a record that is nowhere; "
+                f"an id of collection {self.name!r} leads to a record that is nowhere; "
                 "run check() to see what is damaged"
             )
-        return found
+        return [None if place is None or is_expired(place) else place for place in found]
 
     def _find(self, ids: Sequence[bytes]) -> list[Place | None] | None:
-        with self._environment.kv.read() as txn:
-            seqs = self._seqs(txn, ids)
-            if not self._environment.writable:
+        with self.environment.kv.read() as txn:
+            seqs = self._seqs(txn, ids, careful=True)
+            if not self.environment.writable:
                 self._refresh(txn)
         snapshot = self._snapshot
         found = [None if seq is None else snapshot.locate(seq) for seq in seqs]
@@ -97,94 +133,200 @@ class CollectionStore:
         return None if moved else found
 
     def _refresh(self, txn: Txn) -> None:
-        with self._environment.lock:
+        with self.environment.lock:
             if txn.id > self._snapshot.txn:
-                self._snapshot = load_snapshot(self._environment, self._shelf, txn, self._snapshot)
+                try:
+                    found = load_snapshot(self.environment, self.shelf, txn, self._snapshot)
+                except NotFoundError:
+                    self.forget(txn.id)
+                    raise
+                self._publish(found)
 
-    def _seqs(self, txn: Txn, ids: Sequence[bytes]) -> list[int | None]:
-        found = txn.get_many(keys.IDS, (keys.id_key(self.info.id, id_) for id_ in ids))
+    def forget(self, txn: int) -> None:
+        """Let go of all files: as of commit `txn` there is no such collection any more."""
+        self._dropped = True
+        self._snapshot = Snapshot(self._snapshot.info, Manifest())
+        if self.environment.pins is not None:
+            self.environment.pins.forget(self.id, txn)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        if self.environment.pins is not None:
+            self.environment.pins.follow(self.id, snapshot)
+
+    def _seqs(self, txn: Txn, ids: Sequence[bytes], *, careful: bool = False) -> list[int | None]:
+        wanted = (keys.id_key(self.id, id_) for id_ in ids)
+        found = txn.get_many(keys.IDS, wanted, careful=careful)
         return [None if value is None else keys.parse_number(value) for value in found]
 
     # Writes
 
     def upsert(self, batch: Batch) -> int:
         """Write a batch whole; returns how many records it holds."""
-        with self._environment.lock:
-            # Before the write: a flush that fails must not make a batch fail that was applied.
-            snapshot = self.snapshot()
-            if (
-                snapshot.buffer_bytes > self._environment.options.flush_bytes_max
-                or snapshot.buffer_batches >= BUFFER_BATCHES_MAX
-            ):
-                self.flush()
-            with self._writing() as change:
-                if len(batch):
-                    self._append(change, batch)
+        # Before the write: what fails there must not make a batch fail that was applied.
+        admit(self, batch.nbytes)
+        reach("upsert.begin")
+        if len(batch):
+            commit(self, lambda change: self._append(change, batch))
+            reach("upsert.committed")
+            self.written(self._snapshot)
         return len(batch)
 
     def delete(self, ids: Sequence[bytes]) -> int:
         """Delete records by encoded id; returns how many there were."""
-        with self._writing() as change:
-            unique = list(dict.fromkeys(ids))
-            seqs = self._seqs(change.txn, unique)
+        unique = list(dict.fromkeys(ids))
+
+        def apply(change: Change) -> int:
+            seqs = self._seqs(change.txn, unique, careful=True)
             pairs = [(id_, seq) for id_, seq in zip(unique, seqs, strict=True) if seq is not None]
+            expired = count_expired(change.after, (seq for _, seq in pairs))
             self._remove(change, pairs)
-        return len(pairs)
+            return len(pairs) - expired
+
+        return self._deleted(apply)
 
     def delete_found(self, choose: Callable[[Live], Int64]) -> int:
         """Delete the rows that `choose` picks from each source; returns how many."""
-        with self._writing() as change:
+
+        def apply(change: Change) -> int:
             pairs: list[tuple[bytes, int]] = []
             for live in change.after.sources:
                 rows = choose(live)
                 seqs = live.source.seqs[rows].tolist()
                 pairs += zip(live.source.ids(rows), seqs, strict=True)
             self._remove(change, pairs)
-        return len(pairs)
+            return len(pairs)
+
+        return self._deleted(apply)
+
+    def expire(self, now_us: int) -> int:
+        """Delete the records that expired until then, in microseconds since 1970; how many.
+
+        A segment that turns out to be damaged is quarantined, and left alone.
+        """
+
+        def apply(change: Change) -> int:
+            left_alone = self.environment.quarantined
+            pairs = expired_pairs(change.after, now_us, left_alone, EXPIRE_ROWS_MAX)
+            self._remove(change, pairs)
+            return len(pairs)
+
+        total, count = 0, 1
+        while count:
+            try:
+                count = self._deleted(apply)
+                total += count
+            except CorruptionError as error:
+                if not self.quarantine(error):
+                    raise
+        return total
 
     def flush(self) -> None:
-        """Move the write buffer into a segment."""
-        environment = self._environment
-        environment.check_writable()
-        with environment.lock:
-            self._check_usable()
-            self._catch_up()
-            if self._snapshot.buffer_batches:
-                with self._published():
-                    self._snapshot = flush_blocks(environment, self._shelf, self._snapshot)
+        """Move all that was acknowledged from the write buffer into a segment."""
+        self.background_flush(no_pace)
+
+    def background_flush(self, pace: Pace) -> None:
+        """The same at the pace of a job."""
+        with self.flush_lock:
+            flush(self, pace)
+        self.written(self._snapshot)
+
+    def swap(self, swap: Swap) -> None:
+        """Read some segments in place of others from now on, in one commit.
+
+        The caller holds `rewrite_lock` since it chose what to replace.
+        """
+        environment = self.environment
+        with environment.lock:  # what is named, and what is not, changes at one moment
+            retired = commit(self, lambda change: apply_swap(self, change, swap), alone=True)
+            environment.reclaimer.retire(retired.segments, retired.codecs, retired.txn)
+        added = [info.id for info in swap.added]
+        environment.reclaimer.finish(made_paths(environment, added, swap.codecs))
+        for number in swap.removed:
+            environment.quarantined.pop(number, None)
+        self.written(self._snapshot)
+
+    def quarantine(self, error: CorruptionError) -> bool:
+        """Read the segment that an error is about no more; whether it was read until now."""
+        environment = self.environment
+        for segment in self._snapshot.manifest.segments:
+            if str(environment.paths.segment(segment.id)) == error.folder:
+                known = segment.id in environment.quarantined
+                environment.quarantined[segment.id] = str(error)
+                return not known
+        return False
+
+    def reload(self) -> None:
+        """Read everything again, after it was repaired; the caller holds all locks."""
+        with self.environment.kv.read() as txn:
+            self._publish(load_snapshot(self.environment, self.shelf, txn))
+        self._behind = False
 
     def drop(self) -> None:
         """Delete the collection; every later use of it fails."""
-        with self._environment.lock:
-            self._dropped = True
-            registry.drop(self._environment, self.info)
+        with self.environment.lock:
+            sources = (live.source for live in self.current().segments)
+            segments = [source for source in sources if isinstance(source, Segment)]
+            self.forget(registry.drop(self.environment, self.shelf.collection, segments))
+
+    def current(self) -> Snapshot:
+        """The state after the last commit; the caller, a write, holds the environment's lock."""
+        self.environment.check_writable()
+        self._check_usable()
+        self._catch_up()
+        return self._snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Make a snapshot the current one: its commit is on disk."""
+        self._snapshot = snapshot
+
+    def doubt(self) -> None:
+        """Read the current state again before it is next used.
+
+        That is after an interrupt, a failure, or a commit whose outcome the disk left open.
+        """
+        self._behind = True
 
     def _check_usable(self) -> None:
-        self._environment.check_open()
+        self.environment.check_open()
         if self._dropped:
-            raise NotFoundError(f"no collection {self.info.name!r}; it was dropped")
+            raise NotFoundError(f"no collection {self.name!r}; it was dropped")
+
+    def _catch_up(self) -> None:
+        if self._behind:
+            with self.environment.kv.read() as txn:
+                self._publish(load_snapshot(self.environment, self.shelf, txn, self._snapshot))
+            self._behind = False
+
+    def _deleted(self, apply: Callable[[Change], int]) -> int:
+        count = commit(self, apply)
+        reach("delete.committed")
+        self.written(self._snapshot)
+        return count
 
     def _append(self, change: Change, batch: Batch) -> None:
         txn, manifest = change.txn, change.after.manifest
-        rows = batch.rows(manifest.next_seq)
+        rows = fit_rows(batch.rows(manifest.next_seq), change.after.info.schema)
         ids = rows.ids.to_list()
         replaced = [seq for seq in self._seqs(txn, ids) if seq is not None]
         packed = pack_arrays(rows.to_arrays())
-        txn.put(keys.BUFFER, keys.buffer_key(self.info.id, manifest.next_seq), packed)
+        txn.put(keys.BUFFER, keys.buffer_key(self.id, manifest.next_seq), packed)
         txn.put_many(
             keys.IDS,
             sorted(
-                (keys.id_key(self.info.id, id_), keys.pack_number(seq))
+                (keys.id_key(self.id, id_), keys.pack_number(seq))
                 for id_, seq in zip(ids, rows.seqs.tolist(), strict=True)
             ),
         )
+        reach("upsert.put")
         self._bury(change, replaced)
         self._edit(change, ManifestEdit(seqs=len(rows), live=len(rows) - len(replaced)))
-        after = change.after
-        blocks = append_rows(after.blocks, rows, self.info.schema, after.tombstones)
+        after, clock = change.after, self.environment.clock
+        sealed = sum(live.source.seq_max < (self.sealed or 0) for live in after.blocks)
+        newer = append_rows(after.blocks[sealed:], rows, after.info.schema, after.tombstones, clock)
         change.after = replace(
             after,
-            blocks=blocks,
+            blocks=(*after.blocks[:sealed], *newer),
             buffer_bytes=after.buffer_bytes + len(packed),
             buffer_batches=after.buffer_batches + 1,
         )
@@ -192,7 +334,7 @@ class CollectionStore:
     def _remove(self, change: Change, pairs: Sequence[tuple[bytes, int]]) -> None:
         if pairs:
             for id_, _ in pairs:
-                change.txn.delete(keys.IDS, keys.id_key(self.info.id, id_))
+                change.txn.delete(keys.IDS, keys.id_key(self.id, id_))
             self._bury(change, [seq for _, seq in pairs])
             self._edit(change, ManifestEdit(live=-len(pairs)))
 
@@ -202,7 +344,7 @@ class CollectionStore:
         dead = np.array(sorted(seqs), dtype=np.uint64)
         changed = add_seqs(change.after.tombstones, dead)
         for chunk, bits in changed.items():
-            change.txn.put(keys.TOMBSTONES, keys.chunk_key(self.info.id, chunk), bits)
+            change.txn.put(keys.TOMBSTONES, keys.chunk_key(self.id, chunk), bits)
         tombstones = {**change.after.tombstones, **changed}
         change.after = replace(
             change.after,
@@ -213,44 +355,9 @@ class CollectionStore:
 
     def _edit(self, change: Change, edit: ManifestEdit) -> None:
         manifest = apply(change.after.manifest, edit)
-        change.txn.put(keys.MANIFESTS, keys.collection_key(self.info.id), to_bytes(manifest))
+        change.txn.put(keys.MANIFESTS, keys.collection_key(self.id), to_bytes(manifest))
         change.after = replace(change.after, manifest=manifest)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Change]:
-        environment = self._environment
-        environment.check_writable()
-        with environment.lock:
-            self._check_usable()
-            self._catch_up()
-            with self._published():
-                with environment.kv.write() as txn:
-                    change = Change(txn, replace(self._snapshot, txn=txn.id))
-                    yield change
-                self._snapshot = change.after
 
-    @contextmanager
-    def _published(self) -> Iterator[None]:
-        """Mark the snapshot as behind where the block ends before it was published.
-
-        That is after an interrupt, a failure, or a commit whose outcome the disk left open.
-        """
-        try:
-            yield
-        except BaseException:
-            self._behind = True
-            raise
-
-    def _catch_up(self) -> None:
-        if self._behind:
-            with self._environment.kv.read() as txn:
-                self._snapshot = load_snapshot(self._environment, self._shelf, txn)
-            self._behind = False
-
-
-@dataclass(slots=True)
-class Change:
-    """A write under way: its transaction, and the snapshot to publish once it has committed."""
-
-    txn: Txn
-    after: Snapshot
+def _nothing(snapshot: Snapshot) -> None:
+    """Nobody wants to know."""

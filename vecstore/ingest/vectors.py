@@ -14,7 +14,7 @@ from vecstore.schema import Vector
 from vecstore.segment.rows import FieldVectors
 from vecstore.types import Array, Float32, Float64, Id
 
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TINY = 1e-300  # below the length of any float32 vector but 0
 
 
@@ -54,7 +54,7 @@ def to_vectors(
         # Divides in float64, so that neither the largest nor the smallest values are lost.
         np.divide(values, _norms(squares), out=values, casting="same_kind")
     elif dtype == np.float16:
-        _check_float16(field, values, ids)
+        check_float16(field, values, ids)
     with np.errstate(under="ignore"):
         return FieldVectors(rows=rows, values=values.astype(dtype, copy=False))
 
@@ -177,11 +177,17 @@ def _check_length(field: Vector, squares: Float64, ids: Sequence[Id] | None) -> 
         )
 
 
-def _check_float16(field: Vector, values: Float32, ids: Sequence[Id]) -> None:
-    if values.size and max(values.max(), -values.min()) > _FLOAT16_MAX:
+def fits_float16(values: Float32) -> bool:
+    """Whether float16 can hold every one of some finite values [N, D]."""
+    return not values.size or bool(max(values.max(), -values.min()) <= FLOAT16_MAX)
+
+
+def check_float16(field: Vector, values: Float32, ids: Sequence[Id]) -> None:
+    """Raise VectorError for values [N, D], of the records `ids`, that float16 cannot hold."""
+    if not fits_float16(values):
         row, place = divmod(int(np.abs(values).argmax()), field.dim)
         raise VectorError(
             f"vector of id {ids[row]!r} of field {field.name!r} has {values[row, place]} at "
-            f'{place}, expected at most {_FLOAT16_MAX:.0f}; add the "float32" representation '
+            f'{place}, expected at most {FLOAT16_MAX:.0f}; add the "float32" representation '
             "to the field to keep larger values"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 from vecstore import options
 from vecstore.request import Cascade, SearchRequest
 from vecstore.schema import Schema
-from vecstore.search.candidates import Candidates, Target
+from vecstore.search.candidates import Candidates, Target, pick
 from vecstore.search.cascade import Answer, run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
@@ -26,15 +27,28 @@ Value = TypeVar("Value")
 
 
 def answer(
-    request: SearchRequest, snapshot: Snapshot, schema: Schema, workers: Workers
+    request: SearchRequest,
+    snapshot: Snapshot,
+    schema: Schema,
+    workers: Workers,
+    quarantined: Container[int] = (),
 ) -> list[Hits]:
-    """Answer every query of a request from one snapshot."""
+    """Answer every query of a request from one snapshot.
+
+    Segments whose ids are in `quarantined` are left out; hits say where that may matter.
+    """
+    if quarantined:
+        sound, partial = _without(snapshot, request.field, quarantined)
+        found = answer(request, sound, schema, workers)
+        for hits in found:
+            hits.partial = partial
+        return found
     vector = schema.vector(request.field)
     targets = _targets(request, snapshot, schema)
     allowed = rows = 0
     for target in targets:
         allowed += target.allowed.count
-        rows += target.live.source.field_count(request.field)
+        rows += target.rows
     few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
     plan = make_plan(request, vector, few=few)
     step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
@@ -55,10 +69,10 @@ def _answers(
     """Answer some of the queries; again, with more candidates, those that the plan cut short."""
     vectors = request.queries[part]
     answers = run_cascade(plan, targets, vectors, workers, explain=request.explain)
-    if request.plan is not None or not any(found.cut for found in answers):
+    pending = [place for place, found in enumerate(answers) if found.cut]
+    if not pending or request.plan is not None:
         return answers
     allowed = sum(target.allowed.count for target in targets)
-    pending = [place for place, found in enumerate(answers) if found.cut]
     while pending and plan.stages[0].keep < min(allowed, options.KEEP_MAX):
         plan = widened(plan)
         again = run_cascade(plan, targets, vectors[pending], workers, explain=request.explain)
@@ -80,12 +94,21 @@ def _targets(request: SearchRequest, snapshot: Snapshot, schema: Schema) -> list
     node = None if request.where is None else parse_where(request.where, schema.columns)
     targets = []
     for live in snapshot.sources:
-        if not live.source.field_count(name):
+        rows = live.source.field_count(name)
+        if not rows:
             continue
         allowed = live.allowed(name, None if node is None else passing(node, live))
         if allowed.count:
-            targets.append(Target(live, name, allowed))
+            targets.append(Target(live, name, rows, allowed))
     return targets
+
+
+def _without(snapshot: Snapshot, field: str, quarantined: Container[int]) -> tuple[Snapshot, bool]:
+    """A snapshot without some segments, and whether one of them has a field."""
+    pairs = list(zip(snapshot.manifest.segments, snapshot.segments, strict=True))
+    sound = tuple(live for item, live in pairs if item.id not in quarantined)
+    partial = any(live.source.field_count(field) for item, live in pairs if item.id in quarantined)
+    return replace(snapshot, segments=sound), partial
 
 
 def _hits(
@@ -94,15 +117,16 @@ def _hits(
     candidates: Candidates,
     reports: tuple[StageReport, ...] | None,
 ) -> Hits:
-    best = slice(request.limit)
+    if len(candidates.row) > request.limit:  # an explicit plan may keep more
+        candidates = pick(candidates, np.arange(request.limit))
     loader = _Loader(
-        targets=targets,
-        target=candidates.target[best],
-        row=candidates.row[best],
-        with_payload=request.with_payload,
-        with_vectors=request.with_vectors,
+        targets,
+        candidates.target,
+        candidates.row,
+        request.with_payload,
+        request.with_vectors,
     )
-    return Hits(candidates.score[best], loader, explain=reports)
+    return Hits(candidates.score, loader, explain=reports)
 
 
 class _Loader(NamedTuple):
@@ -138,6 +162,9 @@ class _Loader(NamedTuple):
         return self._gather(lambda live, rows: read_vectors(live.source, rows))
 
     def _gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
+        if len(self.targets) == 1:
+            [target] = self.targets
+            return read(target.live, target.source_rows(self.row))
         found: dict[int, Value] = {}
         for position, target in enumerate(self.targets):
             places = np.flatnonzero(self.target == position)

@@ -6,7 +6,6 @@ Shapes  n candidates, N rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +16,12 @@ from vecstore.segment.snapshot import Allowed, Live
 from vecstore.types import Float32, Int64, Uint64
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A source as one search sees it: its rows of one vector field, and which are allowed."""
 
     live: Live
     field: str
+    rows: int  # that have the field
     allowed: Allowed
 
     def codes(self, spec: str) -> Codes:
@@ -55,6 +54,10 @@ class Candidates(NamedTuple):
     row: Int64  # [n] row of the field in that target
     score: Float32  # [n]
     bound: Float32 | None = None  # [n] half-width of the error bound of the score, if known
+
+    def scored(self, score: Float32, bound: Float32 | None) -> Candidates:
+        """The same rows with other scores and bounds."""
+        return Candidates(self.target, self.row, score, bound)
 
 
 class Queries:

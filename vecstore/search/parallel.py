@@ -34,7 +34,12 @@ class Workers:
                 raise ClosedError("the database was closed during a search; open it again")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="vecstore-search")
-            futures = [self._pool.submit(task) for task in tasks[1:]]
+            try:
+                futures = [self._pool.submit(task) for task in tasks[1:]]
+            except RuntimeError:  # the machine starts no more threads
+                futures = None
+        if futures is None:
+            return [task() for task in tasks]
         return [tasks[0](), *(future.result() for future in futures)]
 
     def spans(self, rows: int, bytes_read: int) -> list[tuple[int, int]]:
@@ -44,7 +49,9 @@ class Workers:
             rows: rows to scan.
             bytes_read: bytes of codes that this reads.
         """
-        parts = max(1, min(self.count, bytes_read // options.PARALLEL_BYTES_MIN))
+        parts = min(self.count, bytes_read // options.PARALLEL_BYTES_MIN)
+        if parts <= 1:
+            return [(0, rows)]
         step = -(-rows // parts)
         step = -(-step // SPAN_ROWS) * SPAN_ROWS
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from vecstore.codec.base import Codec
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.ragged import Ragged
 from vecstore.types import Array, Int64, Uint32, Uint64
+
+Strings: TypeAlias = Literal["ids", "payloads"]
 
 
 class Touch(Protocol):
@@ -76,6 +79,11 @@ class Source(Protocol):
         """The last seq; known without reading a file."""
         ...
 
+    @property
+    def expires(self) -> Int64 | None:
+        """When each row expires, int64 [N], microseconds since 1970; 0: never; None: none does."""
+        ...
+
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
         ...
@@ -84,8 +92,16 @@ class Source(Protocol):
         """The JSON of some rows; empty where none was given."""
         ...
 
+    def strings(self, kind: Strings, rows: Int64) -> Ragged:
+        """What `ids` or `payloads` gives, end to end."""
+        ...
+
+    def lengths(self, kind: Strings, rows: Int64) -> Uint64:
+        """The bytes of each of `strings`, uint64 [n], without reading them."""
+        ...
+
     def column(self, name: str) -> ColumnData:
-        """The values of a column, one for each row."""
+        """The values of a column, one for each row; nulls where it was added later."""
         ...
 
     def fields(self) -> tuple[str, ...]:
@@ -102,6 +118,10 @@ class Source(Protocol):
 
     def specs(self, field: str) -> tuple[str, ...]:
         """The representations of a field, coarse to fine; none where no row has it."""
+        ...
+
+    def codec_id(self, field: str, spec: str) -> int | None:
+        """The trained codec of a representation, 0 if nothing is trained; None: no such codes."""
         ...
 
     def codes(self, field: str, spec: str) -> Codes | None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from vecstore.codec import build_codec, parse_spec
 from vecstore.schema import Schema
-from vecstore.segment.base import Codes
+from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import Rows
 from vecstore.types import Array, Int64, Metric, Uint32, Uint64
 
@@ -48,6 +49,11 @@ class Block:
         """The last seq."""
         return int(self.seqs[-1])
 
+    @property
+    def expires(self) -> Int64 | None:
+        """When each row expires, int64 [N]; None where no row does."""
+        return self._rows.expires
+
     def ids(self, rows: Int64) -> list[bytes]:
         """Encoded ids of some rows."""
         return self._rows.ids.pick(rows)
@@ -55,6 +61,17 @@ class Block:
     def payloads(self, rows: Int64) -> list[bytes]:
         """JSON of some rows; empty where none was given."""
         return self._rows.payloads.pick(rows)
+
+    def strings(self, kind: Strings, rows: Int64) -> Ragged:
+        """Encoded ids or payloads of some rows."""
+        return self._strings(kind).take(rows)
+
+    def lengths(self, kind: Strings, rows: Int64) -> Uint64:
+        """Bytes of the encoded ids or payloads of some rows."""
+        return self._strings(kind).lengths(rows)
+
+    def _strings(self, kind: Strings) -> Ragged:
+        return self._rows.ids if kind == "ids" else self._rows.payloads
 
     def column(self, name: str) -> ColumnData:
         """The values of a column, a row each."""
@@ -77,6 +94,10 @@ class Block:
     def specs(self, field: str) -> tuple[str, ...]:
         """The one float representation of the field, or none."""
         return (self._codes[field][0],) if field in self._codes else ()
+
+    def codec_id(self, field: str, spec: str) -> int | None:
+        """0 for the floats, which need no training; None for another representation."""
+        return 0 if spec in self.specs(field) else None
 
     def codes(self, field: str, spec: str) -> Codes | None:
         """The floats, if `spec` names them."""

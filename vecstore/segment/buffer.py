@@ -2,35 +2,73 @@
 
 Each block is at least twice as large as the one after it, as the digits of a binary counter: a
 row is copied at most log2(N) times, and N single writes leave at most log2(N) blocks to search.
+Blocks of more than MERGED_BYTES_MAX stay as they are, so that no write waits for a large copy.
 """
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
+
 from vecstore.schema import Schema
 from vecstore.segment.block import Block
 from vecstore.segment.rows import Rows
-from vecstore.segment.snapshot import Live, Tombstones, live_rows
+from vecstore.segment.snapshot import Clock, Live, Tombstones, written_rows
+
+MERGED_BYTES_MAX = 8 << 20
 
 
 def append_rows(
-    blocks: tuple[Live, ...], rows: Rows, schema: Schema, tombstones: Tombstones
+    blocks: tuple[Live, ...],
+    rows: Rows,
+    schema: Schema,
+    tombstones: Tombstones,
+    clock: Clock = time.time,
 ) -> tuple[Live, ...]:
-    """The blocks with newer rows after them; rows that died are dropped where blocks merge."""
+    """The blocks with newer rows after them; deleted rows are dropped where blocks merge.
+
+    Rows that expired are kept until they are deleted.
+    """
     kept = list(blocks)
     parts = [rows]
     size = len(rows)
     assert size
-    while kept and kept[-1].source.rows < 2 * size:
+    while kept and kept[-1].source.rows < 2 * size and _bytes(kept[-1]) <= MERGED_BYTES_MAX:
         part = live_content(kept.pop())
         parts.insert(0, part)
         size += len(part)
     merged = Rows.concat(parts) if len(parts) > 1 else rows
-    return (*kept, Live(Block(merged, schema), tombstones))
+    return (*kept, Live(Block(merged, schema), tombstones, clock=clock))
+
+
+def after(
+    blocks: tuple[Live, ...], seq: int, schema: Schema, tombstones: Tombstones
+) -> tuple[Live, ...]:
+    """The blocks without the rows before `seq`, as after a flush of these."""
+    kept = []
+    for live in blocks:
+        if live.source.seq_min >= seq:
+            kept.append(live)
+        elif live.source.seq_max >= seq:
+            assert isinstance(live.source, Block)
+            rows = written_rows(live)
+            rows = rows[np.searchsorted(live.source.seqs[rows], np.uint64(seq)) :]
+            if len(rows):
+                block = Block(live.source.content.take(rows), schema)
+                kept.append(Live(block, tombstones, clock=live.clock))
+    return tuple(kept)
+
+
+def _bytes(live: Live) -> int:
+    """Bytes of the vectors of a block."""
+    assert isinstance(live.source, Block)
+    return sum(found.values.nbytes for found in live.source.content.vectors.values())
 
 
 def live_content(live: Live) -> Rows:
-    """The live rows of a block."""
+    """The rows of a block that were not deleted."""
     assert isinstance(live.source, Block)
-    rows = live_rows(live)
+    rows = written_rows(live)
     content = live.source.content
     return content if len(rows) == len(content) else content.take(rows)

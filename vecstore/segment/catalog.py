@@ -1,7 +1,8 @@
-"""The collections of a database and its trained codecs, as stored values.
+"""The collections of a database, its trained codecs and its alterations, as stored values.
 
-    CollectionInfo   [id, [[[field, dim, metric, [spec, ...]], ...], [[column, type], ...]]]
+    CollectionInfo   [id, [[[field, dim, metric, [spec, ...]], ...], [[column, type], ...], ttl_s]]
     CodecInfo        [id, collection, field, spec, dim, metric, rows, [name, bytes, crc]]
+    AlterJob         [field, [spec, ...], [[old segment's id, SegmentInfo], ...]]
 
 Each after one byte, the version of stored values, in MessagePack.
 """
@@ -15,7 +16,9 @@ import msgspec
 
 from vecstore.errors import CorruptionError, SchemaError
 from vecstore.schema import Column, Schema, Vector
-from vecstore.segment.manifest import ComponentInfo, from_bytes, to_bytes
+from vecstore.segment.manifest import ComponentInfo, Manifest, SegmentInfo, from_bytes, to_bytes
+from vecstore.storage import keys
+from vecstore.storage.kv import Txn
 from vecstore.types import ColumnType, Metric
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -36,6 +39,7 @@ class _ColumnData(msgspec.Struct, frozen=True, array_like=True):
 class _SchemaData(msgspec.Struct, frozen=True, array_like=True):
     vectors: tuple[_VectorData, ...]
     columns: tuple[_ColumnData, ...]
+    ttl_s: float | None = None
 
 
 class _CollectionData(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +101,48 @@ class CodecInfo(msgspec.Struct, frozen=True, array_like=True):
     file: ComponentInfo
 
 
+class BuiltSegment(msgspec.Struct, frozen=True, array_like=True):
+    """A segment that an alteration has made, which no manifest names yet.
+
+    Attributes:
+        old: the id of the segment whose rows it has.
+        info: the segment that will take its place.
+    """
+
+    old: _Count
+    info: SegmentInfo
+
+
+class AlterJob(msgspec.Struct, frozen=True, array_like=True):
+    """A change of the representations of one field that is under way.
+
+    Attributes:
+        field: the vector field.
+        representations: the whole ladder that it will have, coarse to fine.
+        built: what is made so far.
+    """
+
+    field: str
+    representations: tuple[str, ...]
+    built: tuple[BuiltSegment, ...] = ()
+
+    def manifest(self) -> Manifest:
+        """What is made so far as a manifest: its folders and codecs are in use."""
+        return Manifest(segments=tuple(item.info for item in self.built))
+
+
+def alter_jobs(txn: Txn) -> dict[int, AlterJob]:
+    """The alterations under way, by the id of their collection.
+
+    Raises:
+        CorruptionError, FormatVersionError: one cannot be read.
+    """
+    return {
+        keys.parse_collection_key(key): from_bytes(AlterJob, value)
+        for key, value in txn.scan(keys.JOBS)
+    }
+
+
 def _plain(schema: Schema) -> _SchemaData:
     return _SchemaData(
         tuple(
@@ -104,6 +150,7 @@ def _plain(schema: Schema) -> _SchemaData:
             for vector in schema.vectors
         ),
         tuple(_ColumnData(column.name, column.type) for column in schema.columns),
+        schema.ttl_s,
     )
 
 
@@ -115,6 +162,7 @@ def _checked(data: _SchemaData) -> Schema:
                 for vector in data.vectors
             ),
             columns=tuple(Column(column.name, column.type) for column in data.columns),
+            ttl_s=data.ttl_s,
         )
     except SchemaError as error:
         raise CorruptionError(f"a stored schema cannot be: {error}") from error

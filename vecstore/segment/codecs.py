@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from vecstore.codec import Codec, build_codec, parse_spec, train_codec
-from vecstore.errors import CorruptionError
 from vecstore.schema import Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
-from vecstore.segment.format import Component, write_component
+from vecstore.segment.format import Component
 from vecstore.segment.layout import Arrays
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, from_bytes, to_bytes
+from vecstore.segment.stream import write_component
 from vecstore.storage import keys
 from vecstore.storage.files import FileSystem
 from vecstore.storage.kv import Kv, Txn
@@ -91,10 +91,9 @@ class CodecShelf:
         with self.kv.read() as txn:
             value = txn.get(keys.CODECS, keys.codec_key(codec))
         path = self.paths.codec(codec)
-        if value is None:
-            raise CorruptionError(f"no entry names the codec in {path}, which segments need")
-        info = from_bytes(CodecInfo, value)
-        component = Component.open(self.files, path, KIND, info.file)
+        # No entry: what still reads it is older than the commit that took it away.
+        file = None if value is None else from_bytes(CodecInfo, value).file
+        component = Component.open(self.files, path, KIND, file)
         return {name: component.whole(name) for name in component.arrays}
 
 

@@ -1,4 +1,4 @@
-r"""Named arrays as bytes: packed in one value, or as a file of their own, a component.
+r"""Named arrays as bytes: packed in one value, or as a file of their own, a component (stream.py).
 
 Both hold a directory, [kind, [[name, dtype, shape], ...]] in MessagePack, and then the arrays in
 its order: little-endian, C order, each begun at the next multiple of the alignment, gaps zero.
@@ -28,15 +28,19 @@ bit is covered once, and a component can be named by its length and its own chec
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from vecstore.errors import CorruptionError, StorageError
+from vecstore.errors import CorruptionError
 from vecstore.segment.layout import (
+    ALIGN,
     BLOCK_BYTES,
+    CRC,
     FORMAT_VERSION,
+    HEADER,
+    MAGIC,
     Arrays,
     Place,
     aligned,
@@ -53,15 +57,12 @@ from vecstore.storage.checksum import crc32c
 from vecstore.storage.files import FileSystem
 from vecstore.types import Array, Bool, Int64, Uint8, Uint32
 
-# An array of no more blocks is verified whole when first touched: sooner done than kept track of.
+# So few blocks of an array are not left to be verified later: sooner done than kept track of.
 SMALL_BLOCKS = 16
 _PACKED = struct.Struct("<4sII")
 _PACKED_MAGIC = b"VSA\0"
 _PACKED_ALIGN = 8
-_HEADER = struct.Struct("<8sIIQQ")
-_MAGIC = b"VSCOMP\r\n"
-_ALIGN = 64
-_CRC = np.dtype("<u4")
+_BLOCK_BYTES = np.array(BLOCK_BYTES)  # arithmetic with an array is faster than with an int
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
@@ -96,40 +97,6 @@ def unpack_arrays(buffer: bytes) -> dict[str, Array]:
     return {place.entry.name: view_array(data, place, where) for place in places}
 
 
-def write_component(files: FileSystem, path: Path, kind: str, arrays: Arrays) -> ComponentInfo:
-    """Write arrays as a component and sync it.
-
-    Args:
-        files: where to.
-        path: a file that does not exist.
-        kind: what the arrays mean; `Component.open` is told what to expect.
-        arrays: at most 8 dimensions each.
-    """
-    stored = {name: plain(array) for name, array in arrays.items()}
-    directory = make_directory(kind, stored)
-    padded = [aligned(array.nbytes, _ALIGN) for array in stored.values()]
-    blocks = sum(-(-size // BLOCK_BYTES) for size in padded)
-    start = aligned(_HEADER.size + len(directory), _ALIGN)
-    total = start + sum(padded) + _CRC.itemsize * (blocks + 1)
-    head = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(directory), total, 0) + directory
-    head += gap(len(head), _ALIGN)
-    own = 0
-
-    def chunks() -> Iterator[bytes | Uint8]:
-        nonlocal own
-        yield head
-        table: list[int] = []
-        for array in stored.values():
-            yield from _blocks(array, table)
-        tail = np.array(table, dtype=_CRC).tobytes()
-        own = crc32c(tail, crc32c(head))
-        yield tail + own.to_bytes(_CRC.itemsize, "little")
-
-    written = files.write(path, chunks())
-    assert written == total
-    return ComponentInfo(name=path.name, bytes=total, crc=own)
-
-
 class Component:
     """A component, mapped. Its blocks are verified when first touched.
 
@@ -142,6 +109,7 @@ class Component:
         "_data",
         "_pending",
         "_places",
+        "_row_bytes",
         "bytes",
         "path",
         "verified",
@@ -159,6 +127,8 @@ class Component:
             place.entry.name: np.ones(place.blocks, dtype=np.bool_) for place in places
         }
         self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
+        # What a touch of rows computes with.
+        self._row_bytes = {name: _row_bytes(array) for name, array in self._arrays.items()}
 
     @classmethod
     def open(
@@ -173,32 +143,29 @@ class Component:
             info: what was written; None where the file has to speak for itself.
 
         Raises:
-            FormatVersionError: a newer version wrote it.
+            FormatVersionError: a newer version wrote it; only where the file speaks for itself.
             CorruptionError: it is damaged, another file than was written, or missing.
             StorageError: it cannot be read.
         """
-        try:
-            data = files.map(path)
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise CorruptionError(f"{path} is missing") from error
-            raise
+        data = files.map(path)
         where = str(path)
         size = info.bytes if info is not None else len(data)
-        if len(data) != size or size < _HEADER.size + _CRC.itemsize:
+        if len(data) != size or size < HEADER.size + CRC.itemsize:
             raise CorruptionError(f"{where} has {len(data)} bytes, expected {size}")
-        magic, version, length, total, _ = _HEADER.unpack(data[: _HEADER.size].tobytes())
-        check_magic(magic, _MAGIC, version, where)
+        magic, version, length, total, _ = HEADER.unpack(data[: HEADER.size].tobytes())
+        if info is not None and version > FORMAT_VERSION:  # a newer one would say so in "meta"
+            raise CorruptionError(f"{where} has format version {version}, unlike its database")
+        check_magic(magic, MAGIC, version, where)
         if total != size:
             raise CorruptionError(f"{where} has {size} bytes, its header says {total}")
-        packed = data[_HEADER.size : _HEADER.size + length].tobytes()
+        packed = data[HEADER.size : HEADER.size + length].tobytes()
         directory = parse_directory(packed, length, where)
-        start = aligned(_HEADER.size + length, _ALIGN)
-        places, end = place_arrays(directory, start, _ALIGN, where)
-        if end + _CRC.itemsize * (sum(place.blocks for place in places) + 1) != size:
+        start = aligned(HEADER.size + length, ALIGN)
+        places, end = place_arrays(directory, start, ALIGN, where)
+        if end + CRC.itemsize * (sum(place.blocks for place in places) + 1) != size:
             raise CorruptionError(f"{where} has {size} bytes, its directory says otherwise")
-        table = np.frombuffer(data[end:].tobytes(), dtype=_CRC)
-        own = crc32c(data[end : -_CRC.itemsize], crc32c(data[:start]))
+        table = np.frombuffer(data[end:].tobytes(), dtype=CRC)
+        own = crc32c(data[end : -CRC.itemsize], crc32c(data[:start]))
         if own != table[-1] or (info is not None and own != info.crc):
             raise CorruptionError(f"the checksum of {where} does not match")
         if directory.kind != kind:
@@ -234,19 +201,11 @@ class Component:
         """
         if name in self.verified:
             return
-        pending = self._pending[name]
         if rows is None:
-            self._verify(name, np.flatnonzero(pending))
+            self._verify(name, np.flatnonzero(self._pending[name]))
             return
-        row_bytes = self.array(name).nbytes // max(len(self.array(name)), 1)
-        first = rows * row_bytes
-        last = first + max(row_bytes - 1, 0)
-        # The hot path: a row of at most a block has two at most, which mostly are verified.
-        if (
-            row_bytes > BLOCK_BYTES
-            or pending[first // BLOCK_BYTES].any()
-            or pending[last // BLOCK_BYTES].any()
-        ):
+        row_bytes, inside = self._row_bytes[name]
+        if np.count_nonzero(self._pending[name][(rows * row_bytes + inside) // _BLOCK_BYTES]):
             self.touch_spans(name, rows, rows + 1)
 
     def touch_spans(self, name: str, starts: Int64, stops: Int64) -> None:
@@ -263,9 +222,6 @@ class Component:
             raise CorruptionError(f"{self.path} reads outside of its array {name!r} [{length}]")
         row_bytes = array.nbytes // length if length else 0
         pending = self._pending[name]
-        if len(pending) <= SMALL_BLOCKS:
-            self._verify(name, np.flatnonzero(pending))
-            return
         # An empty span at the end of the array has no block of its own.
         first = np.minimum(starts * row_bytes // BLOCK_BYTES, len(pending) - 1)
         last = np.maximum((stops * row_bytes - 1) // BLOCK_BYTES, first)
@@ -277,18 +233,28 @@ class Component:
             np.add.at(depth, first, 1)
             np.add.at(depth, last + 1, -1)
             wanted = np.cumsum(depth[:-1]) > 0
-        self._verify(name, np.flatnonzero(wanted & pending))
+        wanted &= pending
+        left = np.count_nonzero(pending) - np.count_nonzero(wanted)
+        self._verify(name, np.flatnonzero(pending if left <= SMALL_BLOCKS else wanted))
 
-    def verify(self) -> list[str]:
-        """Check every block again, whatever was checked before; what is wrong, in words."""
-        problems = []
+    def verify(self, read: Callable[[int], None] | None = None) -> list[str]:
+        """Check every block again, whatever was checked before; what is wrong, in words.
+
+        Args:
+            read: called with the bytes of each block that was checked.
+        """
+        return [text for _, _, text in self.damage(read)]
+
+    def damage(self, read: Callable[[int], None] | None = None) -> Iterator[tuple[str, int, str]]:
+        """The damaged blocks: name of the array, number, and what is wrong; see `verify`."""
         for name, pending in self._pending.items():
             for block in range(len(pending)):
                 try:
                     self._check(name, block)
                 except CorruptionError as error:
-                    problems.append(str(error))
-        return problems
+                    yield name, block, str(error)
+                if read is not None:
+                    read(min(BLOCK_BYTES, self._places[name].padded - block * BLOCK_BYTES))
 
     def _verify(self, name: str, blocks: Int64) -> None:
         # Threads may verify the same block twice, which is harmless.
@@ -309,13 +275,7 @@ class Component:
             )
 
 
-def _blocks(array: Array, table: list[int]) -> Iterator[bytes | Uint8]:
-    """The bytes of an array, padded; appends the checksum of each block to `table`."""
-    data: Uint8 = array.reshape(-1).view(np.uint8)
-    padding = gap(len(data), _ALIGN)
-    for start in range(0, len(data), BLOCK_BYTES):
-        block = data[start : start + BLOCK_BYTES]
-        last = start + BLOCK_BYTES >= len(data)
-        table.append(crc32c(padding, crc32c(block)) if last and padding else crc32c(block))
-    yield data
-    yield padding
+def _row_bytes(array: Array) -> tuple[Int64, Int64]:
+    """Bytes of a row, and a column of places in it such that each block it meets holds one."""
+    size = np.atleast_1d(array)[:1].nbytes
+    return np.array(size), np.array([[*range(0, size, BLOCK_BYTES), max(size - 1, 0)]]).T

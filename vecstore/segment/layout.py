@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,6 +18,10 @@ Arrays: TypeAlias = Mapping[str, Array]
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 1 << 16
+HEADER = struct.Struct("<8sIIQQ")
+MAGIC = b"VSCOMP\r\n"
+ALIGN = 64
+CRC = np.dtype("<u4")
 DTYPES = frozenset(
     {"|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"}
 )
@@ -35,6 +40,20 @@ class Directory(msgspec.Struct, frozen=True, array_like=True):
 
     kind: str
     entries: list[Entry]
+
+
+class Form(Protocol):
+    """What is known of an array before it is there; an array is one, too."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Little-endian."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """At most 8 lengths."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +82,9 @@ def plain(array: Array) -> Array:
     return found
 
 
-def make_directory(kind: str, arrays: Arrays) -> bytes:
-    """The directory of some arrays."""
-    entries = [Entry(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+def make_directory(kind: str, forms: Mapping[str, Form]) -> bytes:
+    """The directory of some arrays, which `plain` may have made."""
+    entries = [Entry(name, form.dtype.str, form.shape) for name, form in forms.items()]
     return msgspec.msgpack.encode(Directory(kind, entries))
 
 

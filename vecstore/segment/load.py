@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vecstore.errors import NotFoundError
+from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.segment.base import Source
 from vecstore.segment.buffer import append_rows
+from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
 from vecstore.segment.format import unpack_arrays
@@ -22,21 +23,22 @@ def load_snapshot(
     """The state of a collection that `txn` sees.
 
     Segments are named, not read. Of the write buffer only what `known`, an earlier snapshot, does
-    not have is read; a flush since then empties the buffer, and then all of it is read.
+    not have is read, unless a flush or an `alter` came between.
     """
-    info = shelf.collection
+    info = _current(shelf.collection, txn)
     stored = txn.get(keys.MANIFESTS, keys.collection_key(info.id))
     if stored is None:
-        raise NotFoundError(f"no collection {info.name!r}; it was dropped")
+        raise CorruptionError(f"collection {info.name!r} has no manifest")
     manifest = from_bytes(Manifest, stored)
     start, stop = keys.collection_range(info.id)
+    clock = environment.clock
     tombstones = {
         keys.parse_chunk_key(key)[1]: value for key, value in txn.scan(keys.TOMBSTONES, start, stop)
     }
     blocks: tuple[Live, ...] = ()
     size = count = 0
-    if known is not None and known.manifest.segments == manifest.segments:
-        blocks = tuple(Live(live.source, tombstones) for live in known.blocks)
+    if known is not None and _same_shape(known, manifest, info):
+        blocks = tuple(Live(live.source, tombstones, clock=clock) for live in known.blocks)
         size, count = known.buffer_bytes, known.buffer_batches
         start = keys.buffer_key(info.id, known.manifest.next_seq)
     batches = []
@@ -44,11 +46,13 @@ def load_snapshot(
         batches.append(Rows.from_arrays(unpack_arrays(value), info.schema))
         size, count = size + len(value), count + 1
     if batches:
-        blocks = append_rows(blocks, Rows.concat(batches), info.schema, tombstones)
+        blocks = append_rows(blocks, Rows.concat(batches), info.schema, tombstones, clock)
     return Snapshot(
+        info=info,
         manifest=manifest,
         segments=tuple(
-            Live(_source(environment, shelf, item, known), tombstones) for item in manifest.segments
+            Live(_source(environment, shelf, item, known), tombstones, clock=clock)
+            for item in manifest.segments
         ),
         blocks=blocks,
         tombstones=tombstones,
@@ -65,7 +69,22 @@ def segment_of(environment: Environment, shelf: CodecShelf, segment: SegmentInfo
         environment.paths.segment(segment.id),
         segment,
         shelf.load,
+        shelf.collection.schema,
     )
+
+
+def _same_shape(known: Snapshot, manifest: Manifest, info: CollectionInfo) -> bool:
+    """Whether the write buffer has only grown: no flush, and no `alter` that stored it again."""
+    return known.manifest.segments == manifest.segments and known.info.schema == info.schema
+
+
+def _current(info: CollectionInfo, txn: Txn) -> CollectionInfo:
+    """The collection as `txn` sees it, which `alter` may have changed."""
+    stored = txn.get(keys.COLLECTIONS, keys.name_key(info.name))
+    found = None if stored is None else CollectionInfo.from_bytes(info.name, stored)
+    if found is None or found.id != info.id:
+        raise NotFoundError(f"no collection {info.name!r}; it was dropped")
+    return found
 
 
 def _source(

@@ -93,6 +93,7 @@ class SegmentInfo(msgspec.Struct, frozen=True, array_like=True):
         components: its files.
         fields: its vector fields.
         columns: its columns.
+        expires: when the first of its rows expires, in microseconds since 1970; 0: none does.
     """
 
     id: _Count
@@ -102,6 +103,7 @@ class SegmentInfo(msgspec.Struct, frozen=True, array_like=True):
     components: tuple[ComponentInfo, ...]
     fields: tuple[FieldInfo, ...]
     columns: tuple[ColumnInfo, ...]
+    expires: _Count = 0
 
     @property
     def bytes(self) -> int:

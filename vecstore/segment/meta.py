@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+
 from vecstore.errors import FormatVersionError
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
 
 FORMAT_VERSION = 1
+_IDENTITY_BYTES = 16
 
 
 def set_format(txn: Txn) -> None:
@@ -28,6 +31,11 @@ def is_new(txn: Txn) -> bool:
             f"{FORMAT_VERSION}; open it with a newer vecstore"
         )
     return stored is None
+
+
+def put_identity(txn: Txn) -> None:
+    """Give the database an identity that no other one has."""
+    txn.put(keys.META, keys.IDENTITY, secrets.token_bytes(_IDENTITY_BYTES))
 
 
 def next_number(txn: Txn, counter: bytes) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from vecstore.errors import CorruptionError
 from vecstore.types import Array, Int64, Uint8, Uint64
 
-# Rows longer than this on average are copied one by one; shorter ones by one gather of bytes.
+# Runs of rows longer than this on average are copied one by one; others by one gather of bytes.
 _SHORT_BYTES = 32
 
 
@@ -89,13 +89,21 @@ class Ragged:
         bounds = zip(starts.tolist(), stops.tolist(), strict=True)
         return [bytes(view[start:stop]) for start, stop in bounds]
 
+    def lengths(self, rows: Int64) -> Uint64:
+        """Bytes of the given rows; CorruptionError where their bounds are damaged."""
+        starts, stops = self._bounds(rows)
+        return stops - starts
+
     def take(self, rows: Int64) -> Ragged:
         """The given rows, in the given order; CorruptionError where their bounds are damaged."""
         starts, stops = self._bounds(rows)
         offsets = make_offsets(stops - starts, len(rows))
-        if offsets[-1] > _SHORT_BYTES * len(rows):
+        first = np.ones(len(rows), dtype=np.bool_)  # of the rows that lie end to end
+        first[1:] = starts[1:] != stops[:-1]
+        if offsets[-1] > _SHORT_BYTES * np.count_nonzero(first):
             view = np.ascontiguousarray(self.data).data
-            bounds = zip(starts.tolist(), stops.tolist(), strict=True)
+            last = np.roll(first, -1)
+            bounds = zip(starts[first].tolist(), stops[last].tolist(), strict=True)
             joined = b"".join([view[start:stop] for start, stop in bounds])
             return Ragged(offsets=offsets, data=np.frombuffer(joined, dtype=np.uint8))
         return Ragged(offsets=offsets, data=self.data[gather_index(starts, offsets)])

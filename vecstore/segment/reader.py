@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from threading import Lock
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -12,20 +14,19 @@ from vecstore.codec import build_codec
 from vecstore.codec.base import Codec
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError, NotFoundError, StorageError
-from vecstore.segment.base import Codes
+from vecstore.schema import Schema
+from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.layout import Arrays
 from vecstore.segment.manifest import (
-    ColumnInfo,
     FieldInfo,
     RepresentationInfo,
     SegmentInfo,
     from_bytes,
 )
 from vecstore.segment.ragged import Ragged, read_array
-from vecstore.segment.rows import FieldVectors, Rows
-from vecstore.segment.vectors import field_vectors
+from vecstore.segment.rows import read_expires
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
 from vecstore.types import Int64, Uint32, Uint64
@@ -33,23 +34,50 @@ from vecstore.types import Int64, Uint32, Uint64
 # The codec of a representation of a field; one object for all segments that it encoded.
 CodecLoader = Callable[[FieldInfo, RepresentationInfo], Codec]
 
+_Args = ParamSpec("_Args")
+_Found = TypeVar("_Found")
+
+
+def _blaming(
+    read: Callable[Concatenate[Segment, _Args], _Found],
+) -> Callable[Concatenate[Segment, _Args], _Found]:
+    """A method whose CorruptionErrors say which segment it is."""
+
+    @wraps(read)
+    def run(self: Segment, /, *args: _Args.args, **keywords: _Args.kwargs) -> _Found:
+        try:
+            return read(self, *args, **keywords)
+        except CorruptionError as error:
+            blame(error, self.folder, self.info)
+            raise
+
+    return run
+
 
 class Segment:
     """A segment on disk; a Source. Making one opens and reads nothing.
 
-    Threads may share one. Its maps live as long as someone holds an array of them.
+    Threads may share one. Its maps live as long as someone holds an array of them. What is damaged
+    is a CorruptionError that has the folder, and names the file and the seqs of the segment.
+
+    Attributes:
+        info: what is in it.
+        folder: where it lies.
     """
 
     __slots__ = (
+        "__weakref__",
         "_codecs",
         "_codes",
         "_columns",
+        "_expires",
         "_field_rows",
         "_files",
-        "_folder",
         "_lock",
         "_open",
+        "_schema",
         "_seqs",
+        "folder",
         "info",
     )
 
@@ -59,14 +87,17 @@ class Segment:
         folder: Path,
         info: SegmentInfo,
         codecs: CodecLoader,
+        schema: Schema | None = None,
     ) -> None:
         self.info = info
+        self.folder = folder
         self._files = files
-        self._folder = folder
         self._codecs = codecs
+        self._schema = schema
         self._lock = Lock()
         self._open: dict[str, Component] = {}
         self._seqs: Uint64 | None = None
+        self._expires: Int64 | None = None
         self._columns: dict[str, ColumnData] = {}
         self._field_rows: dict[str, Uint32] = {}
         self._codes: dict[tuple[str, str], Codes] = {}
@@ -80,13 +111,7 @@ class Segment:
     def seqs(self) -> Uint64:
         """The seqs, uint64 [N], ascending."""
         if self._seqs is None:
-            component = self._component(names.ROWS, "rows")
-            component.touch("seqs")
-            seqs = read_array(component.arrays, "seqs", np.dtype(np.uint64))
-            info = self.info
-            if len(seqs) != info.rows or (seqs[0], seqs[-1]) != (info.seq_min, info.seq_max):
-                raise CorruptionError(f"{component.path} holds other seqs than its manifest says")
-            self._seqs = seqs
+            self._seqs = self._read_seqs()
         return self._seqs
 
     @property
@@ -99,27 +124,42 @@ class Segment:
         """The last seq."""
         return self.info.seq_max
 
+    @property
+    def expires(self) -> Int64 | None:
+        """When each row expires, int64 [N]; None where no row does, which needs no file."""
+        if self._expires is None and self.info.expires:
+            self._expires = self._read_expires()
+        return self._expires
+
+    @_blaming
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
-        return self._ragged(names.ROWS, "ids/", rows).pick(rows)
+        return self._strings("ids", rows).pick(rows)
 
+    @_blaming
     def payloads(self, rows: Int64) -> list[bytes]:
         """The JSON of some rows; empty where none was given."""
-        return self._ragged(names.PAYLOADS, "payloads/", rows).pick(rows)
+        return self._strings("payloads", rows).pick(rows)
+
+    @_blaming
+    def strings(self, kind: Strings, rows: Int64) -> Ragged:
+        """Encoded ids or payloads of some rows."""
+        return self._strings(kind, rows).take(rows)
+
+    @_blaming
+    def lengths(self, kind: Strings, rows: Int64) -> Uint64:
+        """Bytes of the encoded ids or payloads of some rows; reads only where they lie."""
+        return self._bounds(kind, rows)[1].lengths(rows)
 
     def column(self, name: str) -> ColumnData:
-        """The values of a column, one for each row.
+        """The values of a column, one for each row; nulls where it was added later.
 
         Raises:
-            NotFoundError: the schema had no such column when the segment was written.
+            NotFoundError: the collection has no such column.
         """
         found = self._columns.get(name)
         if found is None:
-            for info in self.info.columns:
-                if info.name == name:
-                    found = self._columns[name] = self._read_column(info)
-                    return found
-            raise NotFoundError(f"segment {self.info.id} has no column {name!r}")
+            found = self._columns[name] = self._read_column(name)
         return found
 
     def fields(self) -> tuple[str, ...]:
@@ -133,16 +173,7 @@ class Segment:
             info = self.info.field(field)
             if info is None or not info.presence:
                 return None
-            component = self._component(info.presence, "presence")
-            component.touch("rows")
-            found = read_array(component.arrays, "rows", np.dtype(np.uint32))
-            if (
-                len(found) != info.count
-                or found[-1] >= self.rows
-                or (found[1:] <= found[:-1]).any()
-            ):
-                raise CorruptionError(f"{component.path} does not list {info.count} of its rows")
-            self._field_rows[field] = found
+            found = self._field_rows[field] = self._read_presence(info)
         return found
 
     def field_count(self, field: str) -> int:
@@ -155,39 +186,34 @@ class Segment:
         info = self.info.field(field)
         return () if info is None else tuple(item.spec for item in info.representations)
 
+    def codec_id(self, field: str, spec: str) -> int | None:
+        """The trained codec of a representation, 0 if nothing is trained; None: no such codes."""
+        found = self._representation(field, spec)
+        return None if found is None else found[1].codec
+
     def codes(self, field: str, spec: str) -> Codes | None:
         """The codes of one representation, or None where there is none of that spec."""
         found = self._codes.get((field, spec))
         if found is None:
-            info = self.info.field(field)
-            for item in () if info is None else info.representations:
-                if info is not None and item.spec == spec:
-                    found = self._codes[field, spec] = self._read_codes(info, item)
+            item = self._representation(field, spec)
+            if item is not None:
+                found = self._codes[field, spec] = self._read_codes(*item)
         return found
 
-    def read_rows(self, rows: Int64) -> Rows:
-        """Whole records, to write again: vectors as precise as the segment has them.
+    def verify(self, read: Callable[[int], None] | None = None) -> list[str]:
+        """Read every byte of every file; what is wrong, in words.
 
         Args:
-            rows: int64 [n], ascending.
+            read: called with the bytes of each piece that was read.
         """
-        return Rows(
-            seqs=self.seqs[rows],
-            ids=self._ragged(names.ROWS, "ids/", rows).take(rows),
-            payloads=self._ragged(names.PAYLOADS, "payloads/", rows).take(rows),
-            columns={
-                column.name: self.column(column.name).take(rows) for column in self.info.columns
-            },
-            vectors={field.name: self._read_vectors(field, rows) for field in self.info.fields},
-        )
-
-    def verify(self) -> list[str]:
-        """Read every byte of every file; what is wrong, in words."""
         problems = []
         for info in self.info.components:
-            path = names.component_path(self._folder, info.name)
+            path = names.component_path(self.folder, info.name)
             try:
-                problems += Component.open(self._files, path, _kind(info.name), info).verify()
+                found = Component.open(self._files, path, _kind(info.name), info).verify(read)
+                problems += [f"{text}; {_holds(self.info)}" for text in found]
+            except CorruptionError as error:
+                problems.append(f"{error}; {_holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
         return problems
@@ -198,23 +224,65 @@ class Segment:
             with self._lock:
                 found = self._open.get(name)
                 if found is None:
-                    path = names.component_path(self._folder, name)
+                    path = names.component_path(self.folder, name)
                     info = self.info.component(name)
                     found = self._open[name] = Component.open(self._files, path, kind, info)
         return found
 
-    def _ragged(self, name: str, prefix: str, rows: Int64) -> Ragged:
-        """Byte strings of a component, verified where they hold `rows`."""
-        component = self._component(name, name)
-        offsets = read_array(component.arrays, prefix + "offsets", np.dtype(np.uint64))
-        data = read_array(component.arrays, prefix + "data", np.dtype(np.uint8))
-        component.touch_spans(prefix + "offsets", rows, rows + 2)
-        if prefix + "data" not in component.verified:
-            starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-            component.touch_spans(prefix + "data", starts, stops)
-        return Ragged(offsets=offsets, data=data)
+    @_blaming
+    def _read_seqs(self) -> Uint64:
+        component = self._component(names.ROWS, "rows")
+        component.touch("seqs")
+        seqs: Uint64 = read_array(component.arrays, "seqs", np.dtype(np.uint64))
+        info = self.info
+        if len(seqs) != info.rows or (seqs[0], seqs[-1]) != (info.seq_min, info.seq_max):
+            raise CorruptionError(f"{component.path} holds other seqs than its manifest says")
+        return seqs
 
-    def _read_column(self, info: ColumnInfo) -> ColumnData:
+    @_blaming
+    def _read_expires(self) -> Int64:
+        component = self._component(names.ROWS, "rows")
+        component.whole("expires")
+        found = read_expires(component.arrays, self.rows)
+        if found is None or found[found > 0].min() != self.info.expires:
+            raise CorruptionError(f"{component.path} expires otherwise than its manifest says")
+        return found
+
+    @_blaming
+    def _read_presence(self, info: FieldInfo) -> Uint32:
+        component = self._component(info.presence, "presence")
+        component.touch("rows")
+        found: Uint32 = read_array(component.arrays, "rows", np.dtype(np.uint32))
+        if len(found) != info.count or found[-1] >= self.rows or (found[1:] <= found[:-1]).any():
+            raise CorruptionError(f"{component.path} does not list {info.count} of its rows")
+        return found
+
+    def _strings(self, kind: Strings, rows: Int64) -> Ragged:
+        """Byte strings of a component, verified where they hold `rows`."""
+        component, strings = self._bounds(kind, rows)
+        data = f"{kind}/data"
+        if data not in component.verified:
+            starts, stops = strings.offsets[rows], strings.offsets[rows + 1]
+            component.touch_spans(data, starts.astype(np.int64), stops.astype(np.int64))
+        return strings
+
+    def _bounds(self, kind: Strings, rows: Int64) -> tuple[Component, Ragged]:
+        """Byte strings of a component, whose offsets are verified where they bound `rows`."""
+        name = names.ROWS if kind == "ids" else names.PAYLOADS
+        component = self._component(name, name)
+        offsets = read_array(component.arrays, f"{kind}/offsets", np.dtype(np.uint64))
+        data = read_array(component.arrays, f"{kind}/data", np.dtype(np.uint8))
+        component.touch_spans(f"{kind}/offsets", rows, rows + 2)
+        return component, Ragged(offsets=offsets, data=data)
+
+    @_blaming
+    def _read_column(self, name: str) -> ColumnData:
+        info = next((info for info in self.info.columns if info.name == name), None)
+        if info is None:
+            for column in () if self._schema is None else self._schema.columns:
+                if column.name == name:
+                    return ColumnData.nulls(column.type, self.rows)
+            raise NotFoundError(f"segment {self.info.id} has no column {name!r}")
         component = self._component(info.component, "column")
         for array in component.arrays:
             component.touch(array)
@@ -223,33 +291,31 @@ class Segment:
             raise CorruptionError(f"{component.path} has {len(found)} rows, expected {self.rows}")
         return found
 
+    def _representation(self, field: str, spec: str) -> tuple[FieldInfo, RepresentationInfo] | None:
+        info = self.info.field(field)
+        for item in () if info is None else info.representations:
+            if info is not None and item.spec == spec:
+                return info, item
+        return None
+
+    @_blaming
     def _read_codes(self, field: FieldInfo, item: RepresentationInfo) -> Codes:
         component = self._component(item.component, "codes")
         return Codes(
             codec=self._codecs(field, item),
             parts=component.arrays,
-            touch=_Touch(component, field.count),
-        )
-
-    def _read_vectors(self, field: FieldInfo, rows: Int64) -> FieldVectors:
-        specs = self.specs(field.name)
-        dtype = np.dtype(np.float16 if specs and specs[-1] == "float16" else np.float32)
-        if not specs:
-            return FieldVectors.empty(field.dim, len(rows), dtype)
-        places, values = field_vectors(self, field.name, rows)
-        everywhere = len(places) == len(rows)
-        return FieldVectors(
-            rows=None if everywhere else places.astype(np.uint32), values=values.astype(dtype)
+            touch=_Touch(self, component, field.count),
         )
 
 
 class _Touch:
     """Verifies codes. An array of them has an item for each row, or for 2, 4, 8 ... rows."""
 
-    __slots__ = ("_component", "_shifts")
+    __slots__ = ("_component", "_folder", "_info", "_shifts")
 
-    def __init__(self, component: Component, rows: int) -> None:
+    def __init__(self, segment: Segment, component: Component, rows: int) -> None:
         self._component = component
+        self._folder, self._info = segment.folder, segment.info
         self._shifts = {
             name: _shift(len(array) if array.ndim else 0, rows)
             for name, array in component.arrays.items()
@@ -258,11 +324,26 @@ class _Touch:
     def __call__(self, rows: Int64 | None = None) -> None:
         if len(self._component.verified) == len(self._shifts):
             return
-        for name, shift in self._shifts.items():
-            if rows is None or shift is None:
-                self._component.touch(name)
-            else:
-                self._component.touch(name, rows if not shift else rows // (1 << shift))
+        try:
+            for name, shift in self._shifts.items():
+                if rows is None or shift is None:
+                    self._component.touch(name)
+                else:
+                    self._component.touch(name, rows if not shift else rows // (1 << shift))
+        except CorruptionError as error:
+            blame(error, self._folder, self._info)
+            raise
+
+
+def blame(error: CorruptionError, folder: Path, info: SegmentInfo) -> None:
+    """Let an error say which segment is damaged, and what is in it."""
+    if not error.folder:
+        error.folder = str(folder)
+        error.args = (f"{error}; {_holds(info)}",)
+
+
+def _holds(info: SegmentInfo) -> str:
+    return f"segment {info.id} holds the seqs {info.seq_min} to {info.seq_max}"
 
 
 def open_segment(files: FileSystem, folder: Path) -> Segment:
@@ -271,8 +352,13 @@ def open_segment(files: FileSystem, folder: Path) -> Segment:
     Raises:
         CorruptionError: it is no such folder, or damaged.
     """
-    component = Component.open(files, names.component_path(folder, names.SEGMENT), "segment", None)
-    info = from_bytes(SegmentInfo, component.whole("info").tobytes())
+    path = names.component_path(folder, names.SEGMENT)
+    try:
+        component = Component.open(files, path, "segment", None)
+        info = from_bytes(SegmentInfo, component.whole("info").tobytes())
+    except CorruptionError as error:
+        error.folder = str(folder)
+        raise
 
     def load(field: FieldInfo, item: RepresentationInfo) -> Codec:
         prefix = f"codec/{item.codec}/"

@@ -8,6 +8,8 @@ Stored as arrays, little-endian, C order:
     columns/<name>/...       see columns.py
     vectors/<name>/values    float16 or float32 [n, D]
     vectors/<name>/rows      uint32 [n], ascending; left out where every row has the field
+    expires                  int64 [N], microseconds since 1970, 0: never; left out where no row
+                             expires
 
 A column or field without arrays is one that was added to the schema later: no row has it.
 """
@@ -106,6 +108,8 @@ class Rows:
         payloads: JSON text in UTF-8; empty: no payload.
         columns: one for each column of the schema, by name.
         vectors: one for each vector field of the schema, by name.
+        expires: int64 [N], when each row expires, in microseconds since 1970; 0 is never, and None
+            stands for zeros.
     """
 
     seqs: Uint64
@@ -113,6 +117,7 @@ class Rows:
     payloads: Ragged
     columns: dict[str, ColumnData]
     vectors: dict[str, FieldVectors]
+    expires: Int64 | None = None
 
     @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
@@ -130,6 +135,7 @@ class Rows:
                 name: FieldVectors.concat([part.vectors[name] for part in parts], counts)
                 for name in first.vectors
             },
+            expires=concat_expires([part.expires for part in parts], counts),
         )
 
     @classmethod
@@ -160,7 +166,14 @@ class Rows:
         for name, length in lengths.items():
             if length != count:
                 raise CorruptionError(f"arrays {name!r} have {length} rows, expected {count}")
-        return cls(seqs=seqs, ids=ids, payloads=payloads, columns=columns, vectors=vectors)
+        return cls(
+            seqs=seqs,
+            ids=ids,
+            payloads=payloads,
+            columns=columns,
+            vectors=vectors,
+            expires=read_expires(arrays, count),
+        )
 
     def to_arrays(self) -> dict[str, Array]:
         """The arrays as stored."""
@@ -171,6 +184,8 @@ class Rows:
             arrays |= column.to_arrays(f"columns/{name}/")
         for name, vectors in self.vectors.items():
             arrays |= vectors.to_arrays(f"vectors/{name}/")
+        if self.expires is not None:
+            arrays["expires"] = little_endian(self.expires)
         return arrays
 
     def __len__(self) -> int:
@@ -184,4 +199,30 @@ class Rows:
             payloads=self.payloads.take(rows),
             columns={name: column.take(rows) for name, column in self.columns.items()},
             vectors={name: vectors.take(rows) for name, vectors in self.vectors.items()},
+            expires=None if self.expires is None else some_expire(self.expires[rows]),
         )
+
+
+def some_expire(expires: Int64) -> Int64 | None:
+    """The array, or None where no row expires."""
+    return expires if expires.any() else None
+
+
+def concat_expires(parts: Sequence[Int64 | None], counts: Sequence[int]) -> Int64 | None:
+    """When the rows of all parts expire, which have `counts` rows; None where none does."""
+    if all(part is None for part in parts):
+        return None
+    zeros = (np.zeros(count, dtype=np.int64) for count in counts)
+    return np.concatenate(
+        [zero if part is None else part for part, zero in zip(parts, zeros, strict=True)]
+    )
+
+
+def read_expires(arrays: Mapping[str, Array], count: int) -> Int64 | None:
+    """The array "expires" of `count` rows, None where it was left out."""
+    if "expires" not in arrays:
+        return None
+    expires: Int64 = read_array(arrays, "expires", np.dtype(np.int64))
+    if len(expires) != count or (count and expires.min() < 0):
+        raise CorruptionError(f"array 'expires' does not hold {count} times")
+    return expires

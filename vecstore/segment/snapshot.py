@@ -6,19 +6,23 @@ as segments are never changed and blocks of the write buffer are never modified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from vecstore.segment.base import Source
-from vecstore.segment.bits import pack_mask
+from vecstore.segment.bits import pack_mask, unpack_mask
+from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.manifest import Manifest
 from vecstore.segment.tombstones import dead_mask
 from vecstore.types import Bool, Int64, Uint64
 
-Tombstones = Mapping[int, bytes]
+Tombstones: TypeAlias = Mapping[int, bytes]
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +34,58 @@ class Allowed:
 
 
 class Live:
-    """A source and its live rows, worked out when first asked for."""
+    """A source and its live rows, worked out when first asked for.
 
-    __slots__ = ("_alive", "_by_field", "_tombstones", "source")
+    Attributes:
+        source: the rows.
+        clock: tells which rows have expired.
+    """
 
-    def __init__(self, source: Source, tombstones: Tombstones, alive: Bool | None = None) -> None:
+    __slots__ = ("_alive", "_by_field", "_tombstones", "_until", "_written", "clock", "source")
+
+    def __init__(
+        self,
+        source: Source,
+        tombstones: Tombstones,
+        written: Bool | None = None,
+        clock: Clock = time.time,
+    ) -> None:
         self.source = source
+        self.clock = clock
         self._tombstones = tombstones
-        self._alive = alive
+        self._written = written
+        self._alive: Bool | None = None
         self._by_field: dict[str, Allowed] = {}
+        self._until: float | None = None  # when the next row expires, and the two above are old
+
+    @property
+    def written(self) -> Bool:
+        """bool [N], True for rows that were neither deleted nor written again."""
+        if self._written is None:
+            self._written = ~dead_mask(self._tombstones, self.source.seqs)
+        return self._written
 
     @property
     def alive(self) -> Bool:
-        """bool [N], True for rows that were neither deleted nor written again."""
-        if self._alive is None:
-            self._alive = ~dead_mask(self._tombstones, self.source.seqs)
-        return self._alive
+        """bool [N], True for rows that were written and have not expired."""
+        alive = self._alive
+        if alive is None or (self._until is not None and self.clock() >= self._until):
+            alive = self._find_alive()
+        return alive
+
+    def _find_alive(self) -> Bool:
+        expires = self.source.expires
+        if expires is None:
+            self._alive = self.written
+            return self._alive
+        now = int(self.clock() * 1_000_000)
+        coming = expires[self.written & (expires > now)]
+        alive: Bool = self.written & ((expires == 0) | (expires > now))
+        # Threads may all do this; `allowed` fills the dict that it found before the mask.
+        self._alive = alive
+        self._by_field = {}
+        self._until = int(coming.min()) / 1_000_000 if len(coming) else None
+        return alive
 
     def count(self) -> int:
         """Live rows."""
@@ -58,9 +98,12 @@ class Live:
         """
         if mask is not None:
             return self._allowed(name, self.alive & mask)
-        found = self._by_field.get(name)
+        if self._until is not None:
+            _ = self.alive  # which forgets what is old
+        by_field = self._by_field
+        found = by_field.get(name)
         if found is None:
-            found = self._by_field[name] = self._allowed(name, self.alive)
+            found = by_field[name] = self._allowed(name, self.alive)
         return found
 
     def _allowed(self, name: str, mask: Bool) -> Allowed:
@@ -82,9 +125,9 @@ class Live:
         places = places[np.isin(own[places], seqs)]
         if not len(places):
             return self
-        alive = self.alive.copy()
-        alive[places] = False
-        return Live(self.source, tombstones, alive)
+        written = self.written.copy()
+        written[places] = False
+        return Live(self.source, tombstones, written, self.clock)
 
 
 class Place(NamedTuple):
@@ -99,6 +142,7 @@ class Snapshot:
     """The state of one collection after one commit.
 
     Attributes:
+        info: the collection, with the schema it had then.
         manifest: the segments and counters of that commit.
         segments: one for each segment of the manifest, in its order.
         blocks: the write buffer, oldest first.
@@ -108,6 +152,7 @@ class Snapshot:
         buffer_batches: how many they are.
     """
 
+    info: CollectionInfo
     manifest: Manifest
     segments: tuple[Live, ...] = ()
     blocks: tuple[Live, ...] = ()
@@ -120,6 +165,14 @@ class Snapshot:
     def sources(self) -> tuple[Live, ...]:
         """Everything a search reads, oldest first."""
         return self.segments + self.blocks
+
+    def count_live(self) -> int:
+        """Records that were neither deleted nor have expired."""
+        expired = 0
+        for live in self.sources:
+            if live.source.expires is not None:
+                expired += int(np.count_nonzero(live.written)) - live.count()
+        return self.manifest.live - expired
 
     def locate(self, seq: int) -> Place | None:
         """Where a record is, or None where this snapshot has no such seq."""
@@ -134,5 +187,19 @@ class Snapshot:
 
 
 def live_rows(live: Live) -> Int64:
-    """The live rows of a source, ascending."""
+    """The rows of a source that were neither deleted nor have expired, ascending."""
     return np.flatnonzero(live.alive)
+
+
+def written_rows(live: Live) -> Int64:
+    """The rows of a source that were not deleted, ascending: those that an id leads to."""
+    return np.flatnonzero(live.written)
+
+
+def live_field_rows(live: Live, name: str) -> Int64:
+    """The live rows that have the vector field `name`, numbered as its codes are, ascending."""
+    count = live.source.field_count(name)
+    allowed = live.allowed(name)
+    if allowed.bits is None:
+        return np.arange(allowed.count, dtype=np.int64)
+    return np.flatnonzero(unpack_mask(allowed.bits, count))

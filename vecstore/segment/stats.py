@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from vecstore.schema import Schema, Vector
+from collections.abc import Sequence
+
+from vecstore.schema import Vector
 from vecstore.segment.snapshot import Snapshot
-from vecstore.types import CollectionStats, RepresentationStats
+from vecstore.types import CollectionStats, Job, RepresentationStats
 
 
-def collection_stats(snapshot: Snapshot, schema: Schema) -> CollectionStats:
+def collection_stats(
+    snapshot: Snapshot, *, quarantined: Sequence[str] = (), jobs: Sequence[Job] = ()
+) -> CollectionStats:
     """Counts and bytes of one snapshot; reads no vectors."""
     manifest = snapshot.manifest
+    records = snapshot.count_live()
     buffered = sum(live.count() for live in snapshot.blocks)
     return CollectionStats(
-        records=manifest.live,
+        records=records,
         buffered=buffered,
-        deleted=sum(segment.rows for segment in manifest.segments) - manifest.live + buffered,
+        deleted=sum(segment.rows for segment in manifest.segments) - records + buffered,
         segments=len(manifest.segments),
         disk_bytes=sum(segment.bytes for segment in manifest.segments),
         representations=tuple(
             _representation(snapshot, vector, spec)
-            for vector in schema.vectors
+            for vector in snapshot.info.schema.vectors
             for spec in vector.representations
         ),
+        buffer_bytes=snapshot.buffer_bytes,
+        quarantined=tuple(quarantined),
+        jobs=tuple(jobs),
     )
 
 

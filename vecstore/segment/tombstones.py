@@ -60,6 +60,38 @@ def dead_mask(chunks: Mapping[int, bytes], seqs: Uint64) -> Bool:
     return dead
 
 
+def prune(chunks: Mapping[int, bytes], first: int, last: int, present: Uint64) -> dict[int, bytes]:
+    """The chunks that change when seqs that no row has are forgotten, as they are then.
+
+    Args:
+        chunks: chunk number -> bitmap.
+        first: the first seq of the range that is looked at.
+        last: the last one.
+        present: uint64 [n], ascending: the seqs that rows in that range have; others are cleared.
+
+    Returns:
+        chunk number -> bitmap, or b"" where it has no seq left and is to be deleted.
+    """
+    changed = {}
+    for chunk in chunks:
+        base = chunk * CHUNK_SEQS
+        start, stop = max(first - base, 0), min(last + 1 - base, CHUNK_SEQS)
+        if start >= stop:
+            continue
+        dead = _bits(chunks[chunk])
+        kept = dead.copy()
+        kept[start:stop] = 0
+        bounds = np.array([base + start, base + stop], dtype=np.uint64)
+        near = slice(*np.searchsorted(present, bounds).tolist())
+        inside = (present[near] - np.uint64(base)).astype(np.int64)
+        kept[inside] = dead[inside]
+        if not kept.any():
+            changed[chunk] = b""
+        elif not np.array_equal(kept, dead):
+            changed[chunk] = np.packbits(kept, bitorder="little").tobytes()
+    return changed
+
+
 def _bits(chunk: bytes) -> Uint8:
     if len(chunk) != CHUNK_BYTES:
         raise CorruptionError(f"a tombstone chunk has {len(chunk)} bytes, expected {CHUNK_BYTES}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vecstore.segment.base import Source
+from vecstore.segment.base import Codes, Source
 from vecstore.types import Float32, Int64
 
 
@@ -34,13 +34,25 @@ def field_vectors(source: Source, field: str, rows: Int64) -> tuple[Int64, Float
     Returns:
         Which of `rows` have the field (int64 [n]), and their vectors (float32 [n, D]).
     """
-    of_field = source.field_rows(field)
-    places = np.arange(len(rows), dtype=np.int64)
-    if of_field is not None:
-        found = np.minimum(np.searchsorted(of_field, rows), len(of_field) - 1)
-        places = np.flatnonzero(of_field[found] == rows)
-        rows = found[places].astype(np.int64)
+    places, numbers = owners(source, field, rows)
     codes = source.codes(field, source.specs(field)[-1])
     assert codes is not None
-    codes.touch(rows)
-    return places, codes.codec.decode(codes.codec.unpack(codes.parts, rows))
+    return places, decode_rows(codes, numbers)
+
+
+def owners(source: Source, field: str, rows: Int64) -> tuple[Int64, Int64]:
+    """Which of `rows` have a field, int64 [n], and their numbers among the rows of the field."""
+    if not source.field_count(field):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    of_field = source.field_rows(field)
+    if of_field is None:
+        return np.arange(len(rows), dtype=np.int64), rows
+    found = np.minimum(np.searchsorted(of_field, rows), len(of_field) - 1)
+    places = np.flatnonzero(of_field[found] == rows)
+    return places, found[places].astype(np.int64)
+
+
+def decode_rows(codes: Codes, numbers: Int64) -> Float32:
+    """The vectors of some rows of a field, float32 [n, D], from one representation."""
+    codes.touch(numbers)
+    return codes.codec.decode(codes.codec.unpack(codes.parts, numbers))

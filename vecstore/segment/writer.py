@@ -1,26 +1,32 @@
-"""Write a segment: rows in, a folder of components out, in place only when it is whole.
+"""Write a segment: rows of sources in, a folder of components out, in place only when it is whole.
 
     segments/<id>.tmp/<component> ...   written and synced one after the other
     segments/<id>                       renamed; the directory is synced
 
 The commit that names the segment comes after. Until then nobody reads the folder, and a crash
 leaves one that nothing names.
+
+Of codes, vectors, ids and payloads only pieces of about CHUNK_BYTES are in memory at a time; seqs,
+offsets and columns are there as a whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from vecstore.errors import StorageError
-from vecstore.schema import Schema, Vector
-from vecstore.segment.base import StoredCodec
-from vecstore.segment.format import write_component
-from vecstore.segment.layout import Arrays
+from vecstore import options
+from vecstore.errors import CorruptionError, StorageError
+from vecstore.schema import Column, Schema, Vector
+from vecstore.segment.base import Source, StoredCodec, Strings
+from vecstore.segment.columns import ColumnData
+from vecstore.segment.encode import Codecs, FieldPart, code_forms, code_pieces
+from vecstore.segment.layout import Arrays, Form
 from vecstore.segment.manifest import (
     ColumnInfo,
     ComponentInfo,
@@ -29,124 +35,248 @@ from vecstore.segment.manifest import (
     SegmentInfo,
     to_bytes,
 )
-from vecstore.segment.rows import FieldVectors, Rows
+from vecstore.segment.ragged import little_endian, make_offsets
+from vecstore.segment.reader import Segment, blame
+from vecstore.segment.rows import concat_expires, some_expire
+from vecstore.segment.stream import Pace, Shape, no_pace, stream_component
+from vecstore.segment.vectors import owners
 from vecstore.storage import paths as names
+from vecstore.storage.failpoints import reach
 from vecstore.storage.files import FileSystem
 from vecstore.storage.paths import Paths
-from vecstore.types import Array
+from vecstore.types import Array, Int64
 
-# Vectors are widened to float32 and encoded this many bytes at a time.
-ENCODE_BYTES = 8 << 20
+__all__ = ["Codecs", "Pace", "Part", "no_pace", "write_segment"]
 
-Codecs = Mapping[tuple[str, str], StoredCodec]  # (field, spec) -> the codec that encodes it
+# Byte strings are gathered through an index of 8 bytes for each of theirs.
+_INDEX_BYTES = 8
+
+
+class Part(NamedTuple):
+    """Rows of a source that a segment is written from.
+
+    Attributes:
+        source: a segment or a block.
+        rows: int64 [n], ascending.
+    """
+
+    source: Source
+    rows: Int64
 
 
 def write_segment(
-    files: FileSystem, paths: Paths, segment_id: int, rows: Rows, schema: Schema, codecs: Codecs
+    files: FileSystem,
+    paths: Paths,
+    segment_id: int,
+    parts: Sequence[Part],
+    schema: Schema,
+    codecs: Codecs,
+    pace: Pace = no_pace,
 ) -> SegmentInfo:
-    """Encode rows and write them as a segment, durably; it is not named by a manifest yet.
+    """Write rows as a segment, durably; it is not named by a manifest yet.
+
+    Codes that a source has from the same codec are copied; others are encoded from the finest
+    representation that it has.
 
     Args:
         files: where to.
         paths: of the database.
         segment_id: never given out before, even to a segment that was not committed.
-        rows: N rows, at least one.
+        parts: at least one row; seqs ascend over all parts.
         schema: of the collection, with every representation spelled out, coarse to fine.
-        codecs: one for each representation in the schema.
+        codecs: one for each representation in the schema of a field that some row has.
+        pace: called with the bytes of each piece that was written.
 
     Returns:
         What the manifest needs to know.
 
     Raises:
         DatabaseFullError, StorageError: the segment must not be named.
+        CorruptionError: a source is damaged.
     """
-    assert len(rows)
+    parts = [part for part in parts if len(part.rows)]
+    with new_folder(files, paths, segment_id) as folder:
+        sink = Sink(files, folder, pace)
+        return _Writer(sink, parts, schema, codecs).write(segment_id)
+
+
+@contextlib.contextmanager
+def new_folder(files: FileSystem, paths: Paths, segment_id: int) -> Iterator[Path]:
+    """The folder to write a segment in; it gets its name when the block ends without an error."""
     temporary = paths.segment_temporary(segment_id)
     files.make_dir(temporary)
     try:
-        info = _Writer(files, temporary, rows, schema, codecs).write(segment_id)
+        yield temporary
         files.sync_dir(temporary)
         files.rename(temporary, paths.segment(segment_id))
+        reach("segment.renamed")
     except BaseException:
         with contextlib.suppress(StorageError):  # the first error says more; a later open tidies
             files.remove(temporary)
         raise
     files.sync_dir(paths.segments)
-    return info
+
+
+class Sink:
+    """The components of a segment under way.
+
+    Attributes:
+        written: what was written so far.
+    """
+
+    def __init__(self, files: FileSystem, folder: Path, pace: Pace) -> None:
+        self.written: list[ComponentInfo] = []
+        self._files = files
+        self._folder = folder
+        self._pace = pace
+
+    def put(self, name: str, kind: str, arrays: Arrays) -> None:
+        """Write whole arrays as a component."""
+        stored = {key: little_endian(array) for key, array in arrays.items()}
+        self.stream(name, kind, stored, iter(stored.items()))
+
+    def stream(
+        self, name: str, kind: str, forms: Mapping[str, Form], pieces: Iterator[tuple[str, Array]]
+    ) -> None:
+        """Write a component from pieces of its arrays."""
+        path = names.component_path(self._folder, name)
+        self.written.append(stream_component(self._files, path, kind, forms, pieces, self._pace))
+        reach("segment.component")
+
+    def link(self, old: Segment, name: str) -> None:
+        """Take over a component of another segment."""
+        try:
+            component = old.info.component(name)
+            source = names.component_path(old.folder, name)
+            self._files.link(source, names.component_path(self._folder, name))
+        except CorruptionError as error:
+            blame(error, old.folder, old.info)
+            raise
+        self.written.append(component)
+        reach("segment.component")
+
+    def codes(
+        self, name: str, item: tuple[Vector, str], stored: StoredCodec, parts: Sequence[FieldPart]
+    ) -> RepresentationInfo:
+        """Write one representation of a field, `item`."""
+        vector, spec = item
+        count = sum(len(part.numbers) for part in parts)
+        pieces = code_pieces(vector.name, spec, stored, parts)
+        self.stream(name, "codes", code_forms(stored.codec, count), pieces)
+        return RepresentationInfo(spec, name, stored.id)
+
+    def finish(self, info: SegmentInfo, codecs: Codecs) -> SegmentInfo:
+        """Write what opens the folder without its database; returns `info` with all components."""
+        info = msgspec.structs.replace(info, components=tuple(self.written))
+        arrays: dict[str, Array] = {"info": np.frombuffer(to_bytes(info), dtype=np.uint8)}
+        for stored in codecs.values():
+            for name, param in stored.params.items():
+                arrays[f"codec/{stored.id}/{name}"] = param
+        self.put(names.SEGMENT, "segment", arrays)
+        return msgspec.structs.replace(info, components=tuple(self.written))
 
 
 class _Writer:
-    def __init__(
-        self, files: FileSystem, folder: Path, rows: Rows, schema: Schema, codecs: Codecs
-    ) -> None:
-        self._files = files
-        self._folder = folder
-        self._rows = rows
+    def __init__(self, sink: Sink, parts: Sequence[Part], schema: Schema, codecs: Codecs) -> None:
+        self._sink = sink
+        self._parts = parts
         self._schema = schema
         self._codecs = codecs
-        self._written: list[ComponentInfo] = []
+        self._count = sum(len(part.rows) for part in parts)
+        assert self._count
 
     def write(self, segment_id: int) -> SegmentInfo:
-        rows = self._rows
-        self._put(names.ROWS, "rows", {"seqs": rows.seqs, **rows.ids.to_arrays("ids/")})
-        self._put(names.PAYLOADS, "payloads", rows.payloads.to_arrays("payloads/"))
-        columns = []
-        for number, column in enumerate(self._schema.columns):
-            component = names.column_component(number)
-            self._put(component, "column", rows.columns[column.name].to_arrays(""))
-            columns.append(ColumnInfo(column.name, column.type, component))
-        fields = [self._field(number, vector) for number, vector in enumerate(self._schema.vectors)]
+        seqs = np.concatenate([part.source.seqs[part.rows] for part in self._parts])
+        assert (seqs[1:] > seqs[:-1]).all()
+        expires = self._expires()
+        numbers: dict[str, Array] = {"seqs": seqs}
+        if expires is not None:
+            numbers["expires"] = expires
+        self._strings(names.ROWS, "ids", numbers)
+        self._strings(names.PAYLOADS, "payloads", {})
+        columns = [self._column(number, item) for number, item in enumerate(self._schema.columns)]
+        fields = [self._field(number, item) for number, item in enumerate(self._schema.vectors)]
         info = SegmentInfo(
             id=segment_id,
-            rows=len(rows),
-            seq_min=int(rows.seqs[0]),
-            seq_max=int(rows.seqs[-1]),
-            components=tuple(self._written),
+            rows=self._count,
+            seq_min=int(seqs[0]),
+            seq_max=int(seqs[-1]),
+            components=(),
             fields=tuple(fields),
             columns=tuple(columns),
+            expires=0 if expires is None else int(expires[expires > 0].min()),
         )
-        self._put(names.SEGMENT, "segment", self._description(info))
-        return msgspec.structs.replace(info, components=tuple(self._written))
+        return self._sink.finish(info, self._codecs)
+
+    def _expires(self) -> Int64 | None:
+        counts = [len(part.rows) for part in self._parts]
+        found = [part.source.expires for part in self._parts]
+        taken = [
+            None if expires is None else expires[part.rows]
+            for expires, part in zip(found, self._parts, strict=True)
+        ]
+        expires = concat_expires(taken, counts)
+        return None if expires is None else some_expire(expires)
+
+    def _strings(self, name: str, kind: Strings, numbers: Arrays) -> None:
+        """Write ids or payloads, after some other arrays."""
+        lengths = [part.source.lengths(kind, part.rows) for part in self._parts]
+        offsets = make_offsets(np.concatenate(lengths), self._count)
+        whole = {key: little_endian(array) for key, array in numbers.items()}
+        whole[f"{kind}/offsets"] = little_endian(offsets)
+        data = Shape(np.dtype(np.uint8), (int(offsets[-1]),))
+
+        def pieces() -> Iterator[tuple[str, Array]]:
+            yield from whole.items()
+            start = 0
+            for part in self._parts:
+                bounds = offsets[start : start + len(part.rows) + 1]
+                start += len(part.rows)
+                for first, last in _spans(bounds):
+                    found = part.source.strings(kind, part.rows[first:last])
+                    yield f"{kind}/data", found.data
+
+        self._sink.stream(name, name, {**whole, f"{kind}/data": data}, pieces())
+
+    def _column(self, number: int, column: Column) -> ColumnInfo:
+        component = names.column_component(number)
+        taken = [part.source.column(column.name).take(part.rows) for part in self._parts]
+        self._sink.put(component, "column", ColumnData.concat(taken).to_arrays(""))
+        return ColumnInfo(column.name, column.type, component)
 
     def _field(self, number: int, vector: Vector) -> FieldInfo:
-        found = self._rows.vectors[vector.name]
-        count = len(found.values)
+        parts, rows = [], []
+        start = 0
+        for part in self._parts:
+            places, numbers = owners(part.source, vector.name, part.rows)
+            parts.append(FieldPart(part.source, numbers))
+            rows.append((start + places).astype(np.uint32))
+            start += len(part.rows)
+        count = sum(map(len, rows))
         presence = ""
-        if found.rows is not None and 0 < count < len(self._rows):
+        if 0 < count < self._count:
             presence = names.presence_component(number)
-            self._put(presence, "presence", {"rows": found.rows})
-        representations = []
-        for place, spec in enumerate(vector.representations if count else ()):
-            stored = self._codecs[vector.name, spec]
-            component = names.codes_component(number, place)
-            self._put(component, "codes", _encode(stored, found))
-            representations.append(RepresentationInfo(spec, component, stored.id))
+            self._sink.put(presence, "presence", {"rows": np.concatenate(rows)})
+        representations = [
+            self._sink.codes(
+                names.codes_component(number, place),
+                (vector, spec),
+                self._codecs[vector.name, spec],
+                [part for part in parts if len(part.numbers)],
+            )
+            for place, spec in enumerate(vector.representations if count else ())
+        ]
         return FieldInfo(
             vector.name, vector.dim, vector.metric, count, presence, tuple(representations)
         )
 
-    def _description(self, info: SegmentInfo) -> Arrays:
-        """What opens the folder without its database: see `reader.open_segment`."""
-        arrays: dict[str, Array] = {"info": np.frombuffer(to_bytes(info), dtype=np.uint8)}
-        for stored in self._codecs.values():
-            for name, param in stored.params.items():
-                arrays[f"codec/{stored.id}/{name}"] = param
-        return arrays
 
-    def _put(self, name: str, kind: str, arrays: Arrays) -> None:
-        path = names.component_path(self._folder, name)
-        self._written.append(write_component(self._files, path, kind, arrays))
-
-
-def _encode(stored: StoredCodec, vectors: FieldVectors) -> Arrays:
-    codec = stored.codec
-    codes = np.empty((len(vectors.values), codec.code_bytes), dtype=np.uint8)
-    for start, stop in _spans(*vectors.values.shape):
-        codes[start:stop] = codec.encode(vectors.values[start:stop].astype(np.float32))
-    return codec.pack(codes)
-
-
-def _spans(rows: int, dim: int) -> Iterator[tuple[int, int]]:
-    step = max(1, ENCODE_BYTES // (4 * dim))
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
+def _spans(offsets: Array) -> Iterator[tuple[int, int]]:
+    """Cut byte strings [n + 1] into spans of rows whose bytes fit in memory beside their index."""
+    step = options.CHUNK_BYTES // _INDEX_BYTES
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        reach = int(np.searchsorted(offsets, offsets[first] + np.uint64(step), side="right")) - 1
+        last = min(max(reach, first + 1), count)
+        yield first, last
+        first = last

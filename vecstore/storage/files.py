@@ -1,7 +1,9 @@
 """Files as segments use them: written once, synced, renamed into place, mapped, removed.
 
 `FileSystem` is the seam where tests put faults; `RealFiles` is the machine's own. What the machine
-refuses becomes a StorageError that names the path and the cause, or a DatabaseFullError.
+refuses becomes a StorageError that names the path and the cause, with the system's `errno`: a
+DatabaseFullError where there is no room, a CorruptionError where a file that should be read is not
+there.
 """
 
 from __future__ import annotations
@@ -18,10 +20,36 @@ from typing import Protocol
 
 import numpy as np
 
-from vecstore.errors import DatabaseFullError, StorageError
+from vecstore.errors import CorruptionError, DatabaseFullError, StorageError
 from vecstore.types import Uint8
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# EFBIG: beyond the largest file that the file system, or the limit of the process, allows.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What a system answers that cannot give a file a second name, or not there.
+_NO_LINKS = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+)
+_HINTS = {
+    errno.EMFILE: "; let this process open more files (ulimit -n)",
+    errno.ENFILE: "; close other programs, or let the system open more files (fs.file-max)",
+}
+_COPY_BYTES = 1 << 20
+
+
+class FileWriter(Protocol):
+    """A new file of a known length, written at any offset; what is not written is zero."""
+
+    def write_at(self, offset: int, data: bytes | Uint8) -> None:
+        """Write bytes at their place."""
+        ...
+
+    def close(self) -> None:
+        """Sync the file and close it; its name still needs `sync_dir`."""
+        ...
+
+    def abandon(self) -> None:
+        """Close the file without syncing it; the caller removes it."""
+        ...
 
 
 class FileSystem(Protocol):
@@ -29,6 +57,17 @@ class FileSystem(Protocol):
 
     def write(self, path: Path, chunks: Iterable[bytes | Uint8]) -> int:
         """Write a new file and sync it; returns its bytes. A file is never written twice."""
+        ...
+
+    def create(self, path: Path, size: int) -> FileWriter:
+        """Make a new file of `size` bytes, to be written piece by piece.
+
+        Its space is reserved where the system can do that, so that a full disk is found at once.
+        """
+        ...
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file that is durable a second name; a synced copy where the system cannot."""
         ...
 
     def map(self, path: Path) -> Uint8:
@@ -55,6 +94,10 @@ class FileSystem(Protocol):
         """Remove a file or a directory with all it holds; fine where there is none."""
         ...
 
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that may still be written to the file system that holds an existing path."""
+        ...
+
 
 class RealFiles:
     """The machine's file system."""
@@ -68,9 +111,36 @@ class RealFiles:
             os.fsync(file.fileno())
             return file.tell()
 
+    def create(self, path: Path, size: int) -> FileWriter:
+        """Make a new file of `size` bytes, to be written piece by piece.
+
+        Its space is reserved where the system can do that, so that a full disk is found at once.
+        """
+        with storage_errors("make", path):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                _reserve(descriptor, size)
+            except BaseException:
+                os.close(descriptor)
+                path.unlink()
+                raise
+        return _RealWriter(path, descriptor)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file that is durable a second name; a synced copy where the system cannot."""
+        with storage_errors("link", source, reading=True):
+            try:
+                os.link(source, target)
+                return
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            with open(source, "rb") as file:
+                self.write(target, iter(lambda: file.read(_COPY_BYTES), b""))
+
     def map(self, path: Path) -> Uint8:
         """The bytes of a file, uint8 [B], read-only and mapped; the array owns the map."""
-        with storage_errors("map", path), open(path, "rb") as file:
+        with storage_errors("map", path, reading=True), open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return np.frombuffer(b"", dtype=np.uint8)
             if sys.version_info >= (3, 13):
@@ -118,14 +188,73 @@ class RealFiles:
             except FileNotFoundError:
                 pass
 
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that may still be written to the file system that holds an existing path."""
+        with storage_errors("measure", path):
+            found = os.statvfs(path)
+            return found.f_bavail * found.f_frsize
+
+
+class _RealWriter:
+    """A FileWriter of the machine's own file system."""
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def write_at(self, offset: int, data: bytes | Uint8) -> None:
+        """Write bytes at their place."""
+        view = memoryview(data) if isinstance(data, bytes) else data.data
+        with storage_errors("write", self._path):
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                offset, view = offset + written, view[written:]
+
+    def close(self) -> None:
+        """Sync the file and close it; its name still needs `sync_dir`."""
+        with storage_errors("sync", self._path):
+            try:
+                os.fsync(self._descriptor)
+            finally:
+                os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Close the file without syncing it; the caller removes it."""
+        with storage_errors("close", self._path):
+            os.close(self._descriptor)
+
 
 @contextmanager
-def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turn an OSError raised inside into a StorageError that says what was done to which path."""
+def storage_errors(action: str, path: Path, *, reading: bool = False) -> Iterator[None]:
+    """Turn an OSError raised inside into a StorageError that says what was done to which path.
+
+    Args:
+        action: a verb: "cannot <action> <path>".
+        path: of a file or directory.
+        reading: the file was there once, so that it is a CorruptionError where it is missing.
+    """
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        kind = DatabaseFullError if error.errno in _FULL else StorageError
-        raise kind(f"cannot {action} {path}: {error.strerror or error}") from error
+        kind = DatabaseFullError if error.errno in FULL else StorageError
+        if reading and error.errno == errno.ENOENT and not path.exists():
+            kind = CorruptionError
+        text = f"cannot {action} {path}: {error.strerror or error}"
+        raised = kind(text + _HINTS.get(error.errno or 0, ""))
+        raised.errno = error.errno
+        raise raised from error
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if sys.platform != "darwin" and size:
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
+                raise
+    os.ftruncate(descriptor, size)

@@ -1,6 +1,7 @@
 """The LMDB databases and their keys, which sort as the numbers in them do.
 
     meta         name                                     a number, u64 little-endian
+                 "identity"                               16 random bytes
     collections  name, UTF-8                              CollectionInfo
     manifests    collection u32                           Manifest
     ids          collection u32 | encoded id              seq, u64 little-endian
@@ -8,6 +9,7 @@
     tombstones   collection u32 | chunk u32               4,000 bytes, a bit for each seq
     codecs       codec u64                                CodecInfo
     scores       codec u64                                reserved: a score version
+    jobs         collection u32                           AlterJob: an `alter` under way
 
 Numbers in keys are big-endian, so that the order of bytes is the order of numbers.
 """
@@ -22,12 +24,14 @@ BUFFER = "buffer"
 TOMBSTONES = "tombstones"
 CODECS = "codecs"
 SCORES = "scores"
-DATABASES = (META, COLLECTIONS, MANIFESTS, IDS, BUFFER, TOMBSTONES, CODECS, SCORES)
+JOBS = "jobs"
+DATABASES = (META, COLLECTIONS, MANIFESTS, IDS, BUFFER, TOMBSTONES, CODECS, SCORES, JOBS)
 
 FORMAT = b"format"
 NEXT_COLLECTION = b"next_collection"
 NEXT_SEGMENT = b"next_segment"
 NEXT_CODEC = b"next_codec"
+IDENTITY = b"identity"
 
 _PREFIX = 4
 
@@ -45,6 +49,11 @@ def parse_name(key: bytes) -> str:
 def collection_key(collection: int) -> bytes:
     """The key of a manifest, and the first bytes of every key of a collection."""
     return collection.to_bytes(_PREFIX, "big")
+
+
+def parse_collection_key(key: bytes) -> int:
+    """The inverse of collection_key."""
+    return int.from_bytes(key, "big")
 
 
 def collection_range(collection: int) -> tuple[bytes, bytes | None]:

@@ -1,19 +1,20 @@
-"""LMDB, and nothing else of the project knows it: ordered keys, checked values, typed errors.
+"""LMDB, and nothing else of the project knows it but `txn`: commits, and what their failures mean.
 
-LMDB's pages carry no checksum, so that each value does:
-
-    value   payload | CRC32C of key and payload, u32 little-endian
-
-What is read is copied out and verified. A commit is on disk when `write` returns.
+A commit is on disk when `write` returns. Where the disk fails while LMDB writes the record of a
+commit, the last thing it writes, LMDB puts back the one before and refuses everything until it is
+opened again. That is done here, once no thread has a transaction open (gate.py), and nothing more
+is written before the record that it found is on disk.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import lmdb
@@ -22,154 +23,54 @@ from vecstore.errors import (
     ClosedError,
     CorruptionError,
     DatabaseFullError,
-    LockedError,
     NotADatabaseError,
     ReadOnlyError,
     StorageError,
+    UnknownOutcomeError,
+    VecstoreError,
 )
-from vecstore.storage.checksum import RESIDUE, crc32c
-from vecstore.storage.files import RealFiles
+from vecstore.storage.files import FileSystem, RealFiles, storage_errors
+from vecstore.storage.gate import Gate
+from vecstore.storage.keys import IDS
+from vecstore.storage.pages import PageDamage, check_metas, damaged_pages
+from vecstore.storage.txn import Txn, typed
+
+__all__ = ["Kv", "Txn", "verify_pages"]
 
 DATABASES_MAX = 64
 READERS_MAX = 2048
-KEY_BYTES_MAX = 511
-_CRC_BYTES = 4
-# LMDB reports a full disk as an input/output error; with less than this free it was that.
-_FULL_BYTES = 1 << 20
-
-
-class Txn:
-    """One transaction: a view of one commit, or the making of the next."""
-
-    __slots__ = ("_dbs", "_path", "_txn")
-
-    def __init__(self, txn: lmdb.Transaction[bytes], dbs: dict[str, Any], path: Path) -> None:
-        self._txn = txn
-        self._dbs = dbs
-        self._path = path
-
-    @property
-    def id(self) -> int:
-        """The number of the commit this reads, or of the one it makes."""
-        return self._txn.id()
-
-    def get(self, db: str, key: bytes) -> bytes | None:
-        """The value of a key, or None.
-
-        Raises:
-            CorruptionError: the value changed after it was written.
-        """
-        try:
-            stored = self._txn.get(key, db=self._dbs[db]) if db in self._dbs else None
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-        return None if stored is None else self._payload(db, key, stored)
-
-    def get_many(self, db: str, keys: Iterable[bytes]) -> list[bytes | None]:
-        """The values of many keys, None where there is none; CorruptionError as for `get`."""
-        found: list[bytes | None] = []
-        try:
-            get = self._txn.cursor(db=self._dbs[db]).get
-            for key in keys:
-                stored = get(key)
-                found.append(None if stored is None else self._payload(db, key, stored))
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-        return found
-
-    def put(self, db: str, key: bytes, payload: bytes) -> None:
-        """Set the value of a key."""
-        assert 0 < len(key) <= KEY_BYTES_MAX
-        try:
-            self._txn.put(key, _stored(key, payload), db=self._dbs[db])
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def put_many(self, db: str, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Set the values of many keys; ascending keys are fastest."""
-        stored = [(key, _stored(key, payload)) for key, payload in items]
-        try:
-            self._txn.cursor(db=self._dbs[db]).putmulti(stored)
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def delete(self, db: str, key: bytes) -> bool:
-        """Remove a key; whether it was there."""
-        try:
-            return self._txn.delete(key, db=self._dbs[db])
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def delete_range(self, db: str, start: bytes, stop: bytes | None) -> int:
-        """Remove the keys in [start, stop), or from start on; returns how many there were."""
-        removed = 0
-        try:
-            cursor = self._txn.cursor(db=self._dbs[db])
-            inside = cursor.set_range(start)
-            while inside and (stop is None or cursor.key() < stop):
-                cursor.delete()  # moves on to the next
-                removed += 1
-                inside = bool(cursor.key())
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-        return removed
-
-    def keys(self, db: str) -> list[bytes]:
-        """Every key, in order; values are not read, so that a damaged one hides no key."""
-        if db not in self._dbs:
-            return []
-        try:
-            return list(self._txn.cursor(db=self._dbs[db]).iternext(keys=True, values=False))
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def scan(
-        self, db: str, start: bytes = b"", stop: bytes | None = None
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """The keys and values in [start, stop), or from start on, in the order of keys.
-
-        The transaction must be open, and unchanged, for as long as this is read.
-        """
-        if db not in self._dbs:
-            return
-        try:
-            cursor = self._txn.cursor(db=self._dbs[db])
-            if cursor.set_range(start):
-                for key, stored in cursor:
-                    if stop is not None and key >= stop:
-                        return
-                    yield key, self._payload(db, key, stored)
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def _payload(self, db: str, key: bytes, stored: bytes) -> bytes:
-        if crc32c(stored, crc32c(key)) != RESIDUE or len(stored) < _CRC_BYTES:
-            raise CorruptionError(
-                f"the checksum of key {key.hex()} in {db!r} of {self._path} does not match; "
-                "restore this value from a copy, or the records it holds are lost"
-            )
-        return stored[:-_CRC_BYTES]
 
 
 class Kv:
-    """The LMDB environment of one database directory.
+    """The LMDB environment of one database directory. Safe to use from many threads.
 
     A process opens a directory once. One process writes; readers in others see each commit as
-    it is made, and keep the one they began with.
+    it is made, and keep the one they began with. No thread may wait for another one while it has a
+    transaction open.
     """
 
     def __init__(
-        self, env: lmdb.Environment, dbs: dict[str, Any], path: Path, *, read_only: bool
+        self, path: Path, databases: Sequence[str], *, map_bytes: int, read_only: bool
     ) -> None:
-        self._env = env
-        self._dbs = dbs
         self._path = path
+        self._databases = databases
+        self._map_bytes = map_bytes
         self._read_only = read_only
         self._closed = False
+        self._unsure = ""
+        self._write_turn = RLock()
+        self._env, self._dbs = self._opened()
+        self._gate = Gate(self._renew)
 
     @classmethod
     def open(
-        cls, path: Path, *, databases: Sequence[str], map_bytes: int, read_only: bool = False
+        cls,
+        path: Path,
+        *,
+        databases: Sequence[str],
+        map_bytes: int,
+        read_only: bool = False,
+        files: FileSystem | None = None,
     ) -> Kv:
         """Open the environment in a directory; a writer makes what is missing.
 
@@ -178,23 +79,218 @@ class Kv:
             databases: the names of the key spaces; the first is in every vecstore database.
             map_bytes: address space, the most that the file can grow to.
             read_only: for processes that read while another writes.
+            files: makes the directory, and its names durable; LMDB's own file it knows nothing of.
 
         Raises:
             NotADatabaseError: nothing to read there, or something else.
             LockedError: already open in this process.
         """
         assert len(databases) <= DATABASES_MAX
+        files = files or RealFiles()
         if not read_only:
-            RealFiles().make_dir(path)
+            files.make_dir(path)
         elif not (path / "data.mdb").exists():
             raise NotADatabaseError(f"{path} holds no vecstore database (no data.mdb in it)")
+        kv = cls(path, databases, map_bytes=map_bytes, read_only=read_only)
+        if not read_only:
+            try:
+                # LMDB syncs its file as it writes, but not what a process that died left unsynced,
+                # nor the names that lead to it.
+                kv._sync()
+                files.sync_dir(path)
+                files.sync_dir(path.resolve().parent)
+            except BaseException:
+                kv.close()
+                raise
+        return kv
+
+    @contextmanager
+    def read(self) -> Iterator[Txn]:
+        """A view of the last commit, for as long as the block runs. Keep it short."""
+        with self._gate:
+            txn = self._begin(write=False)
+            try:
+                yield Txn(txn, self._dbs, self._path)
+            finally:
+                txn.abort()
+
+    @contextmanager
+    def write(self) -> Iterator[Txn]:
+        """Changes that become durable, all or none, when the block ends without an error.
+
+        Raises:
+            UnknownOutcomeError: the disk failed in the middle of the commit; read to learn
+                whether it was applied.
+            DatabaseFullError, StorageError: nothing of the block was applied.
+            ReadOnlyError: opened for reading.
+        """
+        with self._writing() as txn:
+            yield Txn(txn, self._dbs, self._path)
+
+    def add_missing(self, databases: Sequence[str]) -> None:
+        """Make the key spaces that an older version did not have."""
+        missing = [name for name in databases if name not in self._dbs]
+        if missing:
+            with self._writing() as txn:
+                made = {name: self._env.open_db(name.encode(), txn=txn) for name in missing}
+            self._dbs.update(made)
+
+    def last_txn(self) -> int:
+        """The number of the last commit by any process: a cheap sign that something changed."""
+        with self._gate:
+            try:
+                return self._env.info()["last_txnid"]
+            except lmdb.Error as error:
+                raise typed(error, self._path) from error
+
+    def check_readers(self) -> int:
+        """Free what LMDB keeps for readers that died; returns how many there were.
+
+        Until then it keeps the pages that they read, so that its file grows.
+        """
+        with self._errors(), self._gate:
+            return self._env.reader_check()
+
+    def damaged_pages(self) -> list[PageDamage]:
+        """What is wrong with the pages of the last commit; for a thread that has one open."""
+        return damaged_pages(self._path / "data.mdb")
+
+    def copy(self, folder: Path) -> None:
+        """Copy the last commit to an empty folder, without unused pages, durably.
+
+        Writes go on meanwhile; their pages are not used again until the copy is there.
+
+        Raises:
+            DatabaseFullError: no space is left for the copy; what there is of it stays behind.
+        """
+        self._check_open()
+        data = folder / "data.mdb"
+        with self._errors(folder), storage_errors("copy to", data), open(data, "xb") as file:
+            with self._gate:
+                self._env.copyfd(file.fileno(), compact=True)
+            os.fsync(file.fileno())
+        RealFiles().sync_dir(folder)
+
+    def reopen(self) -> None:
+        """Close LMDB's file and open it again, once no other thread has a transaction open.
+
+        Raises:
+            StorageError: this thread has one open itself; it happens when that has ended.
+        """
+        with self._gate:
+            if not self._gate.renew():
+                raise StorageError(f"{self._path} cannot be opened again by a thread that reads it")
+
+    def close(self) -> None:
+        """Release the file once no write is under way; what reads ends. Fine to call again."""
+        self._closed = True
+        with self._write_turn:  # LMDB would wait for ever for a transaction that cannot end
+            self._env.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[lmdb.Transaction[bytes]]:
+        with self._gate:
+            self._begin(write=False).abort()  # opens LMDB again where it must be
+            with self._write_turn:
+                txn = self._begin(write=True)
+                try:
+                    number = txn.id()
+                    yield txn
+                except BaseException as error:
+                    txn.abort()
+                    if isinstance(error, lmdb.Error):
+                        raise typed(error, self._path) from error
+                    raise
+                failure = self._commit(txn)
+            if failure is not None:
+                raise self._outcome(number, failure) from failure
+
+    def _commit(self, txn: lmdb.Transaction[bytes]) -> lmdb.Error | None:
         try:
+            txn.commit()
+        except lmdb.Error as error:
+            return error
+        return None
+
+    def _begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
+        self._check_open()
+        if write and self._read_only:
+            raise ReadOnlyError(f"{self._path} was opened with read_only=True; nothing is written")
+        with self._errors():
+            try:
+                txn = self._env.begin(write=write, buffers=False)
+            except lmdb.PanicError:
+                if write:
+                    raise
+                self._gate.renew()
+                txn = self._env.begin(write=write, buffers=False)
+            except lmdb.ReadersFullError:
+                self._env.reader_check()
+                txn = self._env.begin(write=write, buffers=False)
+        if write and self._unsure:
+            txn.abort()
+            refusal = StorageError(f"nothing is written to {self._path} any more: {self._unsure}")
+            refusal.errno = errno.EIO
+            raise refusal
+        return txn
+
+    def _outcome(self, number: int, error: lmdb.Error) -> Exception:
+        """What the failure of a commit means."""
+        failure = typed(error, self._path)
+        if isinstance(failure, ClosedError) or not self._may_be_applied():
+            return failure
+        applied = True
+        try:
+            if self._gate.renew():
+                applied = self._env.info()["last_txnid"] >= number
+        except (VecstoreError, lmdb.Error):
+            pass  # whoever comes next tries again, and is told why it cannot be opened
+        if isinstance(failure, DatabaseFullError) and not applied:
+            return failure
+        return UnknownOutcomeError(
+            f"the disk failed in the middle of a commit to {self._path} ({error}): the write was "
+            "applied whole or not at all; read to see, and write again if it was not"
+        )
+
+    def _may_be_applied(self) -> bool:
+        """Whether the record of a commit that failed was begun."""
+        if sys.platform == "darwin":
+            return True  # the record is synced in a step of its own, after which LMDB goes on
+        try:
+            self._env.begin().abort()
+        except lmdb.Error:
+            return True
+        return False
+
+    def _renew(self) -> None:
+        self._check_open()
+        self._env.close()
+        self._env, self._dbs = self._opened()
+        try:
+            self._sync()
+        except StorageError as error:
+            self._unsure = str(error)
+
+    def _sync(self) -> None:
+        """Write to disk what the system still has in memory of LMDB's file.
+
+        It may be a record of a commit that is older, or newer, than the one on disk. Going on from
+        it would write over pages that the one on disk needs.
+        """
+        with self._errors():
+            self._env.sync(True)  # noqa: FBT003 - no keyword in LMDB's CPython binding
+
+    def _opened(self) -> tuple[lmdb.Environment, dict[str, Any]]:
+        data = self._path / "data.mdb"
+        with self._errors(), storage_errors("open", self._path):
+            if data.exists() and data.stat().st_size:
+                check_metas(data)
             env = lmdb.open(
-                str(path),
-                map_size=map_bytes,
+                str(self._path),
+                map_size=self._map_bytes,
                 subdir=True,
-                readonly=read_only,
-                create=not read_only,
+                readonly=self._read_only,
+                create=not self._read_only,
                 readahead=False,
                 writemap=False,
                 meminit=True,
@@ -202,134 +298,65 @@ class Kv:
                 max_dbs=DATABASES_MAX,
                 lib_version=0,
             )
-        except lmdb.Error as error:
-            raise _typed(error, path) from error
-        try:
-            env.reader_check()
-            dbs = _open_databases(env, databases, path, read_only=read_only)
-            if not read_only:
-                # LMDB syncs its file but not the names that lead to it.
-                RealFiles().sync_dir(path)
-                RealFiles().sync_dir(path.resolve().parent)
-        except BaseException as error:
-            env.close()
-            if isinstance(error, lmdb.Error):
-                raise _typed(error, path) from error
-            raise
-        return cls(env, dbs, path, read_only=read_only)
+            try:
+                env.reader_check()
+                with env.begin():  # so that no page is used again meanwhile
+                    _refuse(damaged_pages(data, without_leaves=(IDS,), ordered=False))
+                return env, self._open_databases(env)
+            except BaseException:
+                env.close()
+                raise
 
-    @contextmanager
-    def read(self) -> Iterator[Txn]:
-        """A view of the last commit, for as long as the block runs. Keep it short."""
-        txn = self._begin(write=False)
-        try:
-            yield Txn(txn, self._dbs, self._path)
-        finally:
-            txn.abort()
+    def _open_databases(self, env: lmdb.Environment) -> dict[str, Any]:
+        """Open the key spaces that exist; a new environment gets all of them.
 
-    @contextmanager
-    def write(self) -> Iterator[Txn]:
-        """Changes that become durable, all or none, when the block ends without an error.
-
-        Raises:
-            DatabaseFullError, StorageError: nothing of the block was applied, unless the disk
-                failed while it was committed: then open again to learn which.
-            ReadOnlyError: opened for reading.
+        One that a later version added is missing from an older database: empty for a reader, made
+        by `add_missing` for a writer, once the format is known to be one it may write.
         """
-        txn = self._begin(write=True)
-        try:
-            yield Txn(txn, self._dbs, self._path)
-        except BaseException:
-            txn.abort()
-            raise
-        try:
-            txn.commit()
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
+        names = self._databases
+        if env.stat()["entries"]:  # a database counts as one entry of the unnamed one
+            with env.begin() as txn:
+                held = [key.decode("utf-8", "replace") for key, _ in txn.cursor()]
+            found = [name for name in names if name in held]
+            if names[0] not in found:
+                raise NotADatabaseError(
+                    f"{self._path} holds an LMDB database that vecstore did not make"
+                )
+            strangers = set(held).difference(names)
+            if strangers and len(found) < len(names):
+                raise CorruptionError(
+                    f"{self._path} holds a key space {min(strangers)!r}, which should have another "
+                    "name; restore a snapshot"
+                )
+            return {name: env.open_db(name.encode(), create=False) for name in found}
+        if self._read_only:
+            raise NotADatabaseError(f"{self._path} holds no vecstore database yet")
+        with env.begin(write=True) as txn:
+            return {name: env.open_db(name.encode(), txn=txn) for name in names}
 
-    def add_missing(self, databases: Sequence[str]) -> None:
-        """Make the key spaces that an older version did not have."""
-        missing = [name for name in databases if name not in self._dbs]
-        if missing:
-            with self._env.begin(write=True) as txn:
-                made = {name: self._env.open_db(name.encode(), txn=txn) for name in missing}
-            self._dbs.update(made)
-
-    def last_txn(self) -> int:
-        """The number of the last commit by any process: a cheap sign that something changed."""
-        try:
-            return self._env.info()["last_txnid"]
-        except lmdb.Error as error:
-            raise _typed(error, self._path) from error
-
-    def close(self) -> None:
-        """Release the file; transactions must have ended. Fine to call again."""
-        self._closed = True
-        self._env.close()
-
-    def _begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self._path} was closed; open it again")
-        if write and self._read_only:
-            raise ReadOnlyError(f"{self._path} was opened with read_only=True; nothing is written")
+
+    @contextmanager
+    def _errors(self, path: Path | None = None) -> Iterator[None]:
         try:
-            return self._env.begin(write=write, buffers=False)
+            yield
         except lmdb.Error as error:
-            raise _typed(error, self._path) from error
+            raise typed(error, path or self._path) from error
 
 
-def _open_databases(
-    env: lmdb.Environment, names: Sequence[str], path: Path, *, read_only: bool
-) -> dict[str, Any]:
-    """Open the key spaces that exist; a new environment gets all of them.
+def verify_pages(path: Path) -> None:
+    """Walk every page of a data.mdb from elsewhere, without LMDB, which must not open it before.
 
-    One that a later version added is missing from an older database: empty for a reader, made by
-    `add_missing` for a writer, once the format is known to be one it may write.
+    The file must not change from here on. What the values say is checked when they are read.
+
+    Raises:
+        CorruptionError: LMDB could read or write outside of its pages.
     """
-    if env.stat()["entries"]:  # a database counts as one entry of the unnamed one
-        with env.begin() as txn:
-            found = [name for name in names if txn.get(name.encode()) is not None]
-        if names[0] not in found:
-            raise NotADatabaseError(f"{path} holds an LMDB database that vecstore did not make")
-        return {name: env.open_db(name.encode(), create=False) for name in found}
-    if read_only:
-        raise NotADatabaseError(f"{path} holds no vecstore database yet")
-    with env.begin(write=True) as txn:
-        return {name: env.open_db(name.encode(), txn=txn) for name in names}
+    _refuse(damaged_pages(path))
 
 
-def _stored(key: bytes, payload: bytes) -> bytes:
-    return payload + crc32c(payload, crc32c(key)).to_bytes(_CRC_BYTES, "little")
-
-
-def _typed(error: lmdb.Error, path: Path) -> Exception:
-    text = str(error)
-    if isinstance(error, lmdb.MapFullError):
-        return DatabaseFullError(
-            f"{path} has filled its map; open it with a larger Options.map_bytes"
-        )
-    if isinstance(error, lmdb.DiskError) or _is_full(text, path):
-        return DatabaseFullError(f"no space is left for {path}; free some and try again")
-    if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
-        return NotADatabaseError(f"{path}/data.mdb is not a vecstore database: {text}")
-    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
-        return CorruptionError(f"{path}/data.mdb is damaged: {text}")
-    if isinstance(error, lmdb.PanicError):
-        return StorageError(f"writing {path} failed earlier; close it and open it again: {text}")
-    if "already open" in text:
-        return LockedError(f"{path} is already open in this process; use that handle or close it")
-    if "closed" in text:
-        return ClosedError(f"{path} was closed; open it again")
-    return StorageError(f"LMDB failed on {path}: {text}")
-
-
-def _is_full(text: str, path: Path) -> bool:
-    if os.strerror(errno.ENOSPC) in text:
-        return True
-    if os.strerror(errno.EIO) not in text:
-        return False
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize < _FULL_BYTES
+def _refuse(found: Sequence[PageDamage]) -> None:
+    if found:
+        raise CorruptionError(f"{found[0].text}; restore a snapshot")

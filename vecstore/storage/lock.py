@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from vecstore.errors import LockedError
@@ -51,6 +52,27 @@ class WriterLock:
                 os.ftruncate(descriptor, 0)
                 fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold a copy of it
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def no_writer(path: Path) -> Iterator[None]:
+    """Keep writers away while the block runs; nobody ever wrote where the file is missing.
+
+    Raises:
+        LockedError: one is there.
+    """
+    with storage_errors("lock", path), contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
+                raise LockedError(_refusal(path, holder)) from None
+        kept = stack.pop_all()
+    with kept:
+        yield
 
 
 def _refusal(path: Path, holder: str) -> str:

@@ -7,6 +7,7 @@
         segments/<id>.tmp/       being written, or left behind by a crash
         codecs/<id>              a trained codec
         codecs/<id>.tmp
+        readers/<random>         what a reader process still reads; see pins.py
 
 Ids are numbers, written as 16 hexadecimal digits. Names given by users never become part of a
 path: fields and columns are numbered.
@@ -25,8 +26,11 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _COMPONENT = re.compile(
     r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|codes-[0-9]{1,4}-[0-9]{1,4}"
 )
+_FILE = re.compile(
+    rf"data\.mdb|segments/{_ID.pattern}/(?:{_COMPONENT.pattern})|codecs/{_ID.pattern}"
+)
 _TEMPORARY = ".tmp"
-_OWN = frozenset({"data.mdb", "lock.mdb", "writer.lock", "segments", "codecs"})
+_OWN = frozenset({"data.mdb", "lock.mdb", "writer.lock", "segments", "codecs", "readers"})
 
 SEGMENT = "segment"
 ROWS = "rows"
@@ -38,6 +42,21 @@ class Paths:
     """Where the parts of the database in `root` lie."""
 
     root: Path
+
+    @property
+    def data(self) -> Path:
+        """LMDB's file."""
+        return self.root / "data.mdb"
+
+    @property
+    def lmdb_lock(self) -> Path:
+        """LMDB's own lock file, never copied."""
+        return self.root / "lock.mdb"
+
+    @property
+    def unfinished(self) -> Path:
+        """In a directory that is to become a copy of a database: locked by who makes it."""
+        return self.root / "unfinished"
 
     @property
     def writer_lock(self) -> Path:
@@ -54,6 +73,11 @@ class Paths:
         """The directory of all trained codecs."""
         return self.root / "codecs"
 
+    @property
+    def readers(self) -> Path:
+        """The directory where reader processes say what they read."""
+        return self.root / "readers"
+
     def segment(self, segment_id: int) -> Path:
         """The directory of one segment."""
         return self.segments / _name(segment_id)
@@ -69,6 +93,14 @@ class Paths:
     def codec_temporary(self, codec_id: int) -> Path:
         """Where a codec is written before it is renamed into place."""
         return self.codecs / (_name(codec_id) + _TEMPORARY)
+
+    def name_of(self, path: Path) -> str:
+        """What snapshots call a file of this database: its path below the root, with "/"."""
+        return path.relative_to(self.root).as_posix()
+
+    def named(self, name: str) -> Path | None:
+        """The inverse of `name_of`; None for what names no file that a snapshot can hold."""
+        return self.root / name if _FILE.fullmatch(name) else None
 
 
 def component_path(folder: Path, component: str) -> Path:

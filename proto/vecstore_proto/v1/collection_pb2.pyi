@@ -156,20 +156,26 @@ class RepresentationStats(_message.Message):
     def __init__(self, field: _Optional[str] = ..., spec: _Optional[str] = ..., vectors: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_vector: _Optional[float] = ..., compression: _Optional[float] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("records", "buffered", "deleted", "segments", "disk_bytes", "representations")
+    __slots__ = ("records", "buffered", "deleted", "segments", "disk_bytes", "representations", "buffer_bytes", "quarantined", "jobs")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     BUFFERED_FIELD_NUMBER: _ClassVar[int]
     DELETED_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATIONS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
     records: int
     buffered: int
     deleted: int
     segments: int
     disk_bytes: int
     representations: _containers.RepeatedCompositeFieldContainer[RepresentationStats]
-    def __init__(self, records: _Optional[int] = ..., buffered: _Optional[int] = ..., deleted: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., representations: _Optional[_Iterable[_Union[RepresentationStats, _Mapping]]] = ...) -> None: ...
+    buffer_bytes: int
+    quarantined: _containers.RepeatedScalarFieldContainer[str]
+    jobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.Job]
+    def __init__(self, records: _Optional[int] = ..., buffered: _Optional[int] = ..., deleted: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., representations: _Optional[_Iterable[_Union[RepresentationStats, _Mapping]]] = ..., buffer_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ..., jobs: _Optional[_Iterable[_Union[_common_pb2.Job, _Mapping]]] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
     __slots__ = ("collection", "collection_id")
@@ -182,6 +188,38 @@ class FlushRequest(_message.Message):
 class FlushResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class CompactRequest(_message.Message):
+    __slots__ = ("collection", "collection_id")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
+
+class CompactResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AlterRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "field", "representations", "wait")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATIONS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    field: str
+    representations: _containers.RepeatedScalarFieldContainer[str]
+    wait: bool
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., field: _Optional[str] = ..., representations: _Optional[_Iterable[str]] = ..., wait: bool = ...) -> None: ...
+
+class AlterResponse(_message.Message):
+    __slots__ = ("schema",)
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    schema: _common_pb2.Schema
+    def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
 
 class Scan(_message.Message):
     __slots__ = ("representation", "keep")

@@ -86,6 +86,16 @@ class CollectionServiceStub(object):
                 request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.FlushRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.FlushResponse.FromString,
                 _registered_method=True)
+        self.Compact = channel.unary_unary(
+                '/vecstore.v1.CollectionService/Compact',
+                request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.CompactRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.CompactResponse.FromString,
+                _registered_method=True)
+        self.Alter = channel.unary_unary(
+                '/vecstore.v1.CollectionService/Alter',
+                request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.AlterRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.AlterResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/vecstore.v1.CollectionService/Search',
                 request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.SearchRequest.SerializeToString,
@@ -171,6 +181,20 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Compact(self, request, context):
+        """Writes the segments again as few as fit, without what died; slow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Alter(self, request, context):
+        """Changes the representations of a vector field; slow where it waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """Finds the nearest records; OUT_OF_RANGE where one message cannot hold them: call
         SearchStream.
@@ -233,6 +257,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.Flush,
                     request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.FlushRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.FlushResponse.SerializeToString,
+            ),
+            'Compact': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compact,
+                    request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.CompactRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.CompactResponse.SerializeToString,
+            ),
+            'Alter': grpc.unary_unary_rpc_method_handler(
+                    servicer.Alter,
+                    request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.AlterRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.AlterResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -495,6 +529,60 @@ class CollectionService(object):
             '/vecstore.v1.CollectionService/Flush',
             vecstore__proto_dot_v1_dot_collection__pb2.FlushRequest.SerializeToString,
             vecstore__proto_dot_v1_dot_collection__pb2.FlushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/Compact',
+            vecstore__proto_dot_v1_dot_collection__pb2.CompactRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_collection__pb2.CompactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Alter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/Alter',
+            vecstore__proto_dot_v1_dot_collection__pb2.AlterRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_collection__pb2.AlterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -141,14 +141,16 @@ class Payloads(_message.Message):
     def __init__(self, json: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Records(_message.Message):
-    __slots__ = ("ids", "vectors", "payloads")
+    __slots__ = ("ids", "vectors", "payloads", "ttl_s")
     IDS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
     ids: Ids
     vectors: _containers.RepeatedCompositeFieldContainer[FieldVectors]
     payloads: Payloads
-    def __init__(self, ids: _Optional[_Union[Ids, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[FieldVectors, _Mapping]]] = ..., payloads: _Optional[_Union[Payloads, _Mapping]] = ...) -> None: ...
+    ttl_s: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, ids: _Optional[_Union[Ids, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[FieldVectors, _Mapping]]] = ..., payloads: _Optional[_Union[Payloads, _Mapping]] = ..., ttl_s: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class VectorField(_message.Message):
     __slots__ = ("name", "dim", "metric", "representations")
@@ -171,9 +173,29 @@ class Column(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ColumnType, str]] = ...) -> None: ...
 
 class Schema(_message.Message):
-    __slots__ = ("vectors", "columns")
+    __slots__ = ("vectors", "columns", "ttl_s")
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
     vectors: _containers.RepeatedCompositeFieldContainer[VectorField]
     columns: _containers.RepeatedCompositeFieldContainer[Column]
-    def __init__(self, vectors: _Optional[_Iterable[_Union[VectorField, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
+    ttl_s: float
+    def __init__(self, vectors: _Optional[_Iterable[_Union[VectorField, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., ttl_s: _Optional[float] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "kind", "collection", "state", "done", "total", "message")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    kind: str
+    collection: str
+    state: str
+    done: int
+    total: int
+    message: str
+    def __init__(self, id: _Optional[int] = ..., kind: _Optional[str] = ..., collection: _Optional[str] = ..., state: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from vecstore_proto.v1 import common_pb2 as vecstore__proto_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vecstore_proto/v1/database.proto\x12\x0bvecstore.v1\x1a\x1evecstore_proto/v1/common.proto\"\x16\n\x14GetServerInfoRequest\"(\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\"L\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06schema\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Schema\"K\n\x18\x43reateCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x15GetCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"\x18\n\x16ListCollectionsRequest\"(\n\x17ListCollectionsResponse\x12\r\n\x05names\x18\x01 \x03(\t\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse\"\x0e\n\x0c\x43heckRequest\"!\n\rCheckResponse\x12\x10\n\x08problems\x18\x01 \x03(\t2\x9b\x04\n\x0f\x44\x61tabaseService\x12V\n\rGetServerInfo\x12!.vecstore.v1.GetServerInfoRequest\x1a\".vecstore.v1.GetServerInfoResponse\x12_\n\x10\x43reateCollection\x12$.vecstore.v1.CreateCollectionRequest\x1a%.vecstore.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.vecstore.v1.GetCollectionRequest\x1a\".vecstore.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.vecstore.v1.ListCollectionsRequest\x1a$.vecstore.v1.ListCollectionsResponse\x12Y\n\x0e\x44ropCollection\x12\".vecstore.v1.DropCollectionRequest\x1a#.vecstore.v1.DropCollectionResponse\x12>\n\x05\x43heck\x12\x19.vecstore.v1.CheckRequest\x1a\x1a.vecstore.v1.CheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vecstore_proto/v1/database.proto\x12\x0bvecstore.v1\x1a\x1evecstore_proto/v1/common.proto\"\x16\n\x14GetServerInfoRequest\"(\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\"L\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06schema\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Schema\"K\n\x18\x43reateCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x15GetCollectionResponse\x12#\n\x06schema\x18\x01 \x01(\x0b\x32\x13.vecstore.v1.Schema\x12\n\n\x02id\x18\x02 \x01(\x04\"\x18\n\x16ListCollectionsRequest\"(\n\x17ListCollectionsResponse\x12\r\n\x05names\x18\x01 \x03(\t\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44ropCollectionResponse\"\x11\n\x0fListJobsRequest\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.vecstore.v1.Job\"\x12\n\x10PauseJobsRequest\"\x13\n\x11PauseJobsResponse\"\x13\n\x11ResumeJobsRequest\"\x14\n\x12ResumeJobsResponse\"5\n\x08Progress\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x04\x12\r\n\x05total\x18\x03 \x01(\x04\"\x0e\n\x0c\x43heckRequest\"p\n\rCheckResponse\x12)\n\x08progress\x18\x01 \x01(\x0b\x32\x15.vecstore.v1.ProgressH\x00\x12*\n\x06report\x18\x02 \x01(\x0b\x32\x18.vecstore.v1.CheckReportH\x00\x42\x08\n\x06\x61nswer\"\x1f\n\x0b\x43heckReport\x12\x10\n\x08problems\x18\x01 \x03(\t\"\x0f\n\rRepairRequest\"r\n\x0eRepairResponse\x12)\n\x08progress\x18\x01 \x01(\x0b\x32\x15.vecstore.v1.ProgressH\x00\x12+\n\x06report\x18\x02 \x01(\x0b\x32\x19.vecstore.v1.RepairReportH\x00\x42\x08\n\x06\x61nswer\"@\n\x0cRepairReport\x12\x0f\n\x07rebuilt\x18\x01 \x03(\t\x12\x0c\n\x04lost\x18\x02 \x03(\t\x12\x11\n\tremaining\x18\x03 \x03(\t\"\x1f\n\x0fSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"t\n\x10SnapshotResponse\x12)\n\x08progress\x18\x01 \x01(\x0b\x32\x15.vecstore.v1.ProgressH\x00\x12+\n\x06report\x18\x02 \x01(\x0b\x32\x19.vecstore.v1.SnapshotInfoH\x00\x42\x08\n\x06\x61nswer\"l\n\x0cSnapshotInfo\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x15\n\rcreated_at_us\x18\x02 \x01(\x03\x12\r\n\x05\x66iles\x18\x03 \x01(\x04\x12\x13\n\x0b\x62ytes_total\x18\x04 \x01(\x04\x12\x11\n\tbytes_new\x18\x05 \x01(\x04\x32\x91\x07\n\x0f\x44\x61tabaseService\x12V\n\rGetServerInfo\x12!.vecstore.v1.GetServerInfoRequest\x1a\".vecstore.v1.GetServerInfoResponse\x12_\n\x10\x43reateCollection\x12$.vecstore.v1.CreateCollectionRequest\x1a%.vecstore.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.vecstore.v1.GetCollectionRequest\x1a\".vecstore.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.vecstore.v1.ListCollectionsRequest\x1a$.vecstore.v1.ListCollectionsResponse\x12Y\n\x0e\x44ropCollection\x12\".vecstore.v1.DropCollectionRequest\x1a#.vecstore.v1.DropCollectionResponse\x12G\n\x08ListJobs\x12\x1c.vecstore.v1.ListJobsRequest\x1a\x1d.vecstore.v1.ListJobsResponse\x12J\n\tPauseJobs\x12\x1d.vecstore.v1.PauseJobsRequest\x1a\x1e.vecstore.v1.PauseJobsResponse\x12M\n\nResumeJobs\x12\x1e.vecstore.v1.ResumeJobsRequest\x1a\x1f.vecstore.v1.ResumeJobsResponse\x12@\n\x05\x43heck\x12\x19.vecstore.v1.CheckRequest\x1a\x1a.vecstore.v1.CheckResponse0\x01\x12\x43\n\x06Repair\x12\x1a.vecstore.v1.RepairRequest\x1a\x1b.vecstore.v1.RepairResponse0\x01\x12I\n\x08Snapshot\x12\x1c.vecstore.v1.SnapshotRequest\x1a\x1d.vecstore.v1.SnapshotResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,10 +52,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DROPCOLLECTIONREQUEST']._serialized_end=519
   _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=521
   _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=545
-  _globals['_CHECKREQUEST']._serialized_start=547
-  _globals['_CHECKREQUEST']._serialized_end=561
-  _globals['_CHECKRESPONSE']._serialized_start=563
-  _globals['_CHECKRESPONSE']._serialized_end=596
-  _globals['_DATABASESERVICE']._serialized_start=599
-  _globals['_DATABASESERVICE']._serialized_end=1138
+  _globals['_LISTJOBSREQUEST']._serialized_start=547
+  _globals['_LISTJOBSREQUEST']._serialized_end=564
+  _globals['_LISTJOBSRESPONSE']._serialized_start=566
+  _globals['_LISTJOBSRESPONSE']._serialized_end=616
+  _globals['_PAUSEJOBSREQUEST']._serialized_start=618
+  _globals['_PAUSEJOBSREQUEST']._serialized_end=636
+  _globals['_PAUSEJOBSRESPONSE']._serialized_start=638
+  _globals['_PAUSEJOBSRESPONSE']._serialized_end=657
+  _globals['_RESUMEJOBSREQUEST']._serialized_start=659
+  _globals['_RESUMEJOBSREQUEST']._serialized_end=678
+  _globals['_RESUMEJOBSRESPONSE']._serialized_start=680
+  _globals['_RESUMEJOBSRESPONSE']._serialized_end=700
+  _globals['_PROGRESS']._serialized_start=702
+  _globals['_PROGRESS']._serialized_end=755
+  _globals['_CHECKREQUEST']._serialized_start=757
+  _globals['_CHECKREQUEST']._serialized_end=771
+  _globals['_CHECKRESPONSE']._serialized_start=773
+  _globals['_CHECKRESPONSE']._serialized_end=885
+  _globals['_CHECKREPORT']._serialized_start=887
+  _globals['_CHECKREPORT']._serialized_end=918
+  _globals['_REPAIRREQUEST']._serialized_start=920
+  _globals['_REPAIRREQUEST']._serialized_end=935
+  _globals['_REPAIRRESPONSE']._serialized_start=937
+  _globals['_REPAIRRESPONSE']._serialized_end=1051
+  _globals['_REPAIRREPORT']._serialized_start=1053
+  _globals['_REPAIRREPORT']._serialized_end=1117
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1119
+  _globals['_SNAPSHOTREQUEST']._serialized_end=1150
+  _globals['_SNAPSHOTRESPONSE']._serialized_start=1152
+  _globals['_SNAPSHOTRESPONSE']._serialized_end=1268
+  _globals['_SNAPSHOTINFO']._serialized_start=1270
+  _globals['_SNAPSHOTINFO']._serialized_end=1378
+  _globals['_DATABASESERVICE']._serialized_start=1381
+  _globals['_DATABASESERVICE']._serialized_end=2294
 # @@protoc_insertion_point(module_scope)

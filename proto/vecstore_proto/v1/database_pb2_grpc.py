@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class DatabaseServiceStub(object):
     """The database that a server serves.
+
+    Check, Repair and Snapshot take as long as there are bytes: call them without a deadline. While
+    they work, they answer with how far they have come; to cancel the call ends the work.
     """
 
     def __init__(self, channel):
@@ -60,15 +63,43 @@ class DatabaseServiceStub(object):
                 request_serializer=vecstore__proto_dot_v1_dot_database__pb2.DropCollectionRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.DropCollectionResponse.FromString,
                 _registered_method=True)
-        self.Check = channel.unary_unary(
+        self.ListJobs = channel.unary_unary(
+                '/vecstore.v1.DatabaseService/ListJobs',
+                request_serializer=vecstore__proto_dot_v1_dot_database__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.PauseJobs = channel.unary_unary(
+                '/vecstore.v1.DatabaseService/PauseJobs',
+                request_serializer=vecstore__proto_dot_v1_dot_database__pb2.PauseJobsRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.PauseJobsResponse.FromString,
+                _registered_method=True)
+        self.ResumeJobs = channel.unary_unary(
+                '/vecstore.v1.DatabaseService/ResumeJobs',
+                request_serializer=vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsResponse.FromString,
+                _registered_method=True)
+        self.Check = channel.unary_stream(
                 '/vecstore.v1.DatabaseService/Check',
                 request_serializer=vecstore__proto_dot_v1_dot_database__pb2.CheckRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.CheckResponse.FromString,
+                _registered_method=True)
+        self.Repair = channel.unary_stream(
+                '/vecstore.v1.DatabaseService/Repair',
+                request_serializer=vecstore__proto_dot_v1_dot_database__pb2.RepairRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.RepairResponse.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_stream(
+                '/vecstore.v1.DatabaseService/Snapshot',
+                request_serializer=vecstore__proto_dot_v1_dot_database__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_database__pb2.SnapshotResponse.FromString,
                 _registered_method=True)
 
 
 class DatabaseServiceServicer(object):
     """The database that a server serves.
+
+    Check, Repair and Snapshot take as long as there are bytes: call them without a deadline. While
+    they work, they answer with how far they have come; to cancel the call ends the work.
     """
 
     def GetServerInfo(self, request, context):
@@ -106,8 +137,43 @@ class DatabaseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobs(self, request, context):
+        """Lists background work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseJobs(self, request, context):
+        """Holds up background work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJobs(self, request, context):
+        """Lets background work go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Check(self, request, context):
-        """Reads and verifies every byte of the database; slow.
+        """Reads and verifies every byte of the database.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Repair(self, request, context):
+        """Makes the database sound again, with what is left of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """Copies the database, as of one moment, to where the server keeps its snapshots.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,10 +207,35 @@ def add_DatabaseServiceServicer_to_server(servicer, server):
                     request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.DropCollectionRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_database__pb2.DropCollectionResponse.SerializeToString,
             ),
-            'Check': grpc.unary_unary_rpc_method_handler(
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.ListJobsRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_database__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'PauseJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJobs,
+                    request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.PauseJobsRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_database__pb2.PauseJobsResponse.SerializeToString,
+            ),
+            'ResumeJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJobs,
+                    request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsResponse.SerializeToString,
+            ),
+            'Check': grpc.unary_stream_rpc_method_handler(
                     servicer.Check,
                     request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.CheckRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_database__pb2.CheckResponse.SerializeToString,
+            ),
+            'Repair': grpc.unary_stream_rpc_method_handler(
+                    servicer.Repair,
+                    request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.RepairRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_database__pb2.RepairResponse.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=vecstore__proto_dot_v1_dot_database__pb2.SnapshotRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_database__pb2.SnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -156,6 +247,9 @@ def add_DatabaseServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DatabaseService(object):
     """The database that a server serves.
+
+    Check, Repair and Snapshot take as long as there are bytes: call them without a deadline. While
+    they work, they answer with how far they have come; to cancel the call ends the work.
     """
 
     @staticmethod
@@ -294,7 +388,7 @@ class DatabaseService(object):
             _registered_method=True)
 
     @staticmethod
-    def Check(request,
+    def ListJobs(request,
             target,
             options=(),
             channel_credentials=None,
@@ -307,9 +401,144 @@ class DatabaseService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
+            '/vecstore.v1.DatabaseService/ListJobs',
+            vecstore__proto_dot_v1_dot_database__pb2.ListJobsRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_database__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.DatabaseService/PauseJobs',
+            vecstore__proto_dot_v1_dot_database__pb2.PauseJobsRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_database__pb2.PauseJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.DatabaseService/ResumeJobs',
+            vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_database__pb2.ResumeJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
             '/vecstore.v1.DatabaseService/Check',
             vecstore__proto_dot_v1_dot_database__pb2.CheckRequest.SerializeToString,
             vecstore__proto_dot_v1_dot_database__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vecstore.v1.DatabaseService/Repair',
+            vecstore__proto_dot_v1_dot_database__pb2.RepairRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_database__pb2.RepairResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vecstore.v1.DatabaseService/Snapshot',
+            vecstore__proto_dot_v1_dot_database__pb2.SnapshotRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_database__pb2.SnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,8 +61,7 @@ def _score(
     spec: str, targets: Sequence[Target], candidates: Candidates, queries: Queries, query: int
 ) -> Candidates:
     if len(targets) == 1:
-        scores, bounds = _score_target(spec, targets[0], candidates.row, queries, query)
-        return candidates._replace(score=scores, bound=bounds)
+        return candidates.scored(*_score_target(spec, targets[0], candidates.row, queries, query))
     scores = np.empty(len(candidates.row), dtype=np.float32)
     bounds = np.empty(len(candidates.row), dtype=np.float32)
     unknown = False
@@ -73,7 +72,7 @@ def _score(
             scores[own], half = _score_target(spec, target, rows, queries, query)
             unknown |= half is None
             bounds[own] = 0 if half is None else half
-    return candidates._replace(score=scores, bound=None if unknown else bounds)
+    return candidates.scored(scores, None if unknown else bounds)
 
 
 def _score_target(

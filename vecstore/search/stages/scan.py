@@ -39,48 +39,42 @@ def scan(
     tasks: list[Callable[[], Found]] = []
     owners: list[int] = []
     for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
-        rows = target.live.source.field_count(target.field)
-        _touch(target, codes, rows)
+        _touch(target, codes)
         prepared = queries.prepared(codes.codec)
         scored = target.allowed.count * codes.codec.code_bytes
         queries.bytes_read += scored
-        for span in workers.spans(rows, scored * len(queries)):
+        for span in workers.spans(target.rows, scored * len(queries)):
             tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
             owners.append(position)
     found = workers.run(tasks)
-    groups = _comparable(stage, read) if rescored else [list(range(len(targets)))]
-    merged = [
-        _merge([part[query] for part in found], owners, targets, stage.keep, groups)
-        for query in range(len(queries))
-    ]
-    if rescored:
-        merged = [
-            _with_bounds(candidates, read, queries, query)
-            for query, candidates in enumerate(merged)
-        ]
+    groups = _incomparable(stage, read) if rescored else []
+    merged = []
+    for query in range(len(queries)):
+        candidates = _merge([part[query] for part in found], owners, targets, stage.keep, groups)
+        merged.append(_with_bounds(candidates, read, queries, query) if rescored else candidates)
     return merged, min(workers.count, len(tasks))
 
 
-def _touch(target: Target, codes: Codes, rows: int) -> None:
+def _touch(target: Target, codes: Codes) -> None:
     bits, count = target.allowed.bits, target.allowed.count
-    if bits is None or count * SPARSE > rows:
+    if bits is None or count * SPARSE > target.rows:
         codes.touch()
     else:
-        codes.touch(np.flatnonzero(unpack_mask(bits, rows)))
+        codes.touch(np.flatnonzero(unpack_mask(bits, target.rows)))
 
 
-def _comparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
-    """Targets whose scores estimate the same thing.
+def _incomparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
+    """Groups of targets whose scores estimate different things; none where all are comparable.
 
     Scores of some dimensions only, as `prefixN` and `pcaN` give, say nothing beside the whole
     scores of the write buffer: the best of each kind are kept, for the Rescore to compare.
     """
+    if len(read) == 1 or "/" not in stage.representation:
+        return []
     positions = range(len(read))
-    if "/" not in stage.representation:
-        return [list(positions)]
     asked = [place for place in positions if read[place].codec.spec == stage.representation]
     if len(asked) in {0, len(read)}:
-        return [list(positions)]
+        return []
     return [asked, [place for place in positions if place not in asked]]
 
 
@@ -99,7 +93,7 @@ def _merge(
         np.concatenate([rows for rows, _ in parts]),
         np.concatenate([scores for _, scores in parts]),
     )
-    if len(groups) == 1:
+    if not groups:
         return in_order(everything, targets, keep)
     best = [
         in_order(pick(everything, np.flatnonzero(np.isin(everything.target, group))), targets, keep)
@@ -116,8 +110,8 @@ def _with_bounds(
     candidates: Candidates, read: list[Codes], queries: Queries, query: int
 ) -> Candidates:
     if len(read) == 1:
-        bound = queries.prepared(read[0].codec).bound(read[0].parts, query, candidates.row)
-        return candidates._replace(bound=bound)
+        half = queries.prepared(read[0].codec).bound(read[0].parts, query, candidates.row)
+        return candidates.scored(candidates.score, half)
     bound = np.empty(len(candidates.row), dtype=np.float32)
     for position, codes in enumerate(read):
         own = np.flatnonzero(candidates.target == position)
@@ -125,4 +119,4 @@ def _with_bounds(
         if half is None:
             return candidates
         bound[own] = half
-    return candidates._replace(bound=bound)
+    return candidates.scored(candidates.score, bound)

@@ -1,0 +1,134 @@
+"""Fuzz what reads bytes and text from outside: a typed error or a value, and never a crash.
+
+python -m tests.fault.fuzz TARGET SECONDS       TARGET: segment, packed, manifest, filter
+
+Needs atheris (`pip install 'vecstore[fault]'`). Prints how many inputs were tried.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import atheris
+import numpy as np
+
+with atheris.instrument_imports(include=["vecstore"], enable_loader_override=False):
+    import vecstore as vs
+    from vecstore.errors import VecstoreError
+    from vecstore.search.where import parse_where
+    from vecstore.segment.catalog import CodecInfo, CollectionInfo
+    from vecstore.segment.format import Component, pack_arrays, unpack_arrays
+    from vecstore.segment.manifest import Manifest, SegmentInfo, from_bytes, to_bytes
+    from vecstore.segment.reader import open_segment
+    from vecstore.storage.files import RealFiles
+
+PREFIX = "vecstore-fuzz-"
+COLUMNS = [vs.Column("year", "int"), vs.Column("lang", "keyword"), vs.Column("tags", "list[int]")]
+FILTERS = [
+    "year >= 2015 AND lang IN ('en', 'fr')",
+    "NOT (tags CONTAINS 3 OR year IS NULL) AND lang <> 'it''s'",
+    "year BETWEEN -1 AND 2e3",
+]
+
+
+def small_arrays() -> dict[str, Any]:
+    """Arrays of several types."""
+    return {"a": np.arange(5, dtype=np.uint64), "b": np.zeros((2, 3), np.float16)}
+
+
+def fuzz_component(folder: Path, data: bytes) -> None:
+    """Open bytes as a component, and read all of it."""
+    path = folder / "component"
+    path.write_bytes(data)
+    component = Component.open(RealFiles(), path, "codes", None)
+    for name in component.arrays:
+        component.whole(name)
+    component.verify()
+
+
+def fuzz_segment(folder: Path, data: bytes) -> None:
+    """Open bytes as the description of a segment, and as a component."""
+    fuzz_component(folder, data)
+    (folder / "segment").write_bytes(data)
+    segment = open_segment(RealFiles(), folder)
+    segment.verify()
+
+
+def fuzz_manifest(folder: Path, data: bytes) -> None:
+    """Decode every stored value."""
+    for kind in (Manifest, SegmentInfo, CodecInfo):
+        try:
+            from_bytes(kind, data)
+        except VecstoreError:
+            continue
+    CollectionInfo.from_bytes("name", data)
+
+
+def fuzz_filter(folder: Path, data: bytes) -> None:
+    """Parse a filter."""
+    parse_where(data.decode("utf-8", "replace"), COLUMNS)
+
+
+def fuzz_packed(folder: Path, data: bytes) -> None:
+    """Unpack arrays."""
+    unpack_arrays(data)
+
+
+TARGETS: dict[str, Callable[[Path, bytes], None]] = {
+    "segment": fuzz_segment,
+    "packed": fuzz_packed,
+    "manifest": fuzz_manifest,
+    "filter": fuzz_filter,
+}
+
+
+def seeds(target: str, folder: Path) -> Iterator[bytes]:
+    """Sound inputs to start from."""
+    if target == "filter":
+        yield from (text.encode() for text in FILTERS)
+    elif target == "packed":
+        yield pack_arrays(small_arrays())
+    elif target == "segment":
+        with vs.open(folder / "db") as db:
+            items = db.create_collection("items", vs.Schema([vs.Vector("v", 4)], COLUMNS))
+            items.upsert([1, "a"], np.eye(4, dtype=np.float32)[:2], [{"year": 1}, None])
+            items.flush()
+        for name in sorted((folder / "db" / "segments").glob("*/*")):
+            yield name.read_bytes()
+    else:
+        yield to_bytes(Manifest())
+        yield CollectionInfo(1, "name", vs.Schema([vs.Vector("v", 4)], COLUMNS)).to_bytes()
+
+
+def main() -> None:
+    """Fuzz one target for some seconds."""
+    target, seconds = sys.argv[1], sys.argv[2]
+    memory = Path("/dev/shm")
+    place = memory if memory.exists() else Path(tempfile.gettempdir())
+    for left in place.glob(PREFIX + "*"):  # the fuzzer ends without cleaning up
+        shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(seeds(target, folder)):
+        (corpus / str(number)).write_bytes(seed)
+    run = TARGETS[target]
+
+    def one(data: bytes) -> None:
+        try:
+            run(folder, data)
+        except VecstoreError:
+            return
+
+    arguments = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=65536", str(corpus)]
+    atheris.Setup(arguments, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""A reader of databases that was written from FORMAT.md alone: it imports nothing of vecstore."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+import msgspec
+import numpy as np
+
+Arrays = Mapping[str, Any]
+U64 = (1 << 64) - 1
+CHUNK = 32_000
+
+
+@cache
+def table() -> list[int]:
+    found = []
+    for start in range(256):
+        entry = start
+        for _ in range(8):
+            entry = entry >> 1 ^ (0x82F63B78 if entry & 1 else 0)
+        found.append(entry)
+    return found
+
+
+def crc32c(data: bytes) -> int:
+    entries, crc = table(), 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ entries[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def arrays_of(data: bytes, start: int, length: int, align: int) -> tuple[str, dict[str, Any], list]:
+    """The kind and arrays of a directory, and where each begins and ends with its padding."""
+    kind, entries = msgspec.msgpack.decode(data[start : start + length])
+    place = -(-(start + length) // align) * align
+    arrays, places = {}, []
+    for name, dtype, shape in entries:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        arrays[name] = np.frombuffer(data[place : place + size], dtype).reshape(shape)
+        places.append((place, place + -(-size // align) * align))
+        place = places[-1][1]
+    return kind, arrays, places
+
+
+def unpacked(data: bytes) -> Arrays:
+    magic, version, length = struct.unpack_from("<4sII", data)
+    assert (magic, version) == (b"VSA\0", 1)
+    kind, arrays, places = arrays_of(data, 12, length, 8)
+    assert kind == ""
+    assert places[-1][1] == len(data)
+    return arrays
+
+
+def component(path: Path, kind: str, size: int, own: int) -> Arrays:
+    """The arrays of a file whose every checksum holds."""
+    data = path.read_bytes()
+    magic, version, length, total, zero = struct.unpack_from("<8sIIQQ", data)
+    assert (magic, version, zero) == (b"VSCOMP\r\n", 1, 0)
+    assert len(data) == total == size
+    found, arrays, places = arrays_of(data, 32, length, 64)
+    assert found == kind
+    sums = [
+        crc32c(data[block : min(block + 65_536, stop)])
+        for start, stop in places
+        for block in range(start, stop, 65_536)
+    ]
+    end = places[-1][1] if places else -(-(32 + length) // 64) * 64
+    first = places[0][0] if places else end
+    assert data[end:-4] == struct.pack(f"<{len(sums)}I", *sums)
+    assert data[-4:] == struct.pack("<I", own)
+    assert crc32c(data[:first] + data[end:-4]) == own
+    return arrays
+
+
+def value(data: bytes) -> list[Any]:
+    assert data[0] == 1
+    found: list[Any] = msgspec.msgpack.decode(data[1:])
+    return found
+
+
+def strings(arrays: Arrays, prefix: str) -> list[bytes]:
+    offsets, data = arrays[prefix + "offsets"].tolist(), arrays[prefix + "data"].tobytes()
+    return [data[start:stop] for start, stop in pairwise(offsets)]
+
+
+def id_of(data: bytes) -> int | str:
+    return int.from_bytes(data[1:], "big") - 2**63 if data[0] == 1 else data[1:].decode()
+
+
+def column(arrays: Arrays, prefix: str, count: int) -> list[Any]:
+    """The values of a column, a row each."""
+    present = np.unpackbits(arrays[prefix + "present"], bitorder="little")[:count].tolist()
+    items = arrays[prefix + "values"].tolist()
+    if prefix + "words/offsets" in arrays:
+        words = [word.decode() for word in strings(arrays, prefix + "words/")] or [""]
+        items = [words[item] for item in items]
+    if prefix + "offsets" in arrays:
+        bounds = arrays[prefix + "offsets"].tolist()
+        items = [items[start:stop] for start, stop in pairwise(bounds)]
+    return [item if there else None for item, there in zip(items, present, strict=True)]
+
+
+class Record(NamedTuple):
+    seq: int
+    id: int | str
+    payload: Any
+    columns: dict[str, Any]
+    vectors: dict[str, list[float]]
+    expires: int
+
+
+class Database:
+    """A directory, read as the commit says that was last when this was made."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spaces: dict[str, dict[bytes, bytes]] = {}
+        environment = lmdb.open(
+            str(root), readonly=True, lock=False, create=False, max_dbs=32, lib_version=0
+        )
+        with environment.begin() as txn:
+            for name in [key for key, _ in txn.cursor()]:
+                space = environment.open_db(name, txn=txn, create=False)
+                held = self.spaces[name.decode()] = {}
+                for key, stored in txn.cursor(space):
+                    assert stored[-4:] == struct.pack("<I", crc32c(key + stored[:-4]))
+                    held[key] = stored[:-4]
+        environment.close()
+        assert self.spaces["meta"][b"format"] == struct.pack("<Q", 1)
+
+    def of(self, space: str, collection: int) -> Iterator[tuple[bytes, bytes]]:
+        """The rest of the keys of a collection, and what they lead to, in order."""
+        prefix = struct.pack(">I", collection)
+        for key, held in sorted(self.spaces[space].items()):
+            if key.startswith(prefix):
+                yield key[4:], held
+
+    def collection(self, name: str) -> Collection:
+        number, schema = value(self.spaces["collections"][name.encode()])
+        return Collection(self, number, schema)
+
+
+class Collection:
+    """One collection of a database."""
+
+    def __init__(self, database: Database, number: int, schema: list[Any]) -> None:
+        self.database = database
+        self.number = number
+        self.fields, self.columns, self.ttl = schema
+        [(_, manifest)] = database.of("manifests", number)
+        self.segments, self.next_seq, self.live = value(manifest)
+        self.tombstones = {
+            struct.unpack(">I", key)[0]: bits for key, bits in database.of("tombstones", number)
+        }
+        self.ids = {
+            id_of(key): struct.unpack("<Q", seq)[0] for key, seq in database.of("ids", number)
+        }
+
+    def records(self, now: int) -> list[Record]:
+        """Those that are live and have not expired, microseconds since 1970."""
+        found = [record for segment in self.segments for record in self.segment(segment)]
+        for key, batch in self.database.of("buffer", self.number):
+            records = self.batch(unpacked(batch))
+            assert records[0].seq == struct.unpack(">Q", key)[0]
+            found += records
+        assert all(record.seq < self.next_seq for record in found)
+        return [
+            record
+            for record in found
+            if not self.deleted(record.seq) and not 0 < record.expires <= now
+        ]
+
+    def deleted(self, seq: int) -> bool:
+        bits = self.tombstones.get(seq // CHUNK)
+        place = seq % CHUNK
+        return bits is not None and bool(bits[place // 8] >> place % 8 & 1)
+
+    def batch(self, arrays: Arrays) -> list[Record]:
+        """The rows of one upsert."""
+        count = len(arrays["seqs"])
+        columns = {name: column(arrays, f"columns/{name}/", count) for name, _ in self.columns}
+        vectors = {}
+        for name, *_ in self.fields:
+            owners = arrays.get(f"vectors/{name}/rows", range(count))
+            vectors[name] = dict(
+                zip(map(int, owners), arrays[f"vectors/{name}/values"].tolist(), strict=True)
+            )
+        return records_of(arrays, arrays, columns, vectors)
+
+    def segment(self, info: list[Any]) -> list[Record]:
+        """The rows of a segment, with the vectors of its finest representations."""
+        folder = Segment(self, info)
+        count, first, last = info[1:4]
+        rows = folder.component("rows", "rows")
+        assert (len(rows["seqs"]), rows["seqs"][0], rows["seqs"][-1]) == (count, first, last)
+        expires = rows.get("expires", np.zeros(1, dtype=np.int64))
+        assert min(expires[expires > 0].tolist(), default=0) == info[7]
+        columns = {
+            name: column(folder.component(file, "column"), "", count) for name, _, file in info[6]
+        }
+        vectors = {}
+        for field in info[5]:
+            name, _, _, owned, presence, representations = field
+            owners: Any = range(count)
+            if presence:
+                owners = folder.component(presence, "presence")["rows"].tolist()
+            if owned:
+                assert len(owners) == owned
+                values = folder.vectors(field, representations[-1])
+                vectors[name] = dict(zip(owners, values.tolist(), strict=True))
+        return records_of(rows, folder.component("payloads", "payloads"), columns, vectors)
+
+
+def records_of(
+    rows: Arrays, payloads: Arrays, columns: dict[str, Any], vectors: dict[str, Any]
+) -> list[Record]:
+    count = len(rows["seqs"])
+    expires = rows["expires"].tolist() if "expires" in rows else [0] * count
+    ids, texts = strings(rows, "ids/"), strings(payloads, "payloads/")
+    return [
+        Record(
+            seq,
+            id_of(ids[row]),
+            json.loads(texts[row]) if texts[row] else {},
+            {name: values[row] for name, values in columns.items()},
+            {name: owners[row] for name, owners in vectors.items() if row in owners},
+            expires[row],
+        )
+        for row, seq in enumerate(rows["seqs"].tolist())
+    ]
+
+
+class Segment:
+    """One folder."""
+
+    def __init__(self, collection: Collection, info: list[Any]) -> None:
+        self.root = collection.database.root
+        self.codecs = collection.database.spaces["codecs"]
+        self.folder = self.root / "segments" / f"{info[0]:016x}"
+        self.files = {name: (size, own) for name, size, own in info[4]}
+        assert sorted(self.files) == sorted(path.name for path in self.folder.iterdir())
+        described = value(self.component("segment", "segment")["info"].tobytes())
+        assert described[:4] + described[5:] == info[:4] + info[5:]
+
+    def component(self, name: str, kind: str) -> Arrays:
+        return component(self.folder / name, kind, *self.files[name])
+
+    def vectors(self, field: list[Any], representation: list[Any]) -> Any:
+        """The vectors of one representation of a field, float64 [n, D]."""
+        spec, file, codec = representation
+        trained: Arrays = {}
+        if codec:
+            described = value(self.codecs[struct.pack(">Q", codec)])
+            assert described[0] == codec
+            assert described[2:6] == [field[0], spec, *field[1:3]]
+            trained = component(self.root / "codecs" / f"{codec:016x}", "codec", *described[7][1:])
+        return decoded(spec, (field[1], field[2]), trained, self.component(file, "codes"))
+
+
+def decoded(spec: str, form: tuple[int, str], trained: Arrays, codes: Arrays) -> Any:
+    """Vectors back from codes; `form`: dimensions and metric."""
+    dim, metric = form
+    transform, _, kind = spec.rpartition("/")
+    kept = int(transform.removeprefix("prefix").removeprefix("pca") or dim)
+    if kind.startswith("float"):
+        found = codes["values"].astype(np.float64)
+    elif kind == "int8":
+        found = trained["low"] + trained["step"] * codes["codes"].astype(np.float64)
+    else:
+        found = of_bits(int(kind.removeprefix("bits")), (kept, metric), codes)
+    if kind in ("float16", "int8") and metric == "cosine":
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        found = found / np.where(lengths == 0, 1, lengths)
+    if transform.startswith("pca"):
+        return found @ trained["basis"].T
+    return np.pad(found, [(0, 0), (0, dim - kept)])
+
+
+def of_bits(bits: int, form: tuple[int, str], codes: Arrays) -> Any:
+    dim, metric = form
+    found = []
+    size = -(-dim // 64) * 64
+    for row, scale in enumerate(codes["scale"].tolist()):
+        y = integers(codes, bits, row) - (2**bits - 1) / 2
+        error = float((codes["error"][row : row + 1].astype("<u4") << 16).view("<f4")[0])
+        squared = scale**2 * (y @ y) - error**2 * (size - 1)
+        if metric == "l2":
+            squared = float(codes["norm"][row])
+        if metric == "cosine":
+            squared = float(scale > 0)
+        turned = rotated_back(y, dim)
+        found.append(turned / np.linalg.norm(turned) * math.sqrt(max(squared, 0)))
+    return np.array(found)
+
+
+def integers(codes: Arrays, bits: int, row: int) -> Any:
+    stored = codes["codes"]
+    packed = stored[row // 16, :, row % 16] if bits <= 2 else stored[row]
+    shifts = np.arange(0, 8, bits)
+    return (packed[:, None] >> shifts & 2**bits - 1).reshape(-1).astype(np.float64)
+
+
+def word(seed: int, index: int) -> int:
+    z = (seed + (index + 1) * 0x9E3779B97F4A7C15) & U64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & U64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & U64
+    return z ^ z >> 31
+
+
+@cache
+def signs(dim: int, r: int) -> Any:
+    size, seed = -(-dim // 64) * 64, 0x76656373746F7265 + dim
+    bits = [word(seed, r * size // 64 + d // 64) >> d % 64 & 1 for d in range(size)]
+    return 1.0 - 2.0 * np.array(bits)
+
+
+def hadamard(x: Any) -> Any:
+    h, step = len(x), 1
+    x = x.copy()
+    while step < h:
+        pairs = x.reshape(-1, 2, step)
+        pairs[:] = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
+        step *= 2
+    return x / math.sqrt(h)
+
+
+def mixed(x: Any) -> Any:
+    a, b = np.split(x, 2)
+    return np.concatenate([a + b, a - b]) / math.sqrt(2)
+
+
+def rotated(x: Any) -> Any:
+    dim, size = len(x), -(-len(x) // 64) * 64
+    x = np.concatenate([x, np.zeros(size - dim)])
+    h = 1 << size.bit_length() - 1
+    for r in range(4):
+        x = x * signs(dim, r)
+        part = slice(size - h, size) if r % 2 else slice(0, h)
+        x[part] = hadamard(x[part])
+        if h < size:
+            x = mixed(x)
+    return x
+
+
+def rotated_back(x: Any, dim: int) -> Any:
+    size = len(x)
+    h = 1 << size.bit_length() - 1
+    for r in reversed(range(4)):
+        if h < size:
+            x = mixed(x)
+        x = x.copy()
+        part = slice(size - h, size) if r % 2 else slice(0, h)
+        x[part] = hadamard(x[part])
+        x = x * signs(dim, r)
+    return x[:dim]

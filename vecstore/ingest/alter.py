@@ -1,0 +1,160 @@
+"""Alter: another ladder for a vector field, made from what the segments hold.
+
+    AlterJob stored    from here on it goes on by itself, also after a crash
+    each segment       made again: what stays is linked, missing codes are encoded from the finest;
+                       a commit notes it in the AlterJob, and nobody reads it yet
+    the cut-over       one commit: the new segments for the old ones, the new schema, no AlterJob
+
+Until the cut-over searches and writes go by the old ladder, and taking the AlterJob away takes
+everything back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vecstore.errors import CorruptionError, InvalidInputError, RequestError
+from vecstore.ingest.alter_job import Withdrawn, read_job, replace_job
+from vecstore.ingest.alter_plan import altered, check_derivable
+from vecstore.ingest.alter_work import AlterWork
+from vecstore.ingest.jobs import Jobs, Task
+from vecstore.ingest.store import CollectionStore
+from vecstore.segment.catalog import AlterJob, CollectionInfo, alter_jobs
+from vecstore.segment.environment import Environment
+from vecstore.segment.writer import Pace, no_pace
+from vecstore.storage import keys
+
+
+class Alteration:
+    """Changes the ladders of one collection, one field at a time."""
+
+    def __init__(self, store: CollectionStore, jobs: Jobs) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._environment = store.environment
+        self._orders = 0  # how often the stored job was replaced; under environment.lock
+
+    def alter(self, field: str, representations: Sequence[str], *, wait: bool) -> None:
+        """See `Collection.alter`."""
+        ladder = self._order(field, representations)
+        if ladder is None:
+            if read_job(self._store) is None:  # else another field is being altered
+                self._jobs.cancel(self._store.name, "alter")
+                self.resume()  # what another thread has ordered since
+            return
+        if not self._environment.options.background:
+            self.run(no_pace)
+        else:
+            task = self._submit()
+            if not wait:
+                return
+            while not self._jobs.wait(task) and self._is_wanted(field, ladder):
+                task = self._submit()
+        if self._store.info.schema.vector(field).representations != ladder:
+            raise RequestError(
+                f"vector field {field!r} was not altered to {list(ladder)}: another call of alter "
+                "took that back"
+            )
+
+    def resume(self) -> None:
+        """Go on, in the background, with an alteration that was under way; else `alter` does."""
+        environment = self._environment
+        if environment.writable and environment.options.background:
+            with suppress(CorruptionError):  # one that cannot be read: altering raises it
+                if read_job(self._store) is not None:
+                    self._submit()
+
+    def run(self, pace: Pace) -> None:
+        """Bring the stored alteration to its end; nothing where there is none.
+
+        Raises:
+            SchemaError, VectorError: it cannot be, for what was written meanwhile; it was taken
+                back.
+            CorruptionError: a segment is damaged; it goes on when that is repaired.
+        """
+        with self._store.rewrite_lock:
+            while (work := self._next()) is not None:
+                try:
+                    work.finish(pace)
+                except Withdrawn:
+                    continue
+                except InvalidInputError:
+                    if self._abandon(work.job):
+                        raise
+                except CorruptionError as error:
+                    self._store.quarantine(error)
+                    raise
+
+    def _submit(self) -> Task:
+        return self._jobs.submit("alter", self._store.name, self.run)
+
+    def _is_wanted(self, field: str, ladder: tuple[str, ...]) -> bool:
+        job = read_job(self._store)
+        return job is not None and (job.field, job.representations) == (field, ladder)
+
+    def _next(self) -> AlterWork | None:
+        with self._environment.lock:
+            self._environment.check_writable()
+            job = read_job(self._store)
+            orders = self._orders
+
+            def check() -> None:
+                if self._orders != orders:
+                    raise Withdrawn
+
+            return None if job is None else AlterWork(self._store, job, check)
+
+    def _order(self, field: str, representations: Sequence[str]) -> tuple[str, ...] | None:
+        """Store what is wanted; returns the ladder, or None where the field has it already."""
+        environment = self._environment
+        environment.check_writable()
+        with environment.lock:
+            snapshot = self._store.current()
+            schema = snapshot.info.schema
+            wanted = altered(schema, field, representations).vector(field)
+            ladder = tuple(wanted.representations)
+            job = read_job(self._store)
+            if ladder == schema.vector(field).representations:
+                if job is not None and job.field == field:
+                    self._replace(job, None)
+                return None
+            if job is not None and job.field != field:
+                raise RequestError(
+                    f"vector field {job.field!r} is being altered, and a collection alters one "
+                    f"field at a time; alter {field!r} when Database.jobs() lists that no more"
+                )
+            if job is None or job.representations != ladder:
+                check_derivable(snapshot, wanted)
+                self._replace(job, AlterJob(field, ladder))
+            return ladder
+
+    def _abandon(self, job: AlterJob) -> bool:
+        """Take an alteration back that cannot be; False where another is wanted by now."""
+        with self._environment.lock:
+            if read_job(self._store) != job:
+                return False
+            self._replace(job, None)
+            return True
+
+    def _replace(self, job: AlterJob | None, new: AlterJob | None) -> None:
+        """Store another alteration or none, and remove what was made for the one before."""
+        self._orders += 1
+        replace_job(self._store, job, new)
+
+
+def interrupted(environment: Environment) -> list[str]:
+    """The names of the collections with an alteration to go on with in the background.
+
+    Of a catalog that is damaged none is found: reading the collection says what is wrong.
+    """
+    if not environment.writable or not environment.options.background:
+        return []
+    try:
+        with environment.kv.read() as txn:
+            jobs = alter_jobs(txn)
+            values = list(txn.scan(keys.COLLECTIONS)) if jobs else []
+        infos = [CollectionInfo.from_bytes(keys.parse_name(key), value) for key, value in values]
+    except CorruptionError:
+        return []
+    return [info.name for info in infos if info.id in jobs]

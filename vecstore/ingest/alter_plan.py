@@ -1,0 +1,115 @@
+"""Whether a field can have other representations: what is left of its vectors, and how good it is.
+
+A representation can be made from one that is as fine or finer. Of the vectors as they were given
+nothing is left but the representations, so that what was dropped cannot come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vecstore.codec.ladder import resolve_schema
+from vecstore.codec.spec import parse_spec
+from vecstore.errors import SchemaError
+from vecstore.schema import Schema, Vector
+from vecstore.segment.base import Source
+from vecstore.segment.snapshot import Live, Snapshot, live_field_rows
+from vecstore.types import Float32, Int64
+
+# Rows that the error of a representation is measured on, at most.
+SAMPLE_ROWS = 256
+
+
+def altered(schema: Schema, field: str, representations: Sequence[str]) -> Schema:
+    """The schema with another ladder for one field, spelled out, coarse to fine.
+
+    Raises:
+        NotFoundError: no such vector field.
+        SchemaError: a representation cannot be.
+    """
+    wanted = replace(schema.vector(field), representations=representations)
+    vectors = tuple(wanted if vector.name == field else vector for vector in schema.vectors)
+    return resolve_schema(replace(schema, vectors=vectors))
+
+
+def check_derivable(snapshot: Snapshot, wanted: Vector) -> None:
+    """Raise SchemaError where a source has live vectors that are too coarse for a representation.
+
+    Args:
+        snapshot: the state to alter.
+        wanted: the field with its new ladder, spelled out.
+    """
+    missing: set[str] = set()
+    coarse: list[Live] = []
+    for live in snapshot.sources:
+        found = _missing(live.source, wanted) if live.allowed(wanted.name).count else []
+        missing.update(found)
+        if found:
+            coarse.append(live)
+    if coarse:
+        raise SchemaError(_refusal(coarse, wanted, missing))
+
+
+def source_errors(sources: Sequence[Live], vector: Vector) -> dict[str, float]:
+    """How far the representations of a field are from the finest one of the same rows.
+
+    Returns:
+        spec -> mean relative error |x - y| / |x| of a sample of live rows, finest first; 0 where
+        the representation is the finest that its rows have.
+    """
+    found: dict[str, list[Float32]] = {}
+    for live, rows in _sample(sources, vector.name):
+        specs = live.source.specs(vector.name)[::-1]
+        finest = _decoded(live.source, vector.name, specs[0], rows)
+        lengths = np.maximum(np.linalg.norm(finest, axis=1), np.finfo(np.float32).tiny)
+        for spec in specs:
+            near = _decoded(live.source, vector.name, spec, rows)
+            found.setdefault(spec, []).append(np.linalg.norm(finest - near, axis=1) / lengths)
+    order = sorted(found, key=lambda spec: parse_spec(spec, vector.dim).fineness, reverse=True)
+    return {spec: float(np.mean(np.concatenate(found[spec]))) for spec in order}
+
+
+def _missing(source: Source, wanted: Vector) -> list[str]:
+    """The representations that a source neither has nor can make."""
+    specs = source.specs(wanted.name)
+    finest = parse_spec(specs[-1], wanted.dim)
+    return [
+        spec
+        for spec in wanted.representations
+        if spec not in specs and not finest.makes(parse_spec(spec, wanted.dim))
+    ]
+
+
+def _refusal(coarse: Sequence[Live], wanted: Vector, missing: Container[str]) -> str:
+    errors = source_errors(coarse, wanted)
+    finest, *others = errors
+    left = f"{finest!r}, the finest" + "".join(
+        f", {spec!r} (mean relative error {errors[spec]:.2g} against it)" for spec in others
+    )
+    refused = ", ".join(repr(spec) for spec in wanted.representations if spec in missing)
+    count = sum(live.allowed(wanted.name).count for live in coarse)
+    return (
+        f"vector field {wanted.name!r} cannot get {refused}: the original vectors are gone, and "
+        f"of {count:,} records there is left {left}; ask for nothing finer than that, or write "
+        "the records again"
+    )
+
+
+def _sample(sources: Sequence[Live], field: str) -> Iterator[tuple[Live, Int64]]:
+    """Sources, and rows of the field in each: live ones, evenly spread over all of them."""
+    total = sum(live.allowed(field).count for live in sources)
+    step = -(-total // SAMPLE_ROWS)
+    for live in sources:
+        rows = live_field_rows(live, field)
+        if len(rows):
+            yield live, rows[::step]
+
+
+def _decoded(source: Source, field: str, spec: str, rows: Int64) -> Float32:
+    codes = source.codes(field, spec)
+    assert codes is not None
+    codes.touch(rows)
+    return codes.codec.decode(codes.codec.unpack(codes.parts, rows))

@@ -1,0 +1,143 @@
+"""Compaction: adjacent segments become one, without the rows that died.
+
+    plan    runs of segments, from the manifest and the number of dead rows
+    write   live rows -> codes copied, or encoded where the codec changes -> files
+    swap    the commit that names the new segment in place of the run; see swap.py
+
+Rows that die while a segment is written are in it, and dead, as tombstones go by seq: the next
+compaction drops them. What is worth writing again says compact_plan.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vecstore.errors import CorruptionError
+from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
+from vecstore.ingest.flush import choose_codecs, remove_unnamed, take_number
+from vecstore.ingest.jobs import Jobs, Task
+from vecstore.ingest.store import CollectionStore, Swap
+from vecstore.ingest.ttl import MICROSECONDS
+from vecstore.segment.catalog import CodecInfo
+from vecstore.segment.manifest import SegmentInfo
+from vecstore.segment.snapshot import Live, Snapshot, written_rows
+from vecstore.segment.tombstones import CHUNK_SEQS
+from vecstore.segment.writer import Pace, Part, no_pace, write_segment
+from vecstore.storage import keys
+from vecstore.storage.failpoints import reach
+from vecstore.types import Int64
+
+
+class Plan(NamedTuple):
+    """What is to be written again: runs, oldest first, and about how many bytes they become."""
+
+    runs: list[Run]
+    bytes: int
+
+
+def compact_now(store: CollectionStore, jobs: Jobs) -> None:
+    """Leave as few segments as fit, without a dead row of what was acknowledged until now.
+
+    Works on the calling thread; background work that rewrites segments waits meanwhile.
+
+    Raises:
+        ClosedError: the database was closed meanwhile.
+        DatabaseFullError, StorageError: see `compact_all`.
+    """
+    environment = store.environment
+    store.expire(int(environment.clock() * MICROSECONDS))
+    store.flush()
+    with jobs.set_aside(store.name):
+        compact_all(store, lambda _: environment.check_open(), everything=True)
+    environment.reclaimer.sweep()
+
+
+def compact_all(store: CollectionStore, pace: Pace = no_pace, *, everything: bool = False) -> None:
+    """Do what is planned for a collection, until nothing is left to do.
+
+    A segment that turns out to be damaged is quarantined, and left alone.
+
+    Args:
+        store: the collection.
+        pace: called with the bytes of each piece that was written.
+        everything: see `plan_compaction`.
+
+    Raises:
+        DatabaseFullError, StorageError: what was done until then stays done.
+    """
+    with store.rewrite_lock:
+        while (plan := plan_for(store, store.snapshot(), everything=everything)).runs:
+            if isinstance(pace, Task):
+                pace.total += plan.bytes
+                segments = sum(map(len, plan.runs))
+                pace.message = f"{segments} segments become at most {len(plan.runs)}"
+            try:
+                for run in plan.runs:
+                    compact(store, run, pace)
+            except CorruptionError as error:
+                if not store.quarantine(error):
+                    raise
+            else:
+                if everything:  # what died meanwhile waits for the next time
+                    return
+
+
+def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = False) -> Plan:
+    """What is worth writing again of a collection as it is; see `plan_compaction`."""
+    dead = {}
+    chunks = np.fromiter(snapshot.tombstones, dtype=np.int64)
+    for segment, live in zip(snapshot.manifest.segments, snapshot.segments, strict=True):
+        if segment.id not in store.environment.quarantined:
+            try:
+                dead[segment.id] = _dead(live, chunks)
+            except CorruptionError as error:
+                if not store.quarantine(error):
+                    raise
+    runs = plan_compaction(snapshot.manifest, dead, everything=everything)
+    return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
+
+
+def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
+    """Write the rows of a run that did not die as one segment, which is read instead from then on.
+
+    The caller holds `rewrite_lock` since it planned the run.
+
+    Raises:
+        CorruptionError: a segment of it is damaged. Nothing was changed.
+        DatabaseFullError, StorageError: nothing was changed.
+    """
+    environment, snapshot = store.environment, store.snapshot()
+    numbers = frozenset(segment.id for segment in run)
+    reach("compact.begin")
+    parts = [
+        Part(live.source, rows)
+        for segment, live in zip(snapshot.manifest.segments, snapshot.segments, strict=True)
+        if segment.id in numbers and len(rows := written_rows(live))
+    ]
+    trained: list[CodecInfo] = []
+    number = 0
+    try:
+        added: tuple[SegmentInfo, ...] = ()
+        if parts:
+            number = take_number(environment, keys.NEXT_SEGMENT)
+            schema = snapshot.info.schema
+            codecs = choose_codecs(store, parts, trained, schema)
+            files, paths = environment.files, environment.paths
+            with environment.guard():
+                added = (write_segment(files, paths, number, parts, schema, codecs, pace),)
+        reach("compact.commit")
+        store.swap(Swap(removed=numbers, added=added, codecs=tuple(trained)))
+    except BaseException:
+        remove_unnamed(store, number, trained)
+        raise
+    reach("compact.committed")
+
+
+def _dead(live: Live, chunks: Int64) -> int:
+    """Rows that were deleted or written again; reads no file where no chunk has any of them."""
+    first, last = live.source.seq_min // CHUNK_SEQS, live.source.seq_max // CHUNK_SEQS
+    if not np.any((first <= chunks) & (chunks <= last)):
+        return 0
+    return live.source.rows - int(np.count_nonzero(live.written))

@@ -1,0 +1,121 @@
+"""A segment again with other representations: what did not change is linked, not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+import msgspec
+import numpy as np
+
+from vecstore.errors import CorruptionError
+from vecstore.schema import Schema, Vector
+from vecstore.segment.encode import Codecs, FieldPart
+from vecstore.segment.manifest import FieldInfo, SegmentInfo
+from vecstore.segment.reader import Segment, blame
+from vecstore.segment.stream import Pace, no_pace
+from vecstore.segment.writer import Sink, new_folder
+from vecstore.storage import paths as names
+from vecstore.storage.files import FileSystem
+from vecstore.storage.paths import Paths
+
+
+def relink_segment(
+    files: FileSystem,
+    paths: Paths,
+    segment_id: int,
+    old: Segment,
+    *,
+    schema: Schema,
+    codecs: Codecs,
+    rebuild: frozenset[tuple[str, str]] = frozenset(),
+    pace: Pace = no_pace,
+) -> SegmentInfo:
+    """Write a segment with the rows of another, durably; it is not named by a manifest yet.
+
+    Args:
+        files: where to.
+        paths: of the database.
+        segment_id: never given out before.
+        old: the other segment, which stays as it is.
+        schema: the representations that the new one has. Those that `old` has from the same codec
+            are linked; others are encoded from the finest one that can be read whole.
+        codecs: one for each representation in the schema of a field that some row has.
+        rebuild: (field, spec) of codes that are encoded again, and not encoded from.
+        pace: called with the bytes of each piece that was written.
+
+    Returns:
+        What the manifest needs to know.
+
+    Raises:
+        DatabaseFullError, StorageError: the segment must not be named.
+        CorruptionError: no representation of a field can be read whole.
+    """
+    info = old.info
+    with new_folder(files, paths, segment_id) as folder:
+        sink = Sink(files, folder, pace)
+        sink.link(old, names.ROWS)
+        sink.link(old, names.PAYLOADS)
+        for column in info.columns:
+            sink.link(old, column.component)
+        fields = [
+            _Field(sink, old, vector, number).write(codecs, rebuild)
+            for number, vector in enumerate(schema.vectors)
+        ]
+        new = msgspec.structs.replace(info, id=segment_id, fields=tuple(fields))
+        return sink.finish(new, codecs)
+
+
+class _Field:
+    """The representations of one vector field of a segment under way."""
+
+    def __init__(self, sink: Sink, old: Segment, vector: Vector, number: int) -> None:
+        self._sink = sink
+        self._old = old
+        self._vector = vector
+        self._number = number
+
+    def write(self, codecs: Codecs, rebuild: frozenset[tuple[str, str]]) -> FieldInfo:
+        name = self._vector.name
+        info = self._old.info.field(name)
+        if info is None or not info.count:
+            return FieldInfo(name, self._vector.dim, self._vector.metric, 0, "", ())
+        sound = {
+            item.spec: item for item in info.representations if (name, item.spec) not in rebuild
+        }
+        if info.presence:
+            self._sink.link(self._old, info.presence)
+        unused = self._unused()
+        parts: list[FieldPart] = []
+        written = []
+        for spec in self._vector.representations:
+            stored, item = codecs[name, spec], sound.get(spec)
+            if item is not None and item.codec == stored.id:
+                self._sink.link(self._old, item.component)
+                written.append(item)
+                continue
+            parts = parts or [self._finest(sound, info.count)]
+            written.append(self._sink.codes(next(unused), (self._vector, spec), stored, parts))
+        return msgspec.structs.replace(info, representations=tuple(written))
+
+    def _unused(self) -> Iterator[str]:
+        """Names of components that the old segment does not have."""
+        used = {component.name for component in self._old.info.components}
+        every = (names.codes_component(self._number, place) for place in count())
+        return (name for name in every if name not in used)
+
+    def _finest(self, sound: Iterable[str], rows: int) -> FieldPart:
+        """All rows, to be encoded from the finest codes without damage."""
+        error = CorruptionError(
+            f"no representation of {self._vector.name!r} in {self._old.folder} is left to read"
+        )
+        blame(error, self._old.folder, self._old.info)
+        for spec in reversed(tuple(sound)):
+            try:
+                codes = self._old.codes(self._vector.name, spec)
+                assert codes is not None
+                codes.touch()
+                return FieldPart(self._old, np.arange(rows, dtype=np.int64), spec)
+            except CorruptionError as found:
+                error = found
+        raise error
