@@ -106,7 +106,7 @@ def places(path: Path, *, full: bool) -> list[Flip]:
 
     Args:
         path: of the database, which nobody has open.
-        full: many places of each kind in each file, instead of one or two of each kind.
+        full: many places of each kind in each file, instead of one of each kind.
     """
     rng = np.random.default_rng(1)
     found: list[Flip] = []
@@ -129,15 +129,15 @@ def places(path: Path, *, full: bool) -> list[Flip]:
     for page in (0, 4096):  # the metas of LMDB, as far as they are used
         for place in range(page, page + 16 + 136, 1 if full else 16):
             flip("data.mdb", "lmdb: meta", place, place + 1)
-    return found if full else _few(found, 2)
+    return found if full else _few(found)
 
 
-def _few(flips: list[Flip], most: int) -> list[Flip]:
-    """Some of each kind, of files far apart."""
+def _few(flips: list[Flip]) -> list[Flip]:
+    """One of each kind: the one in the middle of all."""
     kinds: dict[str, list[Flip]] = {}
     for flip in flips:
         kinds.setdefault(flip.kind, []).append(flip)
-    return [flip for same in kinds.values() for flip in same[:: max(1, -(-len(same) // most))]]
+    return [same[len(same) // 2] for same in kinds.values()]
 
 
 def _component_spans(file: Path) -> Iterator[tuple[str, int, int]]:

@@ -1,6 +1,6 @@
 """A database with a damaged byte anywhere says so or answers as before, and can be repaired.
 
-A few places of each kind by default; thousands where VECSTORE_FAULT is "full".
+One place of each kind by default; thousands where VECSTORE_FAULT is "full".
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_damage_is_found_or_harmless(
 
 def test_damage_is_repaired(sound: Path, tmp_path: Path, say: Callable[[str], None]) -> None:
     """After a repair, check finds nothing, and each record not listed as lost is as it was."""
-    flips = places(sound, full=FULL)[:: 1 if FULL else 7]
+    flips = places(sound, full=FULL)[:: 1 if FULL else 4]
     outcomes = try_places("repair", sound, flips, tmp_path)
     say(f"damaged places repaired: {len(outcomes)}: {figures(outcomes)}")
     assert len(outcomes) == len(flips)

@@ -1,4 +1,4 @@
-"""Any order of writes, deletes, flushes and restarts equals a dict."""
+"""Any order of writes, deletes, flushes, compactions, crashes and restores equals a dict."""
 
 from __future__ import annotations
 
@@ -171,6 +171,29 @@ class CollectionMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         """Close and open again."""
         self.database.close()
+        self.open()
+        self.collection = self.database.collection("items")
+
+    @rule()
+    def crash(self) -> None:
+        """Go on from the files as a process leaves them that is killed."""
+        there, copy = self.folder / "db", self.folder / "copy"
+        shutil.copytree(there, copy, ignore=shutil.ignore_patterns("lock.mdb"))
+        self.go_on(copy)
+
+    @rule()
+    def restore(self) -> None:
+        """Go on from a snapshot of a snapshot."""
+        self.database.snapshot(self.folder / "snapshot")
+        vs.restore(self.folder / "snapshot", self.folder / "restored")
+        shutil.rmtree(self.folder / "snapshot")
+        self.go_on(self.folder / "restored")
+
+    def go_on(self, path: Path) -> None:
+        """Put another database in the place of this one."""
+        self.database.close()
+        shutil.rmtree(self.folder / "db")
+        path.rename(self.folder / "db")
         self.open()
         self.collection = self.database.collection("items")
 
