@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from vecstore import options
-from vecstore.errors import CorruptionError, RequestError
+from vecstore.errors import RequestError
 from vecstore.ingest.alter import Alteration
 from vecstore.ingest.batch import check_ids, check_queries, make_batch
 from vecstore.ingest.compact import compact_now
@@ -23,7 +24,7 @@ from vecstore.search.answer import answer, passing
 from vecstore.search.parallel import Workers
 from vecstore.search.where import Node, parse_where
 from vecstore.segment.ids import decode_id
-from vecstore.segment.snapshot import Live
+from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.stats import collection_stats
 from vecstore.segment.vectors import read_vectors
 from vecstore.types import CollectionStats, Hits, Ids, Int64, Record
@@ -79,7 +80,7 @@ class Collection:
                 record may lack a field: leave the field out, or give a list with None in places.
             payloads: N JSON objects or None. Columns take their values from them by name.
             ttl_s: seconds after which the records expire, as if deleted, or a list of N with
-                seconds or None; None means what the schema says.
+                seconds or None; None means the schema's ttl_s, if it has one.
 
         Returns:
             The number of records written. They are on disk (fsynced) when it returns; a batch is
@@ -109,7 +110,7 @@ class Collection:
             raise RequestError("delete takes either ids or where=, exactly one of them")
         if ids is not None:
             return self._store.delete(check_ids(ids))
-        node = self._filter(where)
+        node = _filter(where, self.schema)
         return self._store.delete_found(lambda live: np.flatnonzero(passing(node, live)))
 
     def flush(self) -> None:
@@ -136,8 +137,8 @@ class Collection:
         New codes are made in the background, from the finest representation that each segment
         has. Until all are there every search goes by the old ladder; then all changes in one
         commit. Writes go on meanwhile. Asking for the ladder that the field still has takes an
-        alteration under way back. One that a close cut off goes on when the database is opened
-        for writing; one that failed, on a full disk say, when it is asked for again.
+        alteration under way back. One that a close or a crash cut off goes on when the database
+        is opened for writing. One that fails, on a full disk say, is taken back.
 
         Dropping the finest representation cannot be undone: nothing as fine can be made from
         what is left.
@@ -154,6 +155,8 @@ class Collection:
                 says what that is, and how near each is to the finest.
             VectorError: float16 would be the finest, and cannot hold a value.
             RequestError: another field is being altered, or another call took this one back.
+            DatabaseFullError, StorageError: there is no space for it, or the disk failed.
+            CorruptionError: a segment is damaged; `repair` it, and ask again.
         """
         self._alteration.alter(field, representations, wait=wait)
 
@@ -202,9 +205,10 @@ class Collection:
         check_count("limit", limit, options.LIMIT_MAX)
         if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 1 << 63:
             raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
-        node = self._filter(where)
+        snapshot = self._store.snapshot()
+        node = _filter(where, snapshot.info.schema)
         records: list[Record] = []
-        for live in self._store.snapshot().sources:
+        for live in snapshot.sources:
             if live.source.seq_max < after:
                 continue
             start = int(np.searchsorted(live.source.seqs, np.uint64(after)))
@@ -216,21 +220,23 @@ class Collection:
         return records, None
 
     def count(self, where: str | None = None) -> int:
-        """How many records there are, or how many a filter passes."""
-        node = self._filter(where)
-        snapshot = self._store.snapshot()
-        if node is None:
-            return snapshot.count_live()
+        """How many records there are, or how many a filter passes.
+
+        Without a filter, those of a damaged segment count until they are deleted, expired or not.
+        """
+        store = self._store
+        if where is None:
+            return store.sparing(lambda quarantined: store.snapshot().count_live(quarantined))
+        snapshot = store.snapshot()
+        node = _filter(where, snapshot.info.schema)
         return sum(int(np.count_nonzero(passing(node, live))) for live in snapshot.sources)
 
     def stats(self) -> CollectionStats:
         """Counts and bytes, by representation."""
-        snapshot = self._store.snapshot()
-        wrong = self._store.environment.quarantined
-        return collection_stats(
-            snapshot,
-            quarantined=[wrong[item.id] for item in snapshot.manifest.segments if item.id in wrong],
-            jobs=[job for job in self._jobs.listed() if job.collection == self.name],
+        store = self._store
+        jobs = [job for job in self._jobs.listed() if job.collection == self.name]
+        return store.sparing(
+            lambda quarantined: collection_stats(store.snapshot(), quarantined, jobs)
         )
 
     def search(
@@ -260,7 +266,8 @@ class Collection:
         Returns:
             Hits, best first: score descending, then oldest write first.
         """
-        field, queries = check_queries(self.schema, vectors, many=False)
+        snapshot = self._store.snapshot()
+        field, queries = check_queries(snapshot.info.schema, vectors, many=False)
         request = SearchRequest(
             field=field,
             queries=queries,
@@ -272,7 +279,7 @@ class Collection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request)[0]
+        return self._answer(request, snapshot)[0]
 
     def search_batch(
         self,
@@ -290,7 +297,8 @@ class Collection:
 
         Args and hits as in `search`, with `vectors` as field name -> queries [Q, D].
         """
-        field, queries = check_queries(self.schema, vectors, many=True)
+        snapshot = self._store.snapshot()
+        field, queries = check_queries(snapshot.info.schema, vectors, many=True)
         request = SearchRequest(
             field=field,
             queries=queries,
@@ -302,24 +310,21 @@ class Collection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request)
+        return self._answer(request, snapshot)
 
-    def _answer(self, request: SearchRequest) -> list[Hits]:
-        """Search; where a segment turns out to be damaged, again without it."""
+    def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
+        """Search; where a segment turns out to be damaged, what there is then without it."""
         store = self._store
-        met: set[str] = set()
-        while True:
-            quarantined = store.environment.quarantined
-            try:
-                return answer(request, store.snapshot(), self.schema, self._workers, quarantined)
-            except CorruptionError as error:
-                # Another thread may have met the same damage first.
-                if not store.quarantine(error) and (not error.folder or error.folder in met):
-                    raise
-                met.add(error.folder)
+        snapshots = chain([snapshot], iter(store.snapshot, None))
+        return store.sparing(
+            lambda quarantined: answer(
+                request, next(snapshots), self._workers, quarantined, store.quarantine
+            )
+        )
 
-    def _filter(self, where: str | None) -> Node | None:
-        return None if where is None else parse_where(where, self.schema.columns)
+
+def _filter(where: str | None, schema: Schema) -> Node | None:
+    return None if where is None else parse_where(where, schema.columns)
 
 
 def _records(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:

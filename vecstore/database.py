@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -29,6 +30,7 @@ from vecstore.ingest.opening import close_environment, open_environment
 from vecstore.ingest.store import CollectionStore
 from vecstore.options import Options
 from vecstore.repair.run import repair_database
+from vecstore.request import check_progress
 from vecstore.schema import Schema, check_name
 from vecstore.search.parallel import Workers
 from vecstore.segment.catalog import CollectionInfo
@@ -101,15 +103,22 @@ class Database:
         environment = self._environment
         environment.check_open()
         info = self._info(name)
+        known = self._open.get(name)
+        if known is not None and known[0].id == info.id:
+            return known[1]  # also during a repair, which lets none be opened
         with self._opening:
-            found = self._open.get(name)
-            if found is None or found[0].id != info.id:
-                if found is not None:  # the writer dropped it, and made another
-                    found[0].forget(environment.kv.last_txn())
-                store = CollectionStore(environment, info)
-                found = self._open[name] = (store, Collection(store, self._workers, self._jobs))
-                self._maintenance.watch(store)
-            return found[1]
+            environment.check_open()
+            info = self._info(name)
+            known = self._open.get(name)
+            if known is not None and known[0].id == info.id:
+                return known[1]
+            store = CollectionStore(environment, info)
+            opened = Collection(store, self._workers, self._jobs)
+            self._open[name] = (store, opened)
+            self._maintenance.watch(store)
+        if known is not None:  # the writer dropped it, and made another
+            known[0].forget()
+        return opened
 
     def collections(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -124,10 +133,9 @@ class Database:
         """
         environment = self._environment
         environment.check_writable()
-        with environment.lock:
+        with self._opening, environment.lock:
             info = self._info(name)
-            with self._opening:
-                opened = self._open.pop(name, None)
+            opened = self._open.pop(name, None)
             if opened is not None and opened[0].id == info.id:
                 opened[0].drop()
             else:
@@ -139,7 +147,8 @@ class Database:
     def jobs(self) -> list[Job]:
         """Background work under way, waiting or failed, oldest first; what is done is not listed.
 
-        A job that failed is tried again by and by, and listed until that succeeds.
+        A job that failed is tried again by and by, and listed until that succeeds; an `alter` is
+        tried again only by asking for it.
         """
         self._environment.check_open()
         return self._jobs.listed()
@@ -168,6 +177,7 @@ class Database:
             sound.
         """
         self._environment.check_open()
+        check_progress(progress)
         return check_database(self._environment, progress)
 
     def repair(self, progress: Progress | None = None) -> RepairReport:
@@ -177,14 +187,16 @@ class Database:
         only a snapshot has. Writes wait meanwhile, and searches go on.
 
         Args:
-            progress: told how many bytes of each part were examined, written and checked.
+            progress: told how many bytes of each part were examined, written and checked; it must
+                not open a collection, which waits for the repair.
 
         Raises:
             ReadOnlyError: opened for reading.
             DatabaseFullError: there is no space for new files; nothing was lost.
         """
+        check_progress(progress)
         with self._jobs.set_aside():
-            return repair_database(self._environment, self._stores, progress)
+            return repair_database(self._environment, self._opened(), progress)
 
     def snapshot(
         self,
@@ -208,10 +220,13 @@ class Database:
 
         Raises:
             AlreadyExistsError: there is something in the directory.
+            RequestError: another database has its snapshots there, or the target is in this one.
+            LockedError: another snapshot to the directory is under way.
             CorruptionError: a part of the database is damaged.
             MissingExtraError: obstore is not installed.
         """
         self._environment.check_open()
+        check_progress(progress)
         return take_snapshot(self._environment, target, progress)
 
     def close(self) -> None:
@@ -233,9 +248,11 @@ class Database:
             close_environment(environment)
         self._workers.close()
 
-    def _stores(self) -> list[CollectionStore]:
+    @contextmanager
+    def _opened(self) -> Iterator[list[CollectionStore]]:
+        """The collections that are open; none is opened or dropped while the block runs."""
         with self._opening:
-            return [store for store, _ in self._open.values()]
+            yield [store for store, _ in self._open.values()]
 
     def _info(self, name: str) -> CollectionInfo:
         check_name("collection", name)

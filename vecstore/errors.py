@@ -121,7 +121,7 @@ class RemoteError(VecstoreError):
 
 
 class UnavailableError(RemoteError):
-    """No server answers at that address."""
+    """No server answers at that address, or the connection to it broke during a call."""
 
 
 class DeadlineError(RemoteError):

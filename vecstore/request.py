@@ -9,7 +9,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.types import Float32
+from vecstore.types import Float32, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,14 @@ class SearchRequest:
             raise RequestError(f"plan is {self.plan!r}, expected Cascade([Scan(...), ...]) or None")
         if self.plan is not None and self.exact:
             raise RequestError("exact=True and plan= exclude each other, give one of them")
+
+
+def check_progress(progress: Progress | None) -> None:
+    """Raise RequestError for what cannot be told how far work has come."""
+    if progress is not None and not callable(progress):
+        raise RequestError(
+            f"progress is {progress!r}, expected a function of what, done and total, or None"
+        )
 
 
 def check_count(name: str, value: object, maximum: int) -> int:

@@ -64,6 +64,11 @@ class Vector:
                 f"vector field {self.name!r} has representations {self.representations!r}, "
                 f"expected a list such as [{self.representations!r}]"
             )
+        if not isinstance(self.representations, list | tuple):
+            raise SchemaError(
+                f"vector field {self.name!r} has representations {self.representations!r}, "
+                "expected a list or a tuple"
+            )
         specs = _tuple_of("representations", self.representations, str)
         if len(specs) > options.REPRESENTATIONS_MAX or len(set(specs)) != len(specs):
             raise SchemaError(

@@ -69,7 +69,7 @@ class AsyncConnection(Target):
         """Make a call and read its answer; errors are those of the embedded database."""
         try:
             sent = self._start(call.method, call.request, timeout_s or self.time_for(call))
-            return call.read([await self._finish(sent)])
+            return call.read([await self._finish(sent, call.method)])
         except AnswerTooLarge:
             assert call.stream is not None
             answers = self._receive(*call.stream, self.timeout_s)
@@ -92,11 +92,11 @@ class AsyncConnection(Target):
         self.check_open()
         return self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
 
-    async def _finish(self, sent: Any) -> Any:
+    async def _finish(self, sent: Any, method: str) -> Any:
         try:
             return await sent
         except grpc.RpcError as error:
-            raise self.error(error) from None
+            raise self.error(error, method) from None
 
     async def _receive(
         self, method: str, request: Any, timeout_s: float | None
@@ -107,7 +107,7 @@ class AsyncConnection(Target):
             async for answer in sent:
                 yield answer
         except grpc.RpcError as error:
-            raise self.error(error) from None
+            raise self.error(error, method) from None
         finally:
             sent.cancel()
 

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypedDict, TypeVar
 import numpy as np
 
 from vecstore import options
-from vecstore.request import Cascade, SearchRequest, check_count
+from vecstore.errors import RequestError
+from vecstore.request import Cascade, SearchRequest, check_count, check_progress
 from vecstore.schema import Schema, check_name
 from vecstore.types import (
     CollectionStats,
@@ -76,6 +77,9 @@ class Work(Generic[Answer]):
     request: Any
     read: Callable[[Sequence[Any]], Answer]
     progress: Progress | None
+
+    def __post_init__(self) -> None:
+        check_progress(self.progress)
 
     def reports(self, answer: Any) -> list[Any]:
         """The report in a message of the answer; of progress it tells, and there is none."""
@@ -252,18 +256,20 @@ def compact(found: Found) -> Call[None]:
 
 def alter(found: Found, field: str, representations: Sequence[str], *, wait: bool) -> Call[Found]:
     """Change the representations of a field; the collection as it is then."""
+    if not isinstance(wait, bool):
+        raise RequestError(f"wait is {wait!r}, expected a bool")
     request = pb.AlterRequest(
         collection=found.name,
         collection_id=found.id,
         field=field,
         representations=inputs.read_ladder(found.schema, field, representations),
-        wait=bool(wait),
+        wait=wait,
     )
     return Call(
         method="Alter",
         request=request,
         read=lambda parts: replace(found, schema=schema_from_wire(parts[0].schema)),
-        long=bool(wait),
+        long=wait,
     )
 
 

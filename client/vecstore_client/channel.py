@@ -43,6 +43,10 @@ _RETRIED = {
         "SearchStream",
     ),
 }
+# Calls that change what the database holds: whether one that was cut off did so is not known.
+_WRITES = frozenset(
+    {"CreateCollection", "DropCollection", "Upsert", "UpsertStream", "Delete", "Alter"}
+)
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -103,9 +107,9 @@ class Target:
         """Seconds that a call may take; None where it takes as long as it takes."""
         return None if call.long else self.timeout_s
 
-    def error(self, error: Any) -> Exception:
+    def error(self, error: Any, method: str) -> Exception:
         """What to raise for a failed call."""
-        return error_from_status(error, self.address, self.timeout_s)
+        return error_from_status(error, self.address, self.timeout_s, writes=method in _WRITES)
 
 
 def methods(channel: Any) -> dict[str, Any]:
@@ -148,7 +152,7 @@ class Connection(Target):
         try:
             return method(call.request, timeout=timeout_s, metadata=self.metadata)
         except grpc.RpcError as error:
-            raise self.error(error) from None
+            raise self.error(error, call.method) from None
 
     def _receive(
         self, method: str, request: Any, timeout_s: float | None
@@ -159,7 +163,7 @@ class Connection(Target):
         try:
             yield from answers
         except grpc.RpcError as error:
-            raise self.error(error) from None
+            raise self.error(error, method) from None
         finally:
             answers.cancel()
 

@@ -24,6 +24,10 @@ KEEPALIVE_MS = 20_000
 
 _MESSAGE_BYTES_MAX = 64 << 10
 
+# What gRPC says of a call that it sent to nobody.
+_UNREACHED = ("failed to connect", "resolving", "dns resolution", "connection refused")
+_UNKNOWN = "it is not known whether the write was applied: read to see, and write again if not"
+
 _CODES: dict[type[VecstoreError], grpc.StatusCode] = {
     errors.VecstoreError: grpc.StatusCode.UNKNOWN,
     errors.InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -77,13 +81,16 @@ def error_to_status(error: Exception) -> Status:
     return Status(_CODES[kind], _shortened(str(error)), ((ERROR_KEY, kind.__name__),))
 
 
-def error_from_status(error: Any, address: str, timeout_s: float) -> Exception:
+def error_from_status(
+    error: Any, address: str, timeout_s: float, *, writes: bool = False
+) -> Exception:
     """The inverse.
 
     Args:
         error: the `grpc.RpcError` of a call.
         address: the server that was called.
         timeout_s: how long the call was allowed to take.
+        writes: the call changes what the database holds.
 
     Returns:
         What the database raised, with the same type and message, or a RemoteError for what
@@ -96,25 +103,36 @@ def error_from_status(error: Any, address: str, timeout_s: float) -> Exception:
     if code is grpc.StatusCode.OUT_OF_RANGE:
         return AnswerTooLarge(details)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return unavailable(address, details)
+        reached = not any(sign in details.lower() for sign in _UNREACHED)
+        return (cut_off if writes and reached else unavailable)(address, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError(
             f"the server at {address} did not answer within {timeout_s:g} s; "
-            "connect with a larger timeout_s, or ask for less"
+            "connect with a larger timeout_s, or ask for less" + (f"; {_UNKNOWN}" if writes else "")
         )
     return errors.RemoteError(f"the server at {address} answered {code.name}: {details}")
 
 
 def unavailable(address: str, details: str = "") -> errors.UnavailableError:
-    """The error of a server that cannot be reached, with the end of what gRPC says about it.
-
-    That comes last after much about addresses: "...: UNKNOWN: ...: Connection refused".
-    """
-    reason = details.rpartition(":")[2].strip(" ].")[:80].lower()
+    """The error of a server that cannot be reached, with the end of what gRPC says about it."""
     return errors.UnavailableError(
-        f"no vecstore server answers at {address}{f' ({reason})' if reason else ''}; "
+        f"no vecstore server answers at {address}{_reason(details)}; "
         "start one with `vecstore serve`, or check the address"
     )
+
+
+def cut_off(address: str, details: str = "") -> errors.UnavailableError:
+    """The error of a write that the server may have got before the connection broke."""
+    return errors.UnavailableError(
+        f"the connection to the vecstore server at {address} broke in the middle of a write"
+        f"{_reason(details)}; {_UNKNOWN}"
+    )
+
+
+def _reason(details: str) -> str:
+    """It comes last after much about addresses: "...: UNKNOWN: ...: Connection refused"."""
+    reason = details.rpartition(":")[2].strip(" ].")[:80].lower()
+    return f" ({reason})" if reason else ""
 
 
 def _shortened(message: str) -> str:

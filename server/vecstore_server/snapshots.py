@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from vecstore.backup.objects import find_objects
+from vecstore.backup.objects import find_folder, find_objects
 from vecstore.errors import RequestError
 from vecstore.schema import check_name
 
@@ -56,11 +55,8 @@ class SnapshotPlace:
 
 
 def _check_outside(root: str, database: str | os.PathLike[str]) -> None:
-    parts = urlsplit(root) if "://" in root else None
-    if parts is not None and parts.scheme != "file":
-        return
-    place = Path(os.path.realpath(unquote(parts.path) if parts else root))
-    if place.is_relative_to(os.path.realpath(database)):
+    place = find_folder(root) if "://" in root else Path(os.path.realpath(root))
+    if place is not None and place.is_relative_to(os.path.realpath(database)):
         raise RequestError(
             f"snapshots is {root!r}, which is in the database {os.fspath(database)!r}; "
             "choose a place outside of it"

@@ -21,7 +21,11 @@ class Blocking:
     def connect(cls, address: str, **keywords: Any) -> Self:
         """Connect, with an event loop that is closed with the database."""
         runner = asyncio.Runner()
-        return cls(runner.run(aio.connect(address, **keywords)), runner)
+        try:
+            return cls(runner.run(aio.connect(address, **keywords)), runner)
+        except BaseException:
+            runner.close()
+            raise
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)

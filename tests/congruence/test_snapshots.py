@@ -118,3 +118,19 @@ def test_a_server_without_a_place_says_how_to_start_it(connect: Connect, tmp_pat
     with connect(server.address) as database, pytest.raises(RequestError, match="--snapshots"):
         database.snapshot("monday")
     server.stop()
+
+
+@pytest.mark.parametrize("call", ["check", "repair", "snapshot"])
+def test_progress_that_cannot_be_called_is_refused(
+    remote: Any, place: Path, tmp_path: Path, call: str
+) -> None:
+    """Before any work, with the same text on both."""
+    given: list[Any] = ["monday"] if call == "snapshot" else []
+    with vs.open(tmp_path / "embedded") as embedded:
+        for database in (embedded, remote):
+            with pytest.raises(RequestError) as caught:
+                getattr(database, call)(*given, progress=7)
+            assert str(caught.value) == (
+                "progress is 7, expected a function of what, done and total, or None"
+            )
+    assert not place.exists()

@@ -120,6 +120,19 @@ def test_hits_of_a_damaged_segment_are_missing(tmp_path: Path) -> None:
         assert " segments/0000000000000001/codes-0-1 " in text[1]
 
 
+def test_hits_of_damaged_payloads_are_missing(tmp_path: Path) -> None:
+    """Reading damaged payloads of hits fails once; the next search passes over the segment."""
+    with damaged(tmp_path, "payloads") as pair:
+        books = pair.collection("collection", "books")
+        error, text = books("search", ROWS[3], limit=50)
+        assert error is vs.errors.CorruptionError
+        assert "payloads" in text
+        books("search", ROWS[3], limit=50)
+        for collection in (books.embedded, books.remote):
+            assert collection.search(ROWS[3], limit=50).partial
+        assert len(books("stats")[1]["quarantined"]) == 1
+
+
 @pytest.mark.parametrize("method", ["check", "repair"])
 def test_progress_is_told(tmp_path: Path, method: str) -> None:
     """A check and a repair tell the same steps, and how far each came."""

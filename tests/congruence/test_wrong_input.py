@@ -177,6 +177,12 @@ CALLS: dict[str, tuple[type[Exception], str, Call]] = {
     "alter a field that is no str": (errors.NotFoundError, "[7]", lambda c: c.alter([7], [])),
     "alter to a str": (errors.SchemaError, "['bits2']", lambda c: c.alter("text", "bits2")),
     "alter to None": (errors.SchemaError, "None", lambda c: c.alter("text", None)),
+    "alter to a set": (
+        errors.SchemaError,
+        "a list or a tuple",
+        lambda c: c.alter("text", {"bits1"}),
+    ),
+    "alter, wait 0": (errors.RequestError, "wait is 0", lambda c: c.alter("text", [], wait=0)),
     "alter to a number": (errors.SchemaError, "7", lambda c: c.alter("text", ["bits1", 7])),
     "alter to an unknown": (errors.SchemaError, "'bits3'", lambda c: c.alter("text", ["bits3"])),
     "alter to a surrogate": (errors.SchemaError, "ud800", lambda c: c.alter("text", ["\ud800"])),

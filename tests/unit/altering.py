@@ -11,7 +11,6 @@ import numpy as np
 import vecstore as vs
 from vecstore.collection import Collection
 from vecstore.database import Database
-from vecstore.errors import StorageError
 from vecstore.storage import failpoints
 from vecstore.types import Metric, Uint8
 
@@ -43,8 +42,8 @@ def begin(items: Collection, ladder: Sequence[str]) -> None:
 
 
 def stop() -> None:
-    """What goes wrong in the middle of an alteration."""
-    raise StorageError("stopped by the test")
+    """Someone presses Ctrl-C in the middle of an alteration."""
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -31,7 +31,6 @@ from vecstore.errors import (
     ReadOnlyError,
     RequestError,
     SchemaError,
-    StorageError,
     VectorError,
 )
 from vecstore.segment.reader import Segment
@@ -123,9 +122,9 @@ def test_one_field_at_a_time(db: Database) -> None:
 
 
 def test_what_is_made_is_used_again(db: Database) -> None:
-    """An alteration that failed goes on with the segments that it has made."""
+    """An alteration that was interrupted goes on with the segments that it has made."""
     items = make(db, ["float16"])
-    with at("alter.built", stop), pytest.raises(StorageError, match="stopped"):
+    with at("alter.built", stop), pytest.raises(KeyboardInterrupt):
         items.alter("v", ["pca4/bits1", "float16"])
     made = set(folders(db)) - set(named(items))
     assert len(made) == 1
@@ -138,7 +137,7 @@ def test_what_is_made_is_used_again(db: Database) -> None:
 def test_what_is_made_is_dropped_after_a_compaction(db: Database) -> None:
     """Segments made of such as a compaction has replaced meanwhile are made anew."""
     items = make(db, ["float16"])
-    with at("alter.built", stop), pytest.raises(StorageError, match="stopped"):
+    with at("alter.built", stop), pytest.raises(KeyboardInterrupt):
         items.alter("v", ["bits1", "float16"])
     items.delete([0])
     items.compact()
@@ -151,7 +150,7 @@ def test_what_is_made_is_dropped_after_a_compaction(db: Database) -> None:
 def test_a_dropped_collection_leaves_nothing(db: Database) -> None:
     """Dropping a collection that is being altered removes what was made of it too."""
     items = make(db, ["float16"])
-    with at("alter.built", stop), pytest.raises(StorageError, match="stopped"):
+    with at("alter.built", stop), pytest.raises(KeyboardInterrupt):
         items.alter("v", ["pca4/int8", "float16"])
     db.drop_collection("items")
     del items

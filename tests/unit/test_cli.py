@@ -214,4 +214,4 @@ def test_serve_takes_one_token(books: Path) -> None:
     pytest.importorskip("grpc")
     assert "not both" in run("serve", books, "--token", "a", "--token-env", "B", code=2)
     assert "no variable" in run("serve", books, "--token-env", "NO_SUCH_VARIABLE", code=2)
-    assert "token" in run("serve", books, "--host", "0.0.0.0", code=1)
+    assert "token" in run("serve", books, "--host", "0.0.0.0", code=2)

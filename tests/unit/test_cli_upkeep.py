@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,31 @@ def test_alter_changes_a_ladder(books: Path) -> None:
     assert "no vector field 'page'" in run("alter", books, "books", "page", "bits1", code=1)
     assert "no collection 'films'" in run("alter", books, "films", "text", "bits1", code=1)
     run("alter", books, "books", "text", code=2)
+    assert "'bits3'" in run("alter", books, "books", "text", "bits3", code=2)
+    assert run("alter", books, "books", "text", "bits1", "bits1", code=2)
+
+
+@pytest.mark.parametrize("command", ["compact", "alter"])
+def test_changes_need_a_database_that_no_one_writes(
+    tmp_path: Path, books: Path, command: str
+) -> None:
+    """Where there is no database, or another process writes it, the message says what to do."""
+    more = ("books", "text", "bits1") if command == "alter" else ("books",)
+    missing = run(command, tmp_path / "none", *more, code=1)
+    assert "does not exist; give the directory" in missing
+    assert "read_only" not in missing
+    hold = "import sys, vecstore as vs; db = vs.open(sys.argv[1]); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, books], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        held = run(command, books, *more, code=1)
+        writer.stdin.write(b"\n")
+    assert "is being written by" in held
+    assert "in that process" in held
+    assert "read_only" not in held
 
 
 def test_stats_show_the_write_buffer(books: Path) -> None:
@@ -75,15 +102,21 @@ def test_jobs_live_in_the_writer(books: Path) -> None:
     pytest.importorskip("grpc")
     assert "vecstore jobs HOST:PORT" in run("jobs", books)
     assert "127.0.0.1:1" in run("jobs", "127.0.0.1:1", code=1)
+    assert "neither a directory nor" in run("jobs", books / "none", code=1)
+    assert "neither a directory nor" in run("jobs", "none.invalid", code=1)
     assert "no variable" in run("jobs", "127.0.0.1:1", "--token-env", "NO_SUCH_VARIABLE", code=2)
 
 
 def test_a_server_takes_options_and_lists_jobs(tmp_path: Path, books: Path) -> None:
     """`serve` has a place for snapshots and options; `jobs` lists what the server works on."""
     pytest.importorskip("grpc")
-    assert "Options.durability" in run("serve", books, "--durability", "never", code=1)
-    assert "outside" in run("serve", books, "--snapshots", books / "copies", code=1)
-    options = ("--memory-bytes-max", 1 << 25, "--durability", "group", "--background")
+    assert "[fsync|group]" in run("serve", "--help")
+    for wrong in ("--durability", "never"), ("--reserve-bytes", -1), ("--port", 1 << 20):
+        assert "expected" in run("serve", books, *wrong, code=2)
+    assert "outside" in run("serve", books, "--snapshots", books / "copies", code=2)
+    options: tuple[object, ...] = ("--memory-bytes-max", 1 << 25, "--durability", "group")
+    options += ("--background", "--background-bytes-per-s", 1 << 20, "--flush-age-s", 60)
+    options += ("--reserve-bytes", 1 << 20)
     copies = ("--snapshots", tmp_path / "copies")
     process = spawn("serve", books, "--port", 0, "--token", "secret", *options, *copies)
     try:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,7 @@ import vecstore as vs
 from tests.congruence.blocking import Blocking
 from tests.unit.fake_database import FakeDatabase, Starter, run_python
 from vecstore import errors
+from vecstore.storage import failpoints
 from vecstore_client import channel
 from vecstore_proto import results
 from vecstore_server.app import Server
@@ -174,6 +180,29 @@ def test_a_server_that_comes_back_is_found_at_once(start: Starter) -> None:
         assert remote.collections() == ["fake"]
         assert collection.upsert([1]) == 1
         again.stop(0)
+
+
+@pytest.mark.parametrize("connect", [vs.connect, Blocking.connect])
+def test_a_server_that_dies_during_a_write_leaves_it_unknown(
+    tmp_path: Path, connect: Callable[[str], Any]
+) -> None:
+    """A write whose server is killed says that nobody knows; the next one that none answers."""
+    serve = "import sys, vecstore_server as s; v = s.serve(sys.argv[1], port=0)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{serve}; print(v.address, flush=True); v.wait()", tmp_path],
+        env={**os.environ, "VECSTORE_FAILPOINT": "upsert.committed:1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        with connect(process.stdout.readline().strip()) as remote:
+            schema = vs.Schema([vs.Vector("v", 2)])
+            items = remote.create_collection("items", schema)
+            with pytest.raises(errors.UnavailableError, match="not known whether the write"):
+                items.upsert([1], [[1, 2]])
+            assert process.wait(30) == failpoints.EXIT_CODE
+            with pytest.raises(errors.UnavailableError, match=r"start one with `vecstore serve`"):
+                items.upsert([1], [[1, 2]])
 
 
 def test_many_threads_share_a_client(fake: tuple[Any, Any]) -> None:

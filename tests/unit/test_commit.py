@@ -146,6 +146,35 @@ def test_group_survives_an_interrupt(
         assert not db._environment.queue.waiting
 
 
+def test_retry_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a group is tried one by one and that is interrupted, each write is told the truth."""
+    with opened(tmp_path, durability="group") as (db, items):
+        put_many = Txn.put_many
+        interrupts = [KeyboardInterrupt()]
+
+        def full(txn: Txn, name: str, pairs: Any) -> None:
+            found = list(pairs)
+            if len(found) == 3:
+                monkeypatch.setattr(Kv, "write", interrupted)
+                raise errors.DatabaseFullError("no room for three")
+            put_many(txn, name, found)
+
+        write = Kv.write
+
+        def interrupted(kv: Kv) -> Any:
+            if interrupts:
+                raise interrupts.pop()
+            return write(kv)
+
+        monkeypatch.setattr(Txn, "put_many", full)
+        acts = [lambda: put(items, 1), lambda: put(items, 2, 3, 4), lambda: put(items, 5)]
+        raised = [future.exception() for future in at_once(db, *acts)]
+        kept = [number for number, error in zip((1, 0, 5), raised, strict=True) if error is None]
+        assert sum(isinstance(error, KeyboardInterrupt) for error in raised) == 1
+        assert sorted(record.id for record in items.scroll()) == kept
+        assert not db._environment.queue.waiting
+
+
 def test_group_whose_commit_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that fails fails every write of its group, each with an error of its own."""
     with opened(tmp_path, durability="group") as (db, items):

@@ -198,6 +198,20 @@ def test_where_no_second_name_can_be(
     assert synced == [(tmp_path / "second").stat().st_ino]
 
 
+def test_large_files_are_synced_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is synced whenever some megabytes were written, and at its end."""
+    synced: list[int] = []
+    monkeypatch.setattr(module, "_SYNC_BYTES", 1000)
+    monkeypatch.setattr(module.os, "fsync", synced.append)
+    writer = RealFiles().create(tmp_path / "file", 2500)
+    for offset in range(0, 2500, 500):
+        writer.write_at(offset, bytes(500))
+    writer.close()
+    assert len(synced) == 3
+
+
 def test_a_missing_file_is_damage(tmp_path: Path) -> None:
     """A file that is not there when it is read is a CorruptionError."""
     with pytest.raises(CorruptionError, match="missing"):

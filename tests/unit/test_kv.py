@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import lmdb
@@ -253,3 +253,15 @@ def test_another_process_sees_commits(tmp_path: Path) -> None:
                 assert reader.stdout.readline().decode() == answer
             reader.stdin.close()
             assert reader.wait() == 0
+
+
+def test_whether_a_key_is_there(tmp_path: Path) -> None:
+    """Only a key that was put is there, and only in its key space."""
+    with closing(Kv.open(tmp_path, databases=("one", "two"), map_bytes=1 << 26)) as kv:
+        with kv.write() as txn:
+            txn.put("one", b"key", b"")
+        with kv.read() as txn:
+            assert txn.has("one", b"key")
+            assert not txn.has("one", b"ke")
+            assert not txn.has("one", b"keys")
+            assert not txn.has("two", b"key")

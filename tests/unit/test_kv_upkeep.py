@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -250,3 +251,24 @@ def test_an_input_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module.os, "pwrite", refuse)
     assert isinstance(module.typed(error, tmp_path), DatabaseFullError)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "lock.mdb"]
+
+
+def test_closed_while_it_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that comes while another thread opens LMDB again leaves nothing open."""
+    kv = Kv.open(tmp_path, databases=("one", "two"), map_bytes=1 << 26)
+    closing_thread, opened = threading.Thread(target=kv.close), Kv._opened
+
+    def slow(self: Kv) -> Any:
+        closing_thread.start()
+        closing_thread.join(0.3)
+        return opened(self)
+
+    monkeypatch.setattr(Kv, "_opened", slow)
+    with suppress(ClosedError):
+        kv.reopen()
+    monkeypatch.undo()
+    closing_thread.join()
+    with closing(Kv.open(tmp_path, databases=("one", "two"), map_bytes=1 << 26)) as again:
+        assert again.last_txn()
+    with pytest.raises(ClosedError), kv.read():
+        pass

@@ -140,3 +140,25 @@ def test_nothing_is_removed_from_a_damaged_database(path: Path) -> None:
     with vs.open(path) as db:
         assert len(names_of_all(path)) == 6
         assert db.check() != []
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_lost_records_are_not_tidied_away(tmp_path: Path, empty: bool) -> None:
+    """Where LMDB's file is gone or empty, opening says so, and leaves segments as they are."""
+    with vs.open(tmp_path) as db:
+        items = db.create_collection("items", vs.Schema(vectors=[vs.Vector("v", 4)]))
+        items.upsert([1], [[1, 2, 3, 4]])
+        items.flush()
+    kept = (tmp_path / "data.mdb").read_bytes()
+    files = sorted(tmp_path.rglob("segments/*/*"))
+    (tmp_path / "data.mdb").unlink()
+    if empty:
+        (tmp_path / "data.mdb").touch()
+    for read_only in (False, True):
+        with pytest.raises(StorageError, match=r"missing|holds no|empty"):
+            vs.open(tmp_path, read_only=read_only)
+    assert sorted(tmp_path.rglob("segments/*/*")) == files
+    (tmp_path / "data.mdb").write_bytes(kept)
+    with vs.open(tmp_path) as db:
+        assert db.check() == []
+        assert db.collection("items").count() == 1

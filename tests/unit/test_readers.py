@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vecstore as vs
 from vecstore.errors import LockedError, NotADatabaseError, NotFoundError, ReadOnlyError
+from vecstore.ingest import store
+from vecstore.segment.load import load_snapshot
+from vecstore.segment.snapshot import Snapshot
 
 SCHEMA = vs.Schema(vectors=[vs.Vector("v", 4, "dot", ["bits1", "float16"])])
 
@@ -75,6 +81,22 @@ def test_reader_sees_each_acknowledged_write(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_reader_forgets_a_buffer_whose_segment_is_gone(tmp_path: Path) -> None:
+    """Records that were flushed and died, with their segment, are no longer seen."""
+    writer = Writer(tmp_path)
+    writer.do("items.upsert(range(4), np.eye(4))")
+    with vs.open(tmp_path, read_only=True) as db:
+        items = db.collection("items")
+        assert items.count() == 4
+        writer.do("items.flush()")
+        writer.do("items.delete([0, 1]); items.upsert([2, 3], np.eye(4)[2:])")
+        writer.do("from vecstore.ingest.compact import compact_all; compact_all(items._store)")
+        assert [record.id for record in items.scroll()] == [2, 3]
+        assert sorted(items.search(np.ones(4)).ids.tolist()) == [2, 3]
+        assert items.count() == items.stats().buffered == 2
+    writer.close()
+
+
 def folders(path: Path) -> int:
     """How many segments lie in a database."""
     return len(list((path / "segments").iterdir()))
@@ -134,6 +156,83 @@ def test_reader_that_reads_nothing_old_holds_up_nothing(tmp_path: Path) -> None:
         writer.do("items.delete([0])")
         assert items.count() == 2
         writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 1
+    writer.close()
+
+
+def pins(path: Path) -> int:
+    """How many readers say what they read."""
+    found = path / "readers"
+    return len(list(found.iterdir())) if found.exists() else 0
+
+
+def test_idle_reader_holds_up_nothing(tmp_path: Path) -> None:
+    """A reader that never opened a collection, or whose last one is gone, has no pin."""
+    writer = Writer(tmp_path)
+    fill(writer)
+    with vs.open(tmp_path, read_only=True) as db:
+        assert db.collections() == ["items"]
+        assert db.check() == []
+        assert pins(tmp_path) == 0
+        writer.do("items.compact(); db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 1
+        items = db.collection("items")
+        assert items.count() == 3
+        assert pins(tmp_path) == 1
+        hits = items.search([3, 2, 1, 0])
+        writer.do("db.drop_collection('items')")
+        with pytest.raises(NotFoundError, match="'items'"):
+            items.count()
+        assert pins(tmp_path) == 1
+        assert hits[0].payload["n"] == 0
+        del hits
+        assert pins(tmp_path) == 0
+        writer.do("items = db.create_collection('items', schema)")
+        fill(writer)
+        again = db.collection("items")
+        writer.do("items.compact(); db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 4
+        assert len(again.search([3, 2, 1, 0])) == 3
+    assert pins(tmp_path) == 0
+    writer.close()
+
+
+@pytest.mark.parametrize("other_open", [False, True])
+def test_a_collection_is_pinned_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_open: bool
+) -> None:
+    """What is being loaded stays, though meanwhile the reader sees later commits elsewhere."""
+    writer = Writer(tmp_path)
+    writer.do("other = db.create_collection('other', schema)")
+    fill(writer)
+    loaded, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> Snapshot:
+        found = load_snapshot(*args)
+        if found.info.name == "items":
+            loaded.set()
+            assert go_on.wait(60)
+        return found
+
+    with vs.open(tmp_path, read_only=True) as db, ThreadPoolExecutor(1) as threads:
+        if other_open:
+            assert db.collection("other").count() == 0
+        other = db.collection("other")._store if other_open else None
+        monkeypatch.setattr(store, "load_snapshot", slow)
+        opening = threads.submit(db.collection, "items")
+        assert loaded.wait(60)
+        writer.do("items.compact(); other.upsert([1], np.eye(4)[:1])")
+        if other is not None:
+            assert other.snapshot().manifest.live == 1
+        writer.do("db._environment.reclaimer.sweep()")
+        assert folders(tmp_path) == 4
+        go_on.set()
+        items = opening.result()
+        stale = items._store._snapshot
+        assert [live.source.seqs.tolist() for live in stale.segments] == [[0], [1], [2]]
+        del stale
+        assert items.count() == 3
+        writer.do("other.upsert([2], np.eye(4)[:1]); db._environment.reclaimer.sweep()")
         assert folders(tmp_path) == 1
     writer.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +311,36 @@ def test_open_collection_goes_on_after_repair(tmp_path: Path) -> None:
         "examining 'items'",
         "writing 'items'",
     }
+
+
+def test_no_collection_is_opened_during_a_repair(tmp_path: Path) -> None:
+    """Who opens a collection waits until it is repaired; an open one is handed out at once."""
+    before = filled(tmp_path)
+    flip(segment_file(tmp_path, 1, "codes-0-0"), 300)
+    opened_at: list[int] = []
+    asked, steps = threading.Event(), iter(range(1_000_000))
+
+    with opened(tmp_path) as db, ThreadPoolExecutor(2) as threads:
+        other = db.create_collection("other", SCHEMA)
+
+        def open_late() -> None:
+            asked.set()
+            items = db.collection("items")
+            opened_at.append(len(items._store._snapshot.manifest.segments))
+            items.compact()
+
+        def progress(what: str, done: int, total: int) -> None:
+            if not next(steps):
+                assert threads.submit(db.collection, "other").result(60) is other
+                threads.submit(open_late)
+                assert asked.wait(60)
+                threading.Event().wait(0.3)
+            if what.startswith(("examining", "writing")):
+                assert opened_at == []
+
+        report = db.repair(progress)
+        threads.shutdown()
+        assert len(report.rebuilt) == 1
+        assert opened_at == [3]
+        assert records(db.collection("items")) == before
+        assert db.check() == []

@@ -205,6 +205,21 @@ def test_written_directory_is_no_snapshot(tmp_path: Path, db: Database) -> None:
     assert seen
 
 
+def test_a_file_is_no_snapshot(tmp_path: Path) -> None:
+    """A source that is a file is told as one that holds no snapshot."""
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(NotADatabaseError, match="file holds no snapshot"):
+        vs.restore(tmp_path / "file", tmp_path / "restored")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_progress_that_cannot_be_called_is_refused(tmp_path: Path) -> None:
+    """It is refused before anything else is looked at."""
+    with pytest.raises(RequestError, match="progress is 7"):
+        vs.restore(tmp_path / "none", tmp_path / "restored", progress=7)  # type: ignore[arg-type]
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "short", "long", "missing", "wrong"])
 @pytest.mark.parametrize("name", ["data.mdb", "segments/*/rows", "codecs/*"])
 def test_strange_directory_is_refused(tmp_path: Path, db: Database, kind: str, name: str) -> None:

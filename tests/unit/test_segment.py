@@ -278,7 +278,8 @@ def test_damage_is_told_with_file_block_and_seqs(segment: Segment) -> None:
     fresh = Segment(RealFiles(), segment.folder, segment.info, load)
     text = (
         f"block 0 of array 'values' in {path} does not match its checksum; "
-        f"segment 7 holds the seqs {segment.info.seq_min} to {segment.info.seq_max}"
+        f"segment 7 holds the seqs {segment.info.seq_min} to {segment.info.seq_max}; "
+        "repair() makes good what it can, or restore a snapshot"
     )
     for _ in range(2):
         codes = fresh.codes("text", "float32")

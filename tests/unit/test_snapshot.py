@@ -143,3 +143,33 @@ def test_count_live(*, expires: bool) -> None:
     assert snapshot.count_live() == 12
     clock.now += 1
     assert snapshot.count_live() == (9 if expires else 12)
+
+
+class Unreadable:
+    """A source of which nothing can be read but its first and its last seq."""
+
+    seq_min, seq_max = 10, 19
+
+
+def test_rows_die_unread() -> None:
+    """What died is worked out without a source whose seqs nobody asked for."""
+    live = Live(Unreadable(), {})  # type: ignore[arg-type]
+    for seqs in ([1, 9], [20, 30], [9, 20]):
+        dead = np.array(seqs, dtype=np.uint64)
+        assert live.without(dead, add_seqs({}, dead)) is live
+    dead = np.array([9, 10, 19, 20], dtype=np.uint64)
+    assert live.within(dead).tolist() == [10, 19]
+    assert live.without(dead, add_seqs({}, dead)) is not live
+
+
+@given(st.sets(st.integers(0, 11), min_size=1), st.booleans())
+def test_dead_rows_are_the_same_read_or_unread(rows: set[int], read: bool) -> None:
+    """Whether a mask was there before or not, the rows that died are no longer written."""
+    block = expiring(None)
+    live = Live(block, {})
+    if read:
+        assert live.written.all()
+    dead = block.seqs[sorted(rows)]
+    after = live.without(dead, add_seqs({}, dead))
+    assert set(np.flatnonzero(~after.written).tolist()) == rows
+    assert live.written.all()

@@ -240,7 +240,7 @@ def test_copy_overwrites_nothing(tmp_path: Path, db: Database) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "letter").write_text("dear")
     (tmp_path / "file").write_text("dear")
-    for name in ("full", "other", "file", "db"):
+    for name in ("full", "other", "file"):
         with pytest.raises(AlreadyExistsError):
             db.snapshot(tmp_path / name)
     assert (tmp_path / "full" / "letter").read_text() == "dear"
@@ -250,10 +250,10 @@ def test_copy_overwrites_nothing(tmp_path: Path, db: Database) -> None:
 
 
 def test_one_copy_at_a_time(tmp_path: Path, db: Database) -> None:
-    """Two at once never mix: the second is told who makes the copy."""
+    """Two at once never mix: the second is told that a copy is being made there, and by whom."""
     with (
-        NewDirectory(RealFiles(), tmp_path / "copy", ".tmp").making(),
-        pytest.raises(LockedError, match="pid"),
+        NewDirectory(RealFiles(), tmp_path / "copy", ".tmp", "a snapshot").making(),
+        pytest.raises(LockedError, match=r"a snapshot to \S+/copy is under way, by .*pid"),
     ):
         db.snapshot(tmp_path / "copy")
     db.snapshot(tmp_path / "copy")
@@ -268,10 +268,13 @@ def test_missing_file_is_told(tmp_path: Path, db: Database) -> None:
 
 
 def test_wrong_targets_are_refused(tmp_path: Path, db: Database) -> None:
-    """What is neither a path nor a store, and a closed database, are told apart."""
+    """No path and no store, a place in the database, and a closed database are refused."""
     for target in (None, 7, "", "a\0b", "nowhere://x"):
         with pytest.raises(RequestError):
             db.snapshot(target)  # type: ignore[arg-type]
+    for name in ("db", "db/copy", "db/segments/copy"):
+        with pytest.raises(RequestError, match="outside"):
+            db.snapshot(tmp_path / name)
     db.close()
     with pytest.raises(ClosedError):
         db.snapshot(tmp_path / "copy")

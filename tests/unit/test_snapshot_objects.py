@@ -30,7 +30,7 @@ from vecstore.errors import (
     RequestError,
     StorageError,
 )
-from vecstore.storage import failpoints
+from vecstore.storage import failpoints, keys
 from vecstore.storage.files import RealFiles
 from vecstore.types import Uint8
 
@@ -114,22 +114,54 @@ def test_unchanged_files_are_not_read(
     assert set(mapped) == {"data.mdb"}
 
 
-def test_files_of_other_databases_are_read(tmp_path: Path, db: Database, store: Store) -> None:
-    """A copy of a database is another one: what it calls by the same name is never taken for it."""
-    db.snapshot(tmp_path / "copy")
+def test_a_place_is_for_one_database(tmp_path: Path, db: Database, store: Store) -> None:
+    """A restored database uploads nothing to where its origin does, and all to a new place."""
     db.snapshot(store)
-    with vs.open(tmp_path / "copy") as copy:
-        write(copy, "books", 8)
-        copy.collection("books").flush()
-        write(db, "books", 9)
-        db.collection("books").flush()
-        db.snapshot(store)
-        expected = state(copy)
-        store.forget()
-        copy.snapshot(store)
-        assert 0 < len(store.files_put) < 10
     vs.restore(store, tmp_path / "restored")
-    assert state_at(tmp_path / "restored") == expected
+    store.forget()
+    with vs.open(tmp_path / "restored") as restored:
+        with pytest.raises(RequestError, match="give each database a place of its own") as caught:
+            restored.snapshot(store)
+        for opened in (db, restored):
+            with opened._environment.kv.read() as txn:
+                identity = txn.get(keys.META, keys.IDENTITY)
+            assert identity is not None
+            assert identity.hex() in str(caught.value)
+        assert store.files_put == []
+        assert restored.snapshot(Store(MemoryStore())).number == 1
+    assert db.snapshot(store).number == 2
+
+
+def test_the_slower_of_two_databases_is_refused(tmp_path: Path, db: Database, store: Store) -> None:
+    """Of two databases that begin to upload to an empty place, one publishes a snapshot."""
+
+    def overtake(key: str) -> None:
+        store.before_put = lambda _: None
+        with vs.open(tmp_path / "other") as other:
+            other.snapshot(store.inner)
+
+    store.before_put = overtake
+    with pytest.raises(RequestError, match="identity"):
+        db.snapshot(store)
+    assert list(keys_of(store, "snapshots")) == ["snapshots/000000000001.json"]
+
+
+@pytest.mark.parametrize("url", ["file://", "file:///", "file:////", "file:///a/..", "FILE:///"])
+def test_the_root_is_no_place(db: Database, url: str) -> None:
+    """The URL of a folder has a path."""
+    with pytest.raises(RequestError, match="has no path"):
+        db.snapshot(url)
+
+
+def test_a_place_in_the_database_is_refused(tmp_path: Path, db: Database) -> None:
+    """A folder in the database's own directory is no place for its snapshots; none is made."""
+    (tmp_path / "link").symlink_to(tmp_path / "db")
+    for name in ("db", "db/copies", "link/copies", "%64b/copies"):
+        with pytest.raises(RequestError, match="outside"):
+            db.snapshot(f"file://{tmp_path}/{name}")
+    assert not (tmp_path / "db" / "copies").exists()
+    with pytest.raises(RequestError, match="outside"):
+        db.snapshot(LocalStore(tmp_path / "db" / "segments"))
 
 
 def test_stopped_upload_is_resumed(tmp_path: Path, db: Database) -> None:

@@ -106,15 +106,16 @@ def test_the_table_is_complete() -> None:
 class Failure:
     """What gRPC raises where no server of ours took part."""
 
-    def __init__(self, code: Any, metadata: Any = ()) -> None:
+    def __init__(self, code: Any, metadata: Any = (), details: str | None = None) -> None:
         self._code = code
+        self._details = details
         self._metadata = metadata
 
     def code(self) -> Any:
         return self._code
 
-    def details(self) -> None:
-        return None
+    def details(self) -> str | None:
+        return self._details
 
     def trailing_metadata(self) -> Any:
         return self._metadata
@@ -135,6 +136,26 @@ def test_failures_of_the_network_are_remote_errors(code: str, kind: type[Excepti
     found = status.error_from_status(Failure(grpc.StatusCode[code], None), "here:1", 2.0)
     assert type(found) is kind
     assert kind is status.AnswerTooLarge or "here:1" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "known"),
+    [
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: x", True),
+        ("UNAVAILABLE", "DNS resolution failed for here:1", True),
+        ("UNAVAILABLE", "Socket closed", False),
+        ("UNAVAILABLE", None, False),
+        ("DEADLINE_EXCEEDED", None, False),
+    ],
+)
+def test_a_write_that_was_cut_off_says_so(code: str, details: str | None, known: bool) -> None:
+    """A write that the server may have got is said to be of unknown outcome, a read never."""
+    failure = Failure(grpc.StatusCode[code], details=details)
+    unknown = "not known whether the write was applied"
+    written = str(status.error_from_status(failure, "here:1", 2.0, writes=True))
+    assert (unknown in written) is not known
+    assert ("start one with" in written) is known
+    assert unknown not in str(status.error_from_status(failure, "here:1", 2.0))
 
 
 def test_unknown_classes_are_remote_errors() -> None:

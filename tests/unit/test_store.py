@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -300,6 +300,22 @@ def test_quarantine_names_a_segment_once(items: Collection) -> None:
     with store.rewrite_lock:
         store.swap(merged(store))
     assert store.environment.quarantined == {}
+
+
+@pytest.mark.parametrize(("folder", "times"), [("", 1), ("elsewhere", 2)])
+def test_what_cannot_be_spared_is_raised(items: Collection, folder: str, times: int) -> None:
+    """Damage that is in no segment of the collection is raised, and not met for ever."""
+    met = []
+
+    def act(quarantined: Mapping[int, str]) -> None:
+        met.append(quarantined)
+        error = errors.CorruptionError("block 3 is damaged")
+        error.folder = folder
+        raise error
+
+    with pytest.raises(errors.CorruptionError, match="block 3"):
+        items._store.sparing(act)
+    assert met == [{}] * times
 
 
 def test_reads_find_rows_while_they_move(items: Collection) -> None:

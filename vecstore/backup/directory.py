@@ -30,12 +30,13 @@ class NewDirectory:
         paths: the database in it, while it is made.
     """
 
-    __slots__ = ("_above", "files", "paths", "target")
+    __slots__ = ("_above", "_what", "files", "paths", "target")
 
-    def __init__(self, files: FileSystem, target: Path, suffix: str) -> None:
+    def __init__(self, files: FileSystem, target: Path, suffix: str, what: str) -> None:
         self.files = files
         self.target = target
         self.paths = Paths(target.with_name(target.name + suffix))
+        self._what = what  # makes it, in words
         self._above = [target.parent]  # folders that get a new name
 
     @contextlib.contextmanager
@@ -53,7 +54,7 @@ class NewDirectory:
             raise AlreadyExistsError(f"{root} is in the way; rename it, or remove it")
         self._above += [folder.parent for folder in root.parents if not folder.exists()]
         self.files.make_dir(root)
-        lock = WriterLock(mark)
+        lock = WriterLock(mark, self._refusal)
         try:
             yield
         finally:
@@ -80,6 +81,12 @@ class NewDirectory:
         with contextlib.suppress(StorageError):  # the next one to make it does so
             self.files.remove(self.paths.root)
 
+    def _refusal(self, who: str) -> str:
+        return (
+            f"{self._what} to {self.target} is under way, by {who}; wait until it is done, or name "
+            "another place"
+        )
+
     def _check_place(self) -> None:
         if os.path.lexists(self.target) and (
             not self.target.is_dir() or self.files.list_dir(self.target)
@@ -98,3 +105,17 @@ def to_path(what: str, value: object) -> Path:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(value):
         raise RequestError(f"{what} is {value!r}, expected the path of a directory")
     return Path(os.path.realpath(value))
+
+
+def check_outside(place: Path, database: Path) -> None:
+    """Refuse to write a copy of a database into it.
+
+    Args:
+        place: of the copy, without links.
+        database: its directory.
+
+    Raises:
+        RequestError: `place` is in it.
+    """
+    if place.is_relative_to(os.path.realpath(database)):
+        raise RequestError(f"{place} is in the database {database}; name a place outside of it")

@@ -8,11 +8,13 @@ What was put is never changed. A manifest comes after the files that it lists.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard
+from urllib.parse import unquote
 
 from vecstore.errors import (
     CorruptionError,
@@ -28,6 +30,7 @@ PART_BYTES = 8 << 20
 PARTS_MAX = 9_000  # S3 takes 10,000
 PARTS_AT_ONCE = 4
 _SUM = re.compile(r"files/([0-9a-f]{64})")
+_FOLDER = re.compile(r"\s*file://[^/?#]*(?P<path>[^?#]*)", re.IGNORECASE)
 _NUMBER = re.compile(r"snapshots/([0-9]{12})\.json")
 
 
@@ -70,9 +73,7 @@ class Objects:
         self.name = name
         self._store = store
         self._obstore: Any = _load()
-        local = isinstance(store, self._obstore.store.LocalStore)
-        prefix = store.prefix if local else None  # type: ignore[attr-defined]
-        self._folder = None if prefix is None else Path(prefix)
+        self._folder = find_folder(store)
 
     @classmethod
     def at(cls, url: str) -> Objects:
@@ -81,11 +82,11 @@ class Objects:
         Credentials and settings come from the environment, as obstore reads them.
 
         Raises:
-            RequestError: no kind of store has such a URL.
+            RequestError: no kind of store has such a URL, or it is the root of the file system.
             MissingExtraError: obstore is not installed.
         """
         obstore = _load()
-        settings = {"mkdir": True} if url.startswith("file:") else {}
+        settings = {} if find_folder(url) is None else {"mkdir": True}
         try:
             return cls(obstore.store.from_url(url, **settings), url)
         except (obstore.exceptions.BaseError, ValueError) as error:
@@ -194,9 +195,34 @@ def find_objects(place: object) -> Objects | None:
     """The object store that a caller named, by its URL or itself; None for what is neither."""
     if isinstance(place, str):
         return Objects.at(place) if "://" in place else None
-    if all(hasattr(place, method) for method in ("put", "get", "get_range", "list")):
-        return Objects(cast(ObjectStore, place), repr(place))
-    return None
+    return Objects(place, repr(place)) if _is_store(place) else None
+
+
+def find_folder(place: object) -> Path | None:
+    """The folder of this machine, without links, that an object store is, by its URL or itself.
+
+    None for every other store, and for what is none.
+
+    Raises:
+        RequestError: it is the root of the file system.
+    """
+    if isinstance(place, str):
+        found = _FOLDER.match(place)
+        path = None if found is None else unquote(found["path"].strip())
+    elif _is_store(place) and isinstance(place, _load().store.LocalStore):
+        path = str(place.prefix or "/")  # type: ignore[attr-defined]
+    else:
+        path = None
+    if path is None:
+        return None
+    folder = Path(os.path.realpath("/" + path.strip("/").replace("\0", "")))
+    if folder == folder.parent:
+        raise RequestError(f"{place!r} has no path; name a folder, such as file:///backups")
+    return folder
+
+
+def _is_store(place: object) -> TypeGuard[ObjectStore]:
+    return all(hasattr(place, method) for method in ("put", "get", "get_range", "list"))
 
 
 def _manifest_key(number: int) -> str:

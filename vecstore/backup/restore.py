@@ -31,6 +31,7 @@ from vecstore.errors import (
 )
 from vecstore.ingest.opening import close_environment, open_environment
 from vecstore.options import Options
+from vecstore.request import check_progress
 from vecstore.storage import keys
 from vecstore.storage.files import RealFiles, storage_errors
 from vecstore.storage.kv import Kv, verify_pages
@@ -46,7 +47,8 @@ def restore_database(
     progress: Progress | None,
 ) -> None:
     """See `vecstore.restore`."""
-    made = NewDirectory(RealFiles(), to_path("path", path), ".restoring")
+    check_progress(progress)
+    made = NewDirectory(RealFiles(), to_path("path", path), ".restoring", "a restore")
     objects = find_objects(source)
     if objects is not None:
         _restore(StoredOrigin(objects, number), made, progress)

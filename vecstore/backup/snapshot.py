@@ -20,9 +20,9 @@ from pathlib import Path
 from threading import Lock
 
 from vecstore.backup.contents import Contents, StoredFile, copy_lmdb, open_file
-from vecstore.backup.directory import NewDirectory, to_path
+from vecstore.backup.directory import NewDirectory, check_outside, to_path
 from vecstore.backup.manifest import VERSION, FileEntry, SnapshotManifest, read_manifest
-from vecstore.backup.objects import Objects, ObjectStore, find_objects
+from vecstore.backup.objects import Objects, ObjectStore, find_folder, find_objects
 from vecstore.backup.parallel import Tick, for_all
 from vecstore.errors import CorruptionError, FormatVersionError, RequestError
 from vecstore.segment.environment import Environment
@@ -35,7 +35,7 @@ from vecstore.types import Progress, SnapshotInfo
 
 # Bytes that are read and hashed at a time.
 _CHUNK_BYTES = 8 << 20
-# Several databases may share a place; so many snapshots back one of ours is looked for.
+# Manifests may be damaged; so many snapshots back one that can be read is looked for.
 _LOOK_BACK = 8
 
 
@@ -45,6 +45,9 @@ def take_snapshot(
     progress: Progress | None,
 ) -> SnapshotInfo:
     """See `Database.snapshot`."""
+    store = find_folder(target)
+    if store is not None:
+        check_outside(store, environment.paths.root)
     objects = find_objects(target)
     if objects is None:
         return _to_directory(environment, to_path("target", target), progress)
@@ -80,7 +83,8 @@ def list_snapshots(source: str | ObjectStore) -> list[SnapshotInfo]:
 def _to_directory(
     environment: Environment, target: Path, progress: Progress | None
 ) -> SnapshotInfo:
-    made = NewDirectory(environment.files, target, ".tmp")
+    check_outside(target, environment.paths.root)
+    made = NewDirectory(environment.files, target, ".tmp", "a snapshot")
     with made.making():
         made.clear()
         try:
@@ -158,7 +162,7 @@ def _to_store(
     upload = _Upload(
         files=environment.files,
         objects=objects,
-        sums=_known_sums(objects, numbers, contents.identity),
+        sums=_known_sums(objects, numbers, contents.identity.hex()),
         there=objects.sizes(),
     )
     info = ComponentInfo(lmdb.data.name, lmdb.data.stat().st_size, 0)
@@ -176,6 +180,7 @@ def _to_store(
     number = max(numbers, default=0) + 1
     data = manifest.to_bytes()
     while not objects.put_manifest(number, data):
+        _known_sums(objects, objects.numbers(), manifest.identity)  # who was quicker?
         number += 1
     reach("snapshot.renamed")
     return SnapshotInfo(
@@ -240,16 +245,26 @@ class _Upload:
 
 
 def _known_sums(
-    objects: Objects, numbers: dict[int, int], identity: bytes
+    objects: Objects, numbers: dict[int, int], identity: str
 ) -> dict[tuple[str, int, int], str]:
-    """The SHA-256 of each file in the last snapshot of this database, by what tells it apart."""
-    for number in sorted(numbers, reverse=True)[:_LOOK_BACK] if identity else ():
+    """The SHA-256 of each file in the last snapshot there, by what tells the file apart.
+
+    Raises:
+        RequestError: it is a snapshot of another database.
+    """
+    for number in sorted(numbers, reverse=True)[:_LOOK_BACK]:
         try:
             manifest = read_manifest(objects, number, numbers[number])
         except (CorruptionError, FormatVersionError):
             continue  # of no use; what it would have told is read from the files
-        if manifest.identity == identity.hex():
-            return {entry.content: entry.sha256 for entry in manifest.files}
+        if manifest.identity != identity:
+            raise RequestError(
+                f"snapshot {number} in {objects.name} is of the database with identity "
+                f"{manifest.identity or 'none'}, this one has identity {identity or 'none'}; "
+                "give each database a place of its own"
+            )
+        # Copies without an identity cannot be told apart.
+        return {entry.content: entry.sha256 for entry in manifest.files} if identity else {}
     return {}
 
 

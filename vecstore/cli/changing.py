@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 import vecstore
-from vecstore.cli.console import counted, human_bytes, say, spinner
+from vecstore.cli.console import counted, human_bytes, say, spinner, wrong_use
 from vecstore.cli.inspecting import Directory
 from vecstore.collection import Collection
+from vecstore.errors import LockedError, NotADatabaseError
+from vecstore.ingest.alter_plan import altered
+from vecstore.schema import Schema
 
 Name = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection.")]
 
@@ -45,7 +48,13 @@ def alter(
     They are made from what is stored of its vectors. One that is left out is gone, and cannot be
     made again from a coarser one.
     """
-    with _opened(directory, collection) as found:
+
+    def check(schema: Schema) -> None:
+        schema.vector(field)
+        with wrong_use():
+            altered(schema, field, representations)
+
+    with _opened(directory, collection, check) as found:
         before = found.schema.vector(field).representations
         with spinner("altering"):
             found.alter(field, representations)
@@ -54,9 +63,21 @@ def alter(
 
 
 @contextmanager
-def _opened(directory: Path, collection: str) -> Iterator[Collection]:
-    """A collection to be changed; a database that is not there is not made."""
+def _opened(
+    directory: Path, collection: str, check: Callable[[Schema], None] = lambda _: None
+) -> Iterator[Collection]:
+    """A collection to be changed, once its schema is checked; what is not there is not made."""
+    if not directory.exists():
+        raise NotADatabaseError(f"{directory} does not exist; give the directory of a database")
     with vecstore.open(directory, read_only=True) as db:
-        db.collection(collection)
-    with vecstore.open(directory, options=vecstore.Options(background=False)) as db:
+        check(db.collection(collection).schema)
+    try:
+        db = vecstore.open(directory, options=vecstore.Options(background=False))
+    except LockedError as error:
+        reason = str(error).partition(";")[0]
+        raise LockedError(
+            f"{reason}; call the method of the same name in that process, or where it is a server, "
+            "through vecstore.connect"
+        ) from None
+    with db:
         yield db.collection(collection)

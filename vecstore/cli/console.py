@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from vecstore.errors import VecstoreError
+from vecstore.errors import RequestError, SchemaError, VecstoreError
 
 INTERRUPTED = 130
 
@@ -43,6 +43,15 @@ def reporting() -> Iterator[None]:
     except KeyboardInterrupt:
         say("interrupted", error=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """Turn what an option cannot be into a wrong use, with exit code 2."""
+    try:
+        yield
+    except (RequestError, SchemaError) as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @contextmanager

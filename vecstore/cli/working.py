@@ -11,6 +11,7 @@ import typer
 import vecstore
 from vecstore.cli.console import human_bytes, say, table
 from vecstore.cli.tokens import TokenVariable, read_token
+from vecstore.errors import NotADatabaseError, UnavailableError
 from vecstore.types import Job
 
 
@@ -32,8 +33,16 @@ def jobs(
                 "server, ask it: vecstore jobs HOST:PORT"
             )
         return
-    with vecstore.connect(target, token=read_token(token, token_env)) as db:
-        found = db.jobs()
+    missing = f"{target} is neither a directory nor the address of a server, host:port"
+    if "/" in target or Path(target).exists():
+        raise NotADatabaseError(missing)
+    try:
+        with vecstore.connect(target, token=read_token(token, token_env)) as db:
+            found = db.jobs()
+    except UnavailableError as error:
+        if ":" in target:
+            raise
+        raise UnavailableError(f"{missing}: {error}") from None
     if found:
         show_jobs(found)
     else:

@@ -1,12 +1,12 @@
 """Alter: another ladder for a vector field, made from what the segments hold.
 
-    AlterJob stored    from here on it goes on by itself, also after a crash
+    AlterJob stored    from here on it goes on by itself, also after a crash or a close
     each segment       made again: what stays is linked, missing codes are encoded from the finest;
                        a commit notes it in the AlterJob, and nobody reads it yet
     the cut-over       one commit: the new segments for the old ones, the new schema, no AlterJob
 
 Until the cut-over searches and writes go by the old ladder, and taking the AlterJob away takes
-everything back.
+everything back. That is done where it fails too, so that it begins again only when asked for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from vecstore.errors import CorruptionError, InvalidInputError, RequestError
-from vecstore.ingest.alter_job import Withdrawn, read_job, replace_job
+from vecstore.errors import (
+    ClosedError,
+    CorruptionError,
+    InvalidInputError,
+    RequestError,
+    VecstoreError,
+)
+from vecstore.ingest.alter_job import Withdrawn, drop_job, read_job, replace_job
 from vecstore.ingest.alter_plan import altered, check_derivable
 from vecstore.ingest.alter_work import AlterWork
-from vecstore.ingest.jobs import Jobs, Task
+from vecstore.ingest.jobs import Jobs, JobStopped, Task
 from vecstore.ingest.store import CollectionStore
 from vecstore.segment.catalog import AlterJob, CollectionInfo, alter_jobs
 from vecstore.segment.environment import Environment
@@ -37,6 +43,8 @@ class Alteration:
 
     def alter(self, field: str, representations: Sequence[str], *, wait: bool) -> None:
         """See `Collection.alter`."""
+        if not isinstance(wait, bool):
+            raise RequestError(f"wait is {wait!r}, expected a bool")
         ladder = self._order(field, representations)
         if ladder is None:
             if read_job(self._store) is None:  # else another field is being altered
@@ -54,7 +62,7 @@ class Alteration:
         if self._store.info.schema.vector(field).representations != ladder:
             raise RequestError(
                 f"vector field {field!r} was not altered to {list(ladder)}: another call of alter "
-                "took that back"
+                "took that back, or failed"
             )
 
     def resume(self) -> None:
@@ -68,23 +76,28 @@ class Alteration:
     def run(self, pace: Pace) -> None:
         """Bring the stored alteration to its end; nothing where there is none.
 
+        One that fails is taken back; one that is stopped, by a close or Ctrl-C, stays.
+
         Raises:
-            SchemaError, VectorError: it cannot be, for what was written meanwhile; it was taken
-                back.
-            CorruptionError: a segment is damaged; it goes on when that is repaired.
+            SchemaError, VectorError: it cannot be, for what was written meanwhile.
+            CorruptionError: a segment is damaged.
+            StorageError, ReadOnlyError: the disk is full, or failed.
         """
         with self._store.rewrite_lock:
             while (work := self._next()) is not None:
                 try:
+                    self._environment.check_writable()
                     work.finish(pace)
                 except Withdrawn:
                     continue
-                except InvalidInputError:
-                    if self._abandon(work.job):
-                        raise
-                except CorruptionError as error:
-                    self._store.quarantine(error)
+                except (JobStopped, ClosedError):
                     raise
+                except Exception as error:
+                    if isinstance(error, CorruptionError):
+                        self._store.quarantine(error)
+                    wanted = self._abandon(work.job, error)
+                    if wanted or not isinstance(error, InvalidInputError):
+                        raise
 
     def _submit(self) -> Task:
         return self._jobs.submit("alter", self._store.name, self.run)
@@ -95,7 +108,6 @@ class Alteration:
 
     def _next(self) -> AlterWork | None:
         with self._environment.lock:
-            self._environment.check_writable()
             job = read_job(self._store)
             orders = self._orders
 
@@ -129,12 +141,19 @@ class Alteration:
                 self._replace(job, AlterJob(field, ladder))
             return ladder
 
-    def _abandon(self, job: AlterJob) -> bool:
-        """Take an alteration back that cannot be; False where another is wanted by now."""
+    def _abandon(self, job: AlterJob, error: Exception) -> bool:
+        """Take an alteration back that failed; False where it is not wanted any more."""
         with self._environment.lock:
-            if read_job(self._store) != job:
-                return False
-            self._replace(job, None)
+            try:
+                if not self._is_wanted(job.field, job.representations):
+                    return False
+                self._orders += 1
+                drop_job(self._store)
+            except VecstoreError as second:
+                error.add_note(
+                    f"the alteration could not be taken back ({second}), so that it goes on when "
+                    "the database is opened again, as after a crash"
+                )
             return True
 
     def _replace(self, job: AlterJob | None, new: AlterJob | None) -> None:

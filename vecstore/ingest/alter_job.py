@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
-from vecstore.errors import StorageError
+from vecstore.errors import ReadOnlyError, StorageError
 from vecstore.ingest.flush import made_paths
 from vecstore.ingest.store import CollectionStore
 from vecstore.segment.catalog import AlterJob, CodecInfo
@@ -36,8 +36,28 @@ def replace_job(store: CollectionStore, job: AlterJob | None, new: AlterJob | No
     Raises:
         Withdrawn: something else is stored than `job`.
     """
+    _replace(store, job, new, store.environment.writing())
+
+
+def drop_job(store: CollectionStore) -> None:
+    """Take an alteration back that failed, also where nothing else is written any more.
+
+    What LMDB says of this commit is true even after the disk failed elsewhere; see `Kv`.
+    """
+    try:
+        replace_job(store, read_job(store), None)
+    except (ReadOnlyError, StorageError):
+        _replace(store, read_job(store), None, store.environment.kv.write())
+
+
+def _replace(
+    store: CollectionStore,
+    job: AlterJob | None,
+    new: AlterJob | None,
+    writing: AbstractContextManager[Txn],
+) -> None:
     unneeded: list[CodecInfo] = []
-    with store.environment.writing() as txn:
+    with writing as txn:
         expect_job(txn, store, job)
         if job is not None:
             unneeded = _only_of(txn, store, job)

@@ -87,6 +87,7 @@ def commit(target: Target, apply: Callable[[Change], Value], *, alone: bool = Fa
         _share(environment, write)
     if write.error is not None:
         raise write.error
+    assert write.done
     value: Value = write.value
     return value
 
@@ -121,7 +122,7 @@ def _share(environment: Environment, write: _Write) -> None:
 def _commit_group(environment: Environment, group: Sequence[_Write]) -> None:
     """Apply writes and commit them; returns when each of them is done, well or not."""
     number = 0
-    applied = False
+    applied = retry = False
     try:
         after = {write.target: write.target.current() for write in group}
         with environment.writing() as txn:
@@ -135,18 +136,27 @@ def _commit_group(environment: Environment, group: Sequence[_Write]) -> None:
             target.publish(snapshot)
     except Exception as error:
         _doubt(group)
-        if len(group) > 1 and not applied:
-            for write in group:
-                _commit_group(environment, [write])
-            return
-        for write in group:  # threads write their traces into errors
+        retry = len(group) > 1 and not applied
+        for write in group if not retry else ():  # threads write their traces into errors
             write.error = error if len(group) == 1 else type(error)(*error.args)
     except BaseException:
         _doubt(group)
         _hand_on(environment, group, committed=applied and environment.kv.last_txn() >= number)
         raise
+    if retry:
+        _one_by_one(environment, group)
     for write in group:
         write.done = True
+
+
+def _one_by_one(environment: Environment, group: Sequence[_Write]) -> None:
+    try:
+        for write in group:
+            _commit_group(environment, [write])
+    except BaseException:
+        with environment.queue.changed:  # the interrupted thread takes its own out again
+            environment.queue.waiting[:0] = [write for write in group if not write.done]
+        raise
 
 
 def _doubt(group: Sequence[_Write]) -> None:

@@ -102,11 +102,11 @@ class Maintenance:
             except (ClosedError, NotFoundError):  # closed or dropped meanwhile
                 with self._lock:
                     self._watched.remove(item)
-            except StorageError:
+            except (StorageError, MemoryError):
                 pass  # reads of the collection raise it too; the next tick looks again
         now = monotonic()
         # What cannot be removed now is tried again at the next tick, and when opened again.
-        with suppress(StorageError, ClosedError):
+        with suppress(StorageError, ClosedError, MemoryError):
             self._environment.reclaimer.sweep()
             if now >= self._readers_at + READERS_S:
                 self._readers_at = now

@@ -18,7 +18,7 @@ from vecstore.storage.files import FileSystem, RealFiles
 from vecstore.storage.kv import Kv
 from vecstore.storage.lock import WriterLock
 from vecstore.storage.paths import Paths, is_temporary, parse_id, strangers
-from vecstore.storage.pins import ReaderPin, oldest_pin
+from vecstore.storage.pins import oldest_pin
 
 
 def open_environment(
@@ -60,9 +60,7 @@ def open_environment(
         )
         _check_format(environment)
         if read_only:
-            pin = ReaderPin(paths.readers)  # before the first read that it is for
-            opened.callback(pin.release)
-            environment.pins = Pinning(pin, kv.last_txn())
+            environment.pins = Pinning(paths.readers)
         else:
             _remove_leftovers(environment)
         opened.pop_all()
@@ -94,11 +92,25 @@ def _check_directory(paths: Paths, files: FileSystem, *, read_only: bool) -> Non
         )
     if "data.mdb" in held and paths.segments.name not in held:
         raise NotADatabaseError(f"{root} holds an LMDB database that vecstore did not make")
+    _check_not_lost(paths, files)
     if not read_only:
         for folder in (paths.segments, paths.codecs):
             if folder.name not in held:
                 files.make_dir(folder)
                 files.sync_dir(root)  # before LMDB makes its file, which alone is a stranger's
+
+
+def _check_not_lost(paths: Paths, files: FileSystem) -> None:
+    """Raise CorruptionError where LMDB's file is gone, but what it named is there."""
+    if paths.data.exists() and paths.data.stat().st_size:
+        return
+    for folder in (paths.segments, paths.codecs):
+        for name in files.list_dir(folder):
+            if parse_id(name) is not None:
+                raise CorruptionError(
+                    f"{paths.data} is missing or empty, and {folder / name} is there: the file "
+                    "that names all records is lost; put it back, or restore a snapshot"
+                )
 
 
 def _check_format(environment: Environment) -> None:

@@ -15,9 +15,10 @@ and the lock only where a write was cut off or is being published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from vecstore.ingest.flush import flush, made_paths
 from vecstore.ingest.precision import fit_rows
 from vecstore.ingest.pressure import FlushMeter, admit
 from vecstore.ingest.swap import Swap, apply_swap
-from vecstore.ingest.ttl import count_expired, expired_pairs, is_expired
+from vecstore.ingest.ttl import MICROSECONDS, count_expired, expired_pairs, is_expired
 from vecstore.options import EXPIRE_ROWS_MAX
 from vecstore.segment.buffer import append_rows
 from vecstore.segment.catalog import CollectionInfo
@@ -38,6 +39,7 @@ from vecstore.segment.environment import Environment
 from vecstore.segment.format import pack_arrays
 from vecstore.segment.load import load_snapshot
 from vecstore.segment.manifest import Manifest, ManifestEdit, apply, to_bytes
+from vecstore.segment.pinning import reading
 from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Live, Place, Snapshot
 from vecstore.segment.tombstones import add_seqs
@@ -48,6 +50,8 @@ from vecstore.storage.kv import Txn
 from vecstore.types import Int64
 
 __all__ = ["CollectionStore", "Swap"]
+
+Value = TypeVar("Value")
 
 
 class CollectionStore:
@@ -80,7 +84,7 @@ class CollectionStore:
         self._snapshot: Snapshot
         self._dropped = False
         self._behind = False
-        with environment.kv.read() as txn:
+        with reading(environment.pins), environment.kv.read() as txn:
             self._publish(load_snapshot(environment, self.shelf, txn))
 
     # Reads
@@ -98,7 +102,7 @@ class CollectionStore:
             with environment.lock:
                 self._catch_up()
         if not environment.writable and environment.kv.last_txn() != self._snapshot.txn:
-            with environment.kv.read() as txn:
+            with reading(environment.pins), environment.kv.read() as txn:
                 self._refresh(txn)
         return self._snapshot
 
@@ -121,9 +125,10 @@ class CollectionStore:
         return [None if place is None or is_expired(place) else place for place in found]
 
     def _find(self, ids: Sequence[bytes]) -> list[Place | None] | None:
-        with self.environment.kv.read() as txn:
+        environment = self.environment
+        with reading(environment.pins), environment.kv.read() as txn:
             seqs = self._seqs(txn, ids, careful=True)
-            if not self.environment.writable:
+            if not environment.writable:
                 self._refresh(txn)
         snapshot = self._snapshot
         found = [None if seq is None else snapshot.locate(seq) for seq in seqs]
@@ -134,20 +139,22 @@ class CollectionStore:
 
     def _refresh(self, txn: Txn) -> None:
         with self.environment.lock:
+            self._check_usable()  # another thread may have found that it was dropped
             if txn.id > self._snapshot.txn:
                 try:
                     found = load_snapshot(self.environment, self.shelf, txn, self._snapshot)
                 except NotFoundError:
-                    self.forget(txn.id)
+                    self.forget()
                     raise
                 self._publish(found)
 
-    def forget(self, txn: int) -> None:
-        """Let go of all files: as of commit `txn` there is no such collection any more."""
-        self._dropped = True
-        self._snapshot = Snapshot(self._snapshot.info, Manifest())
-        if self.environment.pins is not None:
-            self.environment.pins.forget(self.id, txn)
+    def forget(self) -> None:
+        """Let go of all files: there is no such collection any more."""
+        with self.environment.lock:
+            self._dropped = True
+            self._snapshot = Snapshot(self._snapshot.info, Manifest())
+            if self.environment.pins is not None:
+                self.environment.pins.forget(self.id)
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -173,17 +180,23 @@ class CollectionStore:
         return len(batch)
 
     def delete(self, ids: Sequence[bytes]) -> int:
-        """Delete records by encoded id; returns how many there were."""
+        """Delete records by encoded id; returns how many there were.
+
+        Of the records in a damaged segment none counts as expired.
+        """
         unique = list(dict.fromkeys(ids))
 
-        def apply(change: Change) -> int:
+        def apply(change: Change, left_alone: Container[int]) -> int:
             seqs = self._seqs(change.txn, unique, careful=True)
             pairs = [(id_, seq) for id_, seq in zip(unique, seqs, strict=True) if seq is not None]
-            expired = count_expired(change.after, (seq for _, seq in pairs))
+            if not pairs:
+                return 0
+            now_us = int(self.environment.clock() * MICROSECONDS)
+            expired = count_expired(change.after, [seq for _, seq in pairs], now_us, left_alone)
             self._remove(change, pairs)
             return len(pairs) - expired
 
-        return self._deleted(apply)
+        return self.sparing(lambda wrong: self._deleted(lambda change: apply(change, wrong)))
 
     def delete_found(self, choose: Callable[[Live], Int64]) -> int:
         """Delete the rows that `choose` picks from each source; returns how many."""
@@ -205,20 +218,15 @@ class CollectionStore:
         A segment that turns out to be damaged is quarantined, and left alone.
         """
 
-        def apply(change: Change) -> int:
-            left_alone = self.environment.quarantined
+        def apply(change: Change, left_alone: Container[int]) -> int:
             pairs = expired_pairs(change.after, now_us, left_alone, EXPIRE_ROWS_MAX)
             self._remove(change, pairs)
             return len(pairs)
 
         total, count = 0, 1
         while count:
-            try:
-                count = self._deleted(apply)
-                total += count
-            except CorruptionError as error:
-                if not self.quarantine(error):
-                    raise
+            count = self.sparing(lambda wrong: self._deleted(lambda change: apply(change, wrong)))
+            total += count
         return total
 
     def flush(self) -> None:
@@ -256,6 +264,25 @@ class CollectionStore:
                 return not known
         return False
 
+    def sparing(self, act: Callable[[Mapping[int, str]], Value]) -> Value:
+        """Do something without the quarantined segments; where one more is damaged, once again.
+
+        Args:
+            act: given segment id -> what is wrong with it; takes a snapshot each time.
+
+        Raises:
+            CorruptionError: it met the same damage twice, or what is damaged is no segment.
+        """
+        met: set[str] = set()
+        while True:
+            try:
+                return act(self.environment.quarantined.copy())
+            except CorruptionError as error:
+                # Another thread may have met the same damage first, or replaced the segment.
+                if not self.quarantine(error) and (not error.folder or error.folder in met):
+                    raise
+                met.add(error.folder)
+
     def reload(self) -> None:
         """Read everything again, after it was repaired; the caller holds all locks."""
         with self.environment.kv.read() as txn:
@@ -267,7 +294,8 @@ class CollectionStore:
         with self.environment.lock:
             sources = (live.source for live in self.current().segments)
             segments = [source for source in sources if isinstance(source, Segment)]
-            self.forget(registry.drop(self.environment, self.shelf.collection, segments))
+            registry.drop(self.environment, self.shelf.collection, segments)
+            self.forget()
 
     def current(self) -> Snapshot:
         """The state after the last commit; the caller, a write, holds the environment's lock."""

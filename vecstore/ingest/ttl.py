@@ -6,7 +6,7 @@ those of any other record.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -70,12 +70,28 @@ def is_expired(place: Place) -> bool:
     return expires is not None and bool(0 < expires[place.row] <= int(clock() * MICROSECONDS))
 
 
-def count_expired(snapshot: Snapshot, seqs: Iterable[int]) -> int:
-    """How many of some records have expired."""
-    if all(live.source.expires is None for live in snapshot.sources):
-        return 0
-    places = map(snapshot.locate, seqs)
-    return sum(place is not None and is_expired(place) for place in places)
+def count_expired(
+    snapshot: Snapshot, seqs: Sequence[int], now_us: int, left_alone: Container[int]
+) -> int:
+    """How many of some records expired until then; reads only where they are.
+
+    Args:
+        snapshot: where they are.
+        seqs: of the records, at least one.
+        now_us: microseconds since 1970.
+        left_alone: ids of segments that are not read; of their records none counts as expired.
+    """
+    total = 0
+    wanted = np.array(sorted(seqs), dtype=np.uint64)
+    for live in _suspects(snapshot, now_us, left_alone):
+        near = live.within(wanted)
+        expires = live.source.expires if len(near) else None
+        if expires is not None:
+            own = live.source.seqs
+            rows = np.searchsorted(own, near)
+            times = expires[rows[own[rows] == near]]
+            total += int(np.count_nonzero((times > 0) & (times <= now_us)))
+    return total
 
 
 def expired_pairs(
@@ -89,15 +105,20 @@ def expired_pairs(
         left_alone: ids of segments that are not read.
         limit: how many at most.
     """
-    segments = zip(snapshot.segments, snapshot.manifest.segments, strict=True)
-    sources = [
-        live for live, info in segments if 0 < info.expires <= now_us and info.id not in left_alone
-    ]
     pairs: list[tuple[bytes, int]] = []
-    for live in [*sources, *snapshot.blocks]:
+    for live in _suspects(snapshot, now_us, left_alone):
         rows = _expired_rows(live, now_us)[: limit - len(pairs)]
         pairs += zip(live.source.ids(rows), live.source.seqs[rows].tolist(), strict=True)
     return pairs
+
+
+def _suspects(snapshot: Snapshot, now_us: int, left_alone: Container[int]) -> list[Live]:
+    """Sources of which a row may have expired until then, without the segments `left_alone`."""
+    segments = zip(snapshot.segments, snapshot.manifest.segments, strict=True)
+    found = [
+        live for live, info in segments if 0 < info.expires <= now_us and info.id not in left_alone
+    ]
+    return [*found, *snapshot.blocks]
 
 
 def _expired_rows(live: Live, now_us: int) -> Int64:

@@ -7,8 +7,8 @@ reads any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from vecstore.check import check_database
 from vecstore.errors import CorruptionError, StorageError
@@ -26,14 +26,14 @@ from vecstore.types import Progress, RepairReport
 
 def repair_database(
     environment: Environment,
-    stores: Callable[[], Sequence[CollectionStore]],
+    opened: AbstractContextManager[Sequence[CollectionStore]],
     progress: Progress | None = None,
 ) -> RepairReport:
     """Make again what can be made again. Writes wait meanwhile; searches go on.
 
     Args:
         environment: the database, open for writing.
-        stores: the collections that are open now.
+        opened: the collections that are open; while it is entered, no other one is opened.
         progress: told how many bytes of each part were examined, written and checked.
 
     Raises:
@@ -43,10 +43,10 @@ def repair_database(
     environment.check_writable()
     told = progress or _silent
     with ExitStack() as held:
-        locked = stores()
-        for store in locked:
+        stores = held.enter_context(opened)
+        for store in stores:
             held.enter_context(store.rewrite_lock)
-        for store in locked:
+        for store in stores:
             held.enter_context(store.flush_lock)
         held.enter_context(environment.lock)
         findings = [Findings()]
@@ -56,13 +56,13 @@ def repair_database(
             with environment.kv.read() as txn:
                 readable, manifests = _catalog(txn)
             repair_codecs(environment, manifests, findings[0])
-            opened = {store.id: store for store in stores()}
+            by_id = {store.id: store for store in stores}
             for info, manifest in readable:
                 repair = CollectionRepair(environment, info, manifest, told)
-                repair.run(opened.get(info.id))
+                repair.run(by_id.get(info.id))
                 findings.append(repair.findings)
             repaired = {info.id for info, _ in readable}
-            for store in stores():
+            for store in stores:
                 if store.id in repaired:
                     store.reload()
     with suppress(StorageError):  # what cannot be removed now is tried again

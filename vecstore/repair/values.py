@@ -77,7 +77,7 @@ def repair_numbers(environment: Environment, findings: Findings) -> None:
                 findings.made(f"the counter {key.decode()!r}")
             elif key == keys.IDENTITY:
                 put_identity(txn)
-                findings.made("the identity, a new one: the next snapshot has nothing to add to")
+                findings.made("the identity, a new one: uploaded snapshots need a new place")
         for key in jobs:
             txn.delete(keys.JOBS, key)
             number = keys.parse_collection_key(key)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
 from vecstore import options
+from vecstore.errors import CorruptionError
 from vecstore.request import Cascade, SearchRequest
-from vecstore.schema import Schema
-from vecstore.search.candidates import Candidates, Target, pick
+from vecstore.search.candidates import Target, pick
 from vecstore.search.cascade import Answer, run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
@@ -21,30 +21,37 @@ from vecstore.search.where import Node, parse_where
 from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.vectors import read_vectors
-from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload, StageReport
+from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload
 
 Value = TypeVar("Value")
+OnDamage: TypeAlias = Callable[[CorruptionError], object]
 
 
 def answer(
     request: SearchRequest,
     snapshot: Snapshot,
-    schema: Schema,
     workers: Workers,
-    quarantined: Container[int] = (),
+    quarantined: Container[int],
+    on_damage: OnDamage,
 ) -> list[Hits]:
     """Answer every query of a request from one snapshot.
 
-    Segments whose ids are in `quarantined` are left out; hits say where that may matter.
+    Args:
+        request: made for the schema of the snapshot.
+        snapshot: what is searched.
+        workers: score.
+        quarantined: ids of segments that are left out; hits say where that may matter.
+        on_damage: called where ids, payloads or vectors of hits turn out to be damaged, which are
+            read later, before that is raised.
     """
     if quarantined:
         sound, partial = _without(snapshot, request.field, quarantined)
-        found = answer(request, sound, schema, workers)
+        found = answer(request, sound, workers, (), on_damage)
         for hits in found:
             hits.partial = partial
         return found
-    vector = schema.vector(request.field)
-    targets = _targets(request, snapshot, schema)
+    vector = snapshot.info.schema.vector(request.field)
+    targets = _targets(request, snapshot)
     allowed = rows = 0
     for target in targets:
         allowed += target.allowed.count
@@ -53,7 +60,7 @@ def answer(
     plan = make_plan(request, vector, few=few)
     step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
     return [
-        _hits(request, targets, found.candidates, found.reports if request.explain else None)
+        _hits(request, targets, found, on_damage)
         for start in range(0, len(request.queries), step)
         for found in _answers(request, plan, targets, slice(start, start + step), workers)
     ]
@@ -89,9 +96,9 @@ def passing(node: Node | None, live: Live) -> Bool:
     return live.alive & evaluate(node, live.source.column, live.source.rows)
 
 
-def _targets(request: SearchRequest, snapshot: Snapshot, schema: Schema) -> list[Target]:
-    name = request.field
-    node = None if request.where is None else parse_where(request.where, schema.columns)
+def _targets(request: SearchRequest, snapshot: Snapshot) -> list[Target]:
+    name, columns = request.field, snapshot.info.schema.columns
+    node = None if request.where is None else parse_where(request.where, columns)
     targets = []
     for live in snapshot.sources:
         rows = live.source.field_count(name)
@@ -112,11 +119,9 @@ def _without(snapshot: Snapshot, field: str, quarantined: Container[int]) -> tup
 
 
 def _hits(
-    request: SearchRequest,
-    targets: Sequence[Target],
-    candidates: Candidates,
-    reports: tuple[StageReport, ...] | None,
+    request: SearchRequest, targets: Sequence[Target], found: Answer, on_damage: OnDamage
 ) -> Hits:
+    candidates = found.candidates
     if len(candidates.row) > request.limit:  # an explicit plan may keep more
         candidates = pick(candidates, np.arange(request.limit))
     loader = _Loader(
@@ -125,8 +130,9 @@ def _hits(
         candidates.row,
         request.with_payload,
         request.with_vectors,
+        on_damage,
     )
-    return Hits(candidates.score, loader, explain=reports)
+    return Hits(candidates.score, loader, explain=found.reports if request.explain else None)
 
 
 class _Loader(NamedTuple):
@@ -137,6 +143,7 @@ class _Loader(NamedTuple):
     row: Int64  # [n] rows of the field
     with_payload: bool
     with_vectors: bool
+    on_damage: OnDamage
 
     def part(self, start: int, stop: int) -> _Loader:
         """The same for some of the hits, as a server reads them that sends them in parts."""
@@ -162,6 +169,13 @@ class _Loader(NamedTuple):
         return self._gather(lambda live, rows: read_vectors(live.source, rows))
 
     def _gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
+        try:
+            return self._read(read)
+        except CorruptionError as error:
+            self.on_damage(error)
+            raise
+
+    def _read(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
         if len(self.targets) == 1:
             [target] = self.targets
             return read(target.live, target.source_rows(self.row))

@@ -37,12 +37,14 @@ def load_snapshot(
     }
     blocks: tuple[Live, ...] = ()
     size = count = 0
-    if known is not None and _same_shape(known, manifest, info):
+    oldest: bytes | None = None
+    if known is not None and _only_grew(known, manifest, info, txn):
         blocks = tuple(Live(live.source, tombstones, clock=clock) for live in known.blocks)
-        size, count = known.buffer_bytes, known.buffer_batches
+        size, count, oldest = known.buffer_bytes, known.buffer_batches, known.buffer_key
         start = keys.buffer_key(info.id, known.manifest.next_seq)
     batches = []
-    for _, value in txn.scan(keys.BUFFER, start, stop):
+    for key, value in txn.scan(keys.BUFFER, start, stop):
+        oldest = oldest or key
         batches.append(Rows.from_arrays(unpack_arrays(value), info.schema))
         size, count = size + len(value), count + 1
     if batches:
@@ -59,6 +61,7 @@ def load_snapshot(
         txn=txn.id,
         buffer_bytes=size,
         buffer_batches=count,
+        buffer_key=oldest,
     )
 
 
@@ -73,9 +76,18 @@ def segment_of(environment: Environment, shelf: CodecShelf, segment: SegmentInfo
     )
 
 
-def _same_shape(known: Snapshot, manifest: Manifest, info: CollectionInfo) -> bool:
-    """Whether the write buffer has only grown: no flush, and no `alter` that stored it again."""
-    return known.manifest.segments == manifest.segments and known.info.schema == info.schema
+def _only_grew(known: Snapshot, manifest: Manifest, info: CollectionInfo, txn: Txn) -> bool:
+    """Whether LMDB still holds the write buffer that `known` has, and at most more.
+
+    A flush takes the oldest batch away, and an `alter` that stores batches again changes the schema
+    or the segments. Segments alone tell of neither: they may come and go in between.
+    """
+    return (
+        known.manifest.segments == manifest.segments
+        and known.info.schema == info.schema
+        and known.buffer_key is not None
+        and txn.has(keys.BUFFER, known.buffer_key)
+    )
 
 
 def _current(info: CollectionInfo, txn: Txn) -> CollectionInfo:

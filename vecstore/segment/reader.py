@@ -343,7 +343,10 @@ def blame(error: CorruptionError, folder: Path, info: SegmentInfo) -> None:
 
 
 def _holds(info: SegmentInfo) -> str:
-    return f"segment {info.id} holds the seqs {info.seq_min} to {info.seq_max}"
+    return (
+        f"segment {info.id} holds the seqs {info.seq_min} to {info.seq_max}; "
+        "repair() makes good what it can, or restore a snapshot"
+    )
 
 
 def open_segment(files: FileSystem, folder: Path) -> Segment:

@@ -7,7 +7,7 @@ as segments are never changed and blocks of the write buffer are never modified.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -116,18 +116,31 @@ class Live:
         return Allowed(None if count == len(mask) else pack_mask(mask), count)
 
     def without(self, seqs: Uint64, tombstones: Tombstones) -> Live:
-        """This source after `seqs` (ascending) died; itself where none of them is in it."""
-        if seqs[-1] < self.source.seq_min or seqs[0] > self.source.seq_max:
+        """This source after `seqs` (ascending) died; itself where none of them is in it.
+
+        It reads nothing that was not read before: a damaged segment stops no write.
+        """
+        near = self.within(seqs)
+        if not len(near):
             return self
-        own = self.source.seqs
-        places = np.searchsorted(own, seqs)
-        places = places[places < len(own)]
-        places = places[np.isin(own[places], seqs)]
-        if not len(places):
-            return self
-        written = self.written.copy()
-        written[places] = False
+        written = self._written
+        if written is not None:
+            own = self.source.seqs
+            places = np.searchsorted(own, near)
+            places = places[own[places] == near]
+            if not len(places):
+                return self
+            written = written.copy()
+            written[places] = False
         return Live(self.source, tombstones, written, self.clock)
+
+    def within(self, seqs: Uint64) -> Uint64:
+        """Those of `seqs` (ascending) between its first and its last seq; reads no file."""
+        first, last = self.source.seq_min, self.source.seq_max
+        if seqs[-1] < first or seqs[0] > last:
+            return seqs[:0]
+        start, stop = np.searchsorted(seqs, np.array([first, last + 1], dtype=np.uint64))
+        return seqs[start:stop]
 
 
 class Place(NamedTuple):
@@ -150,6 +163,8 @@ class Snapshot:
         txn: the commit that made it.
         buffer_bytes: bytes of the batches that LMDB holds for the write buffer.
         buffer_batches: how many they are.
+        buffer_key: the key of the oldest of them when the buffer was last read from LMDB; None
+            where it was empty.
     """
 
     info: CollectionInfo
@@ -160,19 +175,31 @@ class Snapshot:
     txn: int = 0
     buffer_bytes: int = 0
     buffer_batches: int = 0
+    buffer_key: bytes | None = None
 
     @property
     def sources(self) -> tuple[Live, ...]:
         """Everything a search reads, oldest first."""
         return self.segments + self.blocks
 
-    def count_live(self) -> int:
-        """Records that were neither deleted nor have expired."""
+    def count_live(self, left_alone: Container[int] = ()) -> int:
+        """Records that were neither deleted nor have expired.
+
+        Args:
+            left_alone: ids of segments that are not read; of their records none counts as expired.
+        """
         expired = 0
-        for live in self.sources:
+        for live in self.readable(left_alone):
             if live.source.expires is not None:
                 expired += int(np.count_nonzero(live.written)) - live.count()
         return self.manifest.live - expired
+
+    def readable(self, left_alone: Container[int]) -> tuple[Live, ...]:
+        """The sources without the segments whose ids are in `left_alone`."""
+        if not left_alone:
+            return self.sources
+        pairs = zip(self.manifest.segments, self.segments, strict=True)
+        return (*(live for info, live in pairs if info.id not in left_alone), *self.blocks)
 
     def locate(self, seq: int) -> Place | None:
         """Where a record is, or None where this snapshot has no such seq."""

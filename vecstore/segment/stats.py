@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vecstore.schema import Vector
 from vecstore.segment.snapshot import Snapshot
@@ -10,11 +10,17 @@ from vecstore.types import CollectionStats, Job, RepresentationStats
 
 
 def collection_stats(
-    snapshot: Snapshot, *, quarantined: Sequence[str] = (), jobs: Sequence[Job] = ()
+    snapshot: Snapshot, quarantined: Mapping[int, str], jobs: Sequence[Job] = ()
 ) -> CollectionStats:
-    """Counts and bytes of one snapshot; reads no vectors."""
+    """Counts and bytes of one snapshot; reads no vectors.
+
+    Args:
+        snapshot: what is counted.
+        quarantined: segment id -> what is wrong with it; these are not read.
+        jobs: those of the collection.
+    """
     manifest = snapshot.manifest
-    records = snapshot.count_live()
+    records = snapshot.count_live(quarantined)
     buffered = sum(live.count() for live in snapshot.blocks)
     return CollectionStats(
         records=records,
@@ -28,7 +34,9 @@ def collection_stats(
             for spec in vector.representations
         ),
         buffer_bytes=snapshot.buffer_bytes,
-        quarantined=tuple(quarantined),
+        quarantined=tuple(
+            quarantined[segment.id] for segment in manifest.segments if segment.id in quarantined
+        ),
         jobs=tuple(jobs),
     )
 

@@ -34,6 +34,8 @@ _HINTS = {
     errno.ENFILE: "; close other programs, or let the system open more files (fs.file-max)",
 }
 _COPY_BYTES = 1 << 20
+# A file that is written piece by piece is synced whenever so much was written.
+_SYNC_BYTES = 32 << 20
 
 
 class FileWriter(Protocol):
@@ -196,13 +198,17 @@ class RealFiles:
 
 
 class _RealWriter:
-    """A FileWriter of the machine's own file system."""
+    """A FileWriter of the machine's own file system.
 
-    __slots__ = ("_descriptor", "_path")
+    Syncs as it goes, so that no sync takes long: neither reads nor a close() wait for more.
+    """
+
+    __slots__ = ("_descriptor", "_path", "_unsynced")
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._unsynced = 0
 
     def write_at(self, offset: int, data: bytes | Uint8) -> None:
         """Write bytes at their place."""
@@ -211,6 +217,10 @@ class _RealWriter:
             while view:
                 written = os.pwrite(self._descriptor, view, offset)
                 offset, view = offset + written, view[written:]
+                self._unsynced += written
+            if self._unsynced >= _SYNC_BYTES:
+                os.fsync(self._descriptor)
+                self._unsynced = 0
 
     def close(self) -> None:
         """Sync the file and close it; its name still needs `sync_dir`."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 import lmdb
@@ -59,6 +59,7 @@ class Kv:
         self._closed = False
         self._unsure = ""
         self._write_turn = RLock()
+        self._opening = Lock()
         self._env, self._dbs = self._opened()
         self._gate = Gate(self._renew)
 
@@ -184,7 +185,9 @@ class Kv:
     def close(self) -> None:
         """Release the file once no write is under way; what reads ends. Fine to call again."""
         self._closed = True
-        with self._write_turn:  # LMDB would wait for ever for a transaction that cannot end
+        # LMDB would wait for ever for a transaction that cannot end; what another thread is about
+        # to open again would stay open.
+        with self._write_turn, self._opening:
             self._env.close()
 
     @contextmanager
@@ -263,9 +266,10 @@ class Kv:
         return False
 
     def _renew(self) -> None:
-        self._check_open()
-        self._env.close()
-        self._env, self._dbs = self._opened()
+        with self._opening:
+            self._check_open()
+            self._env.close()
+            self._env, self._dbs = self._opened()
         try:
             self._sync()
         except StorageError as error:

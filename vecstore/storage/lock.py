@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vecstore.errors import LockedError
@@ -21,6 +21,10 @@ from vecstore.storage.files import storage_errors
 class WriterLock:
     """The right to write, from the moment it is made until `release`.
 
+    Args:
+        path: the file.
+        refusal: what LockedError says, from who holds it; by default what `vecstore.open` says.
+
     Raises:
         LockedError: another handle holds it; the message says whose.
         StorageError: the file cannot be opened.
@@ -28,7 +32,7 @@ class WriterLock:
 
     __slots__ = ("_descriptor",)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, refusal: Callable[[str], str] | None = None) -> None:
         with storage_errors("lock", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -36,9 +40,9 @@ class WriterLock:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
             except BlockingIOError:
-                holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
+                who = _holder(descriptor)
                 os.close(descriptor)
-                raise LockedError(_refusal(path, holder)) from None
+                raise LockedError(refusal(who) if refusal else _refusal(path, who)) from None
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -62,27 +66,29 @@ def no_writer(path: Path) -> Iterator[None]:
         LockedError: one is there.
     """
     with storage_errors("lock", path), contextlib.ExitStack() as stack:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
-                raise LockedError(_refusal(path, holder)) from None
+                raise LockedError(_refusal(path, _holder(descriptor))) from None
         kept = stack.pop_all()
     with kept:
         yield
 
 
-def _refusal(path: Path, holder: str) -> str:
-    pid, _, host = holder.strip().partition(" ")
+def _holder(descriptor: int) -> str:
+    """Who holds the lock of a file, in words."""
+    pid, _, host = os.pread(descriptor, 512, 0).decode("utf-8", "replace").strip().partition(" ")
     if not pid.isdecimal():
-        who = "another process"
-    elif int(pid) == os.getpid() and host == socket.gethostname():
-        who = f"this process (pid {pid})"
-    else:
-        who = f"process {pid} on host {host}"
+        return "another process"
+    if int(pid) == os.getpid() and host == socket.gethostname():
+        return f"this process (pid {pid})"
+    return f"process {pid} on host {host}"
+
+
+def _refusal(path: Path, who: str) -> str:
     return (
         f"{path.parent} is being written by {who}; close it there first, or open it here with "
         "read_only=True"

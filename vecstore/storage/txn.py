@@ -119,6 +119,13 @@ class Txn:
             raise typed(error, self._path) from error
         return removed
 
+    def has(self, db: str, key: bytes) -> bool:
+        """Whether there is such a key; its value is not read."""
+        try:
+            return db in self._dbs and self._txn.cursor(db=self._dbs[db]).set_key(key)
+        except lmdb.Error as error:
+            raise typed(error, self._path) from error
+
     def keys(self, db: str) -> list[bytes]:
         """Every key, in order; a damaged value hides none, and a flipped bit of one is undone."""
         return [_mended(key, stored) or key for key, stored in self._stored(db, b"", None)]
