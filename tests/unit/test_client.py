@@ -203,7 +203,7 @@ def test_a_server_that_dies_during_a_write_leaves_it_unknown(
             assert process.wait(30) == failpoints.EXIT_CODE
             said = ""
             while "start one with `vecstore serve`" not in said:  # the connection may yet break
-                with pytest.raises(errors.UnavailableError, match="write|start one") as raised:
+                with pytest.raises(errors.UnavailableError, match=r"write|start one") as raised:
                     items.upsert([1], [[1, 2]])
                 said = str(raised.value)
 
