@@ -16,7 +16,7 @@ from vecstore.ingest.compact import compact_all
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.ids import decode_id
 from vecstore.segment.load import load_snapshot
-from vecstore.segment.snapshot import Snapshot, live_rows
+from vecstore.segment.snapshot import Snapshot
 from vecstore.segment.vectors import read_vectors
 
 DIM = 4
@@ -27,7 +27,7 @@ IDS = st.lists(st.integers(0, 6), max_size=4, unique=True)
 
 def state(snapshot: Snapshot) -> dict[str, Any]:
     """All that a search may find, and what is told of the write buffer."""
-    rows = [(live, live_rows(live)) for live in snapshot.sources]
+    rows = [(live, np.flatnonzero(live.alive)) for live in snapshot.sources]
     return {
         "info": snapshot.info,
         "manifest": snapshot.manifest,

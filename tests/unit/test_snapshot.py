@@ -13,7 +13,7 @@ from vecstore.segment.block import Block
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.manifest import Manifest
 from vecstore.segment.rows import Rows
-from vecstore.segment.snapshot import Live, Snapshot, live_rows, written_rows
+from vecstore.segment.snapshot import Live, Snapshot, written_rows
 from vecstore.segment.tombstones import add_seqs
 from vecstore.types import Int64
 
@@ -51,12 +51,12 @@ def test_rows_expire_with_time() -> None:
     live = Live(expiring(times, 4), {}, clock=clock)
     for seconds, expected in ((-1, [0, 1, 2, 3]), (0, [0, 1, 2]), (1, [0, 1]), (2.9, [0, 1])):
         clock.now = START + seconds
-        assert live_rows(live).tolist() == expected
+        assert np.flatnonzero(live.alive).tolist() == expected
         assert live.count() == len(expected)
         assert written_rows(live).tolist() == [0, 1, 2, 3]
         assert live.allowed("text").count == len(expected)
     clock.now = START + 3
-    assert live_rows(live).tolist() == [0]
+    assert np.flatnonzero(live.alive).tolist() == [0]
     found = live.allowed("text")
     assert found.bits is not None
     assert unpack_mask(found.bits, 4).tolist() == [True, False, False, False]
@@ -127,7 +127,7 @@ def test_alive_is_written_and_not_expired(
         expected = [
             row for row in range(12) if row not in dead and (not times[row] or times[row] > day)
         ]
-        assert live_rows(live).tolist() == expected
+        assert np.flatnonzero(live.alive).tolist() == expected
         assert live.allowed("text").count == len(expected)
 
 

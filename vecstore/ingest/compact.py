@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.errors import CorruptionError
 from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
 from vecstore.ingest.flush import choose_codecs, remove_unnamed, take_number
 from vecstore.ingest.jobs import Jobs, Task
@@ -68,33 +67,32 @@ def compact_all(store: CollectionStore, pace: Pace = no_pace, *, everything: boo
         DatabaseFullError, StorageError: what was done until then stays done.
     """
     with store.rewrite_lock:
-        while (plan := plan_for(store, store.snapshot(), everything=everything)).runs:
-            if isinstance(pace, Task):
-                pace.total += plan.bytes
-                segments = sum(map(len, plan.runs))
-                pace.message = f"{segments} segments become at most {len(plan.runs)}"
-            try:
-                for run in plan.runs:
-                    compact(store, run, pace)
-            except CorruptionError as error:
-                if not store.quarantine(error):
-                    raise
-            else:
-                if everything:  # what died meanwhile waits for the next time
-                    return
+        store.sparing(lambda _: _compact_rounds(store, pace, everything=everything))
+
+
+def _compact_rounds(store: CollectionStore, pace: Pace, *, everything: bool) -> None:
+    while (plan := plan_for(store, store.snapshot(), everything=everything)).runs:
+        if isinstance(pace, Task):
+            pace.total += plan.bytes
+            segments = sum(map(len, plan.runs))
+            pace.message = f"{segments} segments become at most {len(plan.runs)}"
+        for run in plan.runs:
+            compact(store, run, pace)
+        if everything:  # what died meanwhile waits for the next time
+            return
 
 
 def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = False) -> Plan:
     """What is worth writing again of a collection as it is; see `plan_compaction`."""
-    dead = {}
     chunks = np.fromiter(snapshot.tombstones, dtype=np.int64)
-    for segment, live in zip(snapshot.manifest.segments, snapshot.segments, strict=True):
-        if segment.id not in store.environment.quarantined:
-            try:
-                dead[segment.id] = _dead(live, chunks)
-            except CorruptionError as error:
-                if not store.quarantine(error):
-                    raise
+    pairs = list(zip(snapshot.manifest.segments, snapshot.segments, strict=True))
+    dead = store.sparing(
+        lambda left_alone: {
+            segment.id: _dead(live, chunks)
+            for segment, live in pairs
+            if segment.id not in left_alone
+        }
+    )
     runs = plan_compaction(snapshot.manifest, dead, everything=everything)
     return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
 

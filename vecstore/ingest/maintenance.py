@@ -20,7 +20,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from vecstore import options
-from vecstore.errors import ClosedError, CorruptionError, NotFoundError, StorageError
+from vecstore.errors import ClosedError, NotFoundError, StorageError
 from vecstore.ingest.compact import compact_all, plan_for
 from vecstore.ingest.jobs import Jobs, Task
 from vecstore.ingest.store import CollectionStore
@@ -151,19 +151,18 @@ class Maintenance:
     def _has_expired(self, watched: _Watched, snapshot: Snapshot) -> bool:
         """Whether a row has expired that was not deleted yet."""
         now, known = self._now_us(), watched.expiry
-        left_alone = self._environment.quarantined
-        segments = zip(snapshot.manifest.segments, snapshot.segments, strict=True)
-        suspects = [
-            *(live for info, live in segments if _may_have_expired(info, now, left_alone)),
-            *(live for live in snapshot.blocks if live.source.expires is not None),
-        ]
-        try:
-            watched.expiry = {
+        segments = list(zip(snapshot.manifest.segments, snapshot.segments, strict=True))
+
+        def first_expiries(left_alone: Container[int]) -> dict[Live, int]:
+            suspects = [
+                *(live for info, live in segments if _may_have_expired(info, now, left_alone)),
+                *(live for live in snapshot.blocks if live.source.expires is not None),
+            ]
+            return {
                 live: known[live] if live in known else _first_expiry(live) for live in suspects
             }
-        except CorruptionError as error:
-            if not watched.store.quarantine(error):
-                raise
+
+        watched.expiry = watched.store.sparing(first_expiries)
         return any(0 < first <= now for first in watched.expiry.values())
 
     def _now_us(self) -> int:

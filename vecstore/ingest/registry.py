@@ -40,8 +40,8 @@ def create(environment: Environment, name: str, schema: Schema) -> None:
     reach("create.committed")
 
 
-def drop(environment: Environment, info: CollectionInfo, opened: Iterable[Segment] = ()) -> int:
-    """Remove a collection from LMDB, and retire its files; returns the number of the commit.
+def drop(environment: Environment, info: CollectionInfo, opened: Iterable[Segment] = ()) -> None:
+    """Remove a collection from LMDB, and retire its files.
 
     A crash in between leaves files that nothing names, which the next open retires.
 
@@ -67,7 +67,6 @@ def drop(environment: Environment, info: CollectionInfo, opened: Iterable[Segmen
     reclaimer = environment.reclaimer
     reclaimer.retire_paths([environment.paths.segment(item) for item in closed], number)
     reclaimer.retire(opened, trained, number)
-    return number
 
 
 def _manifest(txn: Txn, info: CollectionInfo) -> Manifest:

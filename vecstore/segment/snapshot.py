@@ -213,11 +213,6 @@ class Snapshot:
         return None
 
 
-def live_rows(live: Live) -> Int64:
-    """The rows of a source that were neither deleted nor have expired, ascending."""
-    return np.flatnonzero(live.alive)
-
-
 def written_rows(live: Live) -> Int64:
     """The rows of a source that were not deleted, ascending: those that an id leads to."""
     return np.flatnonzero(live.written)
