@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found: list[Table] = []
         with tempfile.TemporaryDirectory(prefix="vecstore-bench-") as folder:
             settings = Settings(data=data, rows=asked.rows, calls=asked.calls, folder=Path(folder))
-            for table in importlib.import_module(f"bench.{suite}").tables(settings):
+            for table in importlib.import_module(f"bench.suites.{suite}").tables(settings):
                 print(table)
                 found.append(table)
         seconds = time.perf_counter() - begun

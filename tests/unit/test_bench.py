@@ -13,8 +13,9 @@ import vecstore as vs
 
 pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
 
-from bench import data, engine, kernels, measure, quality, run, serve
+from bench import data, measure, run
 from bench.run import main, with_figures
+from bench.suites import engine, kernels, quality, serve
 
 
 def settings(folder: Path) -> measure.Settings:

@@ -1,0 +1,1 @@
+"""The suites: each yields tables of figures."""
