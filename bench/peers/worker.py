@@ -1,0 +1,252 @@
+"""The process that holds one peer and measures it: the same loops for every library.
+
+    ENVIRONMENT/bin/python -m bench.peers.worker
+
+One request a line of JSON on standard input, one answer a line on what standard output was;
+what libraries print goes to standard error. Arrays travel as .npy files. Imports nothing but the
+standard library, numpy and the peer, as it runs in the peer's environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.peers.base import Peer, Setting, Shape, UnsupportedError, Vectors
+
+BATCH_QUERIES = 256  # of one call in mode "batch"
+CALLS_MIN = 3
+
+
+class Session:
+    """What the other side may ask; the names of these methods are the requests."""
+
+    def __init__(self) -> None:
+        self._peer: Peer | None = None
+        self._case: Path | None = None
+        self._queries: Vectors = []
+
+    @property
+    def peer(self) -> Peer:
+        if self._peer is None:
+            raise RuntimeError("start comes first")
+        return self._peer
+
+    def start(
+        self,
+        module: str,
+        kind: str,
+        options: Mapping[str, Any],
+        folder: str,
+        shape: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Make the peer; nothing is stored yet."""
+        made = getattr(importlib.import_module(f"bench.peers.{module}"), kind)
+        self._peer = made(Path(folder), Shape(**shape), **options)
+        return memory()
+
+    def case(self, folder: str) -> None:
+        """Say where the vectors and queries lie (see bench.cases)."""
+        self._case = Path(folder)
+        self._queries = load_vectors(self._case, "queries")
+
+    def create(self) -> None:
+        self.peer.create()
+
+    def insert(
+        self, source: str, start: int, stop: int, batch: int, first: int | None = None
+    ) -> dict[str, Any]:
+        """Insert rows [start, stop) of an array of the case as rows `first` and on."""
+        assert self._case is not None
+        vectors = load_vectors(self._case, source)
+        marks = np.load(self._case / "marks.npy")
+        move = 0 if first is None else first - start
+        spent = []
+        for at in range(start, stop, batch):
+            rows = np.arange(at, min(at + batch, stop))
+            part = vectors[rows[0] : rows[-1] + 1]
+            begun = time.perf_counter()
+            self.peer.insert(rows + move, part, marks[(rows + move) % len(marks)])
+            spent.append((time.perf_counter() - begun) * 1e3)
+        return {"seconds": sum(spent) / 1e3, "batch_ms": spent}
+
+    def finish(self) -> dict[str, Any]:
+        begun = time.perf_counter()
+        self.peer.finish()
+        return {"seconds": time.perf_counter() - begun}
+
+    def open(self) -> dict[str, Any]:
+        begun = time.perf_counter()
+        self.peer.open()
+        return {"seconds": time.perf_counter() - begun}
+
+    def delete(self, rows: list[int]) -> dict[str, Any]:
+        begun = time.perf_counter()
+        self.peer.delete(np.array(rows, dtype=np.int64))
+        return {"seconds": time.perf_counter() - begun}
+
+    def settings(self) -> list[Setting]:
+        return [dict(setting) for setting in self.peer.settings()]
+
+    def find(
+        self,
+        setting: Setting,
+        limit: int,
+        out: str,
+        below: int | None = None,
+        count: int | None = None,
+    ) -> dict[str, Any]:
+        """The rows found for the case's queries, saved to `out`: int64 [Q, limit]."""
+        queries = self._queries[:count] if count else self._queries
+        self.peer.prepare(setting, self.peer.shape.threads)
+        begun = time.perf_counter()
+        found = [
+            self.peer.search(queries[at : at + BATCH_QUERIES], limit, setting, below)
+            for at in range(0, len(queries), BATCH_QUERIES)
+        ]
+        seconds = time.perf_counter() - begun
+        np.save(out, np.concatenate(found))
+        return {"seconds": seconds, "queries": len(queries)}
+
+    def time(
+        self,
+        setting: Setting,
+        limit: int,
+        batch: bool,
+        threads: int,
+        seconds: float,
+        below: int | None = None,
+    ) -> dict[str, Any]:
+        """Searches for some seconds: from `threads` threads, the process tied to as many cores.
+
+        One query a call, or with `batch` BATCH_QUERIES of them, from one thread. Returns queries
+        a second, and of one query a call p50, p95 and p99 in ms.
+        """
+        tie(threads)
+        self.peer.prepare(setting, threads)
+        step = BATCH_QUERIES if batch else 1
+
+        def call(turn: int) -> int:
+            at = turn * step % max(len(self._queries) - step + 1, 1)
+            queries = self._queries[at : at + step]
+            self.peer.search(queries, limit, setting, below)
+            return len(queries)
+
+        call(0)  # what is made at the first search of a setting is not its speed
+        callers = 1 if batch else threads
+        done, spent, elapsed = _run(call, callers, seconds)
+        tie(os.cpu_count() or 1)
+        answer = {"qps": done / elapsed, "calls": len(spent)}
+        if not batch:
+            p50, p95, p99 = np.quantile(spent, [0.5, 0.95, 0.99]).tolist()
+            answer |= {"p50": p50, "p95": p95, "p99": p99}
+        return answer
+
+    def measure(self) -> dict[str, Any]:
+        """Memory of this process, and disk of the folder, in bytes."""
+        held = self.peer.held_bytes()
+        return memory() | {"disk": allocated(self.peer.folder), "held": held}
+
+    def close(self) -> None:
+        self.peer.close()
+
+
+def _run(
+    call: Callable[[int], int], callers: int, seconds: float
+) -> tuple[int, list[float], float]:
+    """Queries done, ms of each call, and the seconds they took."""
+    spent: list[list[float]] = [[] for _ in range(callers)]
+    done = [0] * callers
+    failed: list[BaseException] = []
+    stop = time.perf_counter() + seconds
+
+    def loop(caller: int) -> None:
+        turn = caller
+        try:
+            while time.perf_counter() < stop or len(spent[caller]) < CALLS_MIN:
+                begun = time.perf_counter()
+                done[caller] += call(turn)
+                spent[caller].append((time.perf_counter() - begun) * 1e3)
+                turn += callers
+        except BaseException as error:  # given to the thread that asked
+            failed.append(error)
+
+    begun = time.perf_counter()
+    threads = [threading.Thread(target=loop, args=(caller,)) for caller in range(1, callers)]
+    for thread in threads:
+        thread.start()
+    loop(0)
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return sum(done), [each for part in spent for each in part], time.perf_counter() - begun
+
+
+def tie(cores: int) -> None:
+    """Tie every thread of this process to the first cores, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), range(cores))
+        except OSError:
+            continue  # a thread that has ended meanwhile
+
+
+def load_vectors(folder: Path, name: str) -> Vectors:
+    """Vectors of a case: float32 [N, D], mapped; or a list where there are lengths."""
+    values = np.load(folder / f"{name}.npy", mmap_mode="r")
+    lengths = folder / f"{name}.lengths.npy"
+    if not lengths.exists():
+        return np.asarray(values)
+    return np.split(np.asarray(values), np.cumsum(np.load(lengths))[:-1])
+
+
+def memory() -> dict[str, int]:
+    """Resident bytes of this process, and those that are not of mapped files."""
+    names = {"VmRSS": "rss", "RssAnon": "anon"}
+    found = {}
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name in names:
+            found[names[name]] = int(value.split()[0]) << 10
+    return found
+
+
+def allocated(folder: Path) -> int:
+    """Bytes that the files of a folder take on disk."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    session = Session()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            method = getattr(session, request.pop("do"))
+            answer: dict[str, Any] = {"answer": method(**request)}
+        except UnsupportedError as error:
+            answer = {"unsupported": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
