@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from vecstore.errors import CorruptionError, DatabaseFullError, StorageError
 from vecstore.storage import files as module
-from vecstore.storage.files import RealFiles, storage_errors
+from vecstore.storage.files import RealFiles, expect, fetch, storage_errors
 
 FULL = """
 import resource, sys
@@ -58,6 +58,45 @@ def test_map_outlives_its_file(tmp_path: Path) -> None:
     mapped = files.map(tmp_path / "file")
     files.remove(tmp_path / "file")
     assert mapped.tobytes() == b"abc"
+
+
+def test_hints_change_no_byte(tmp_path: Path) -> None:
+    """A map reads the same however it is expected to be read; bytes in memory take hints too."""
+    data = np.random.default_rng(0).integers(0, 256, 3 * 4096 + 5, dtype=np.uint8)
+    path = tmp_path / "a"
+    RealFiles().write(path, [data])
+    mapped = RealFiles().map(path)
+    for scattered in (True, False):
+        expect(mapped, scattered=scattered)
+        fetch(mapped, 4097, len(data))
+        fetch(mapped, 5, 6)
+        np.testing.assert_array_equal(mapped, data)
+    expect(data, scattered=True)
+    fetch(data, 0, 1)
+    expect(RealFiles().map(_empty(tmp_path)), scattered=True)
+
+
+def _empty(folder: Path) -> Path:
+    RealFiles().write(folder / "empty", [])
+    return folder / "empty"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_hints_reach_the_system(tmp_path: Path) -> None:
+    """The system knows a map that is read here and there as such ("rr" among its flags)."""
+    path = tmp_path / "a"
+    RealFiles().write(path, [b"a" * 8192])
+    mapped = RealFiles().map(path)
+
+    def flags() -> list[str]:
+        lines = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines())
+        assert any(line.endswith(str(path)) for line in lines)
+        return next(line for line in lines if line.startswith("VmFlags:")).split()
+
+    expect(mapped, scattered=True)
+    assert "rr" in flags()
+    expect(mapped, scattered=False)
+    assert "rr" not in flags()
 
 
 def test_empty_file_maps_to_nothing(tmp_path: Path) -> None:

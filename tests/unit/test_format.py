@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vecstore.errors import CorruptionError, FormatVersionError, StorageError
+from vecstore.segment import format as format_module
 from vecstore.segment.format import (
     BLOCK_BYTES,
     Arrays,
@@ -367,3 +368,29 @@ def test_missing_pieces_are_found(tmp_path: Path) -> None:
         pieces = [("a", np.zeros(count, dtype=np.uint8))]
         with pytest.raises(AssertionError):
             stream_component(FILES, tmp_path / str(count), "test", forms, pieces)
+
+
+def test_a_few_rows_are_read_without_what_lies_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows here and there are fetched by their blocks, neighbours at once; many are in order."""
+    told: list[object] = []
+    monkeypatch.setattr(format_module, "expect", lambda data, *, scattered: told.append(scattered))
+    monkeypatch.setattr(format_module, "fetch", lambda data, start, stop: told.append(stop - start))
+    values = np.arange(BLOCK_BYTES * 40, dtype=np.uint8).reshape(-1, 64)
+    info = write_component(FILES, tmp_path / "a", "codes", {"codes": values})
+    component = Component.open(FILES, tmp_path / "a", "codes", info)
+    block = BLOCK_BYTES // 64  # rows of a block
+    few = np.array([0, 5 * block, 6 * block + 1])
+    component.expect(few)
+    component.touch("codes", few)
+    assert told == [True, BLOCK_BYTES, 2 * BLOCK_BYTES]
+    component.expect(few)  # nothing new
+    component.touch("codes", few)
+    assert len(told) == 3
+    component.expect(np.arange(5 * block))
+    component.touch("codes", np.arange(5 * block))
+    component.expect(None)
+    component.touch("codes")
+    assert told[3:] == [False]
+    assert "codes" in component.verified

@@ -54,11 +54,13 @@ from vecstore.segment.layout import (
 )
 from vecstore.segment.manifest import ComponentInfo
 from vecstore.storage.checksum import crc32c
-from vecstore.storage.files import FileSystem
+from vecstore.storage.files import FileSystem, expect, fetch
 from vecstore.types import Array, Bool, Int64, Uint8, Uint32
 
 # So few blocks of an array are not left to be verified later: sooner done than kept track of.
 SMALL_BLOCKS = 16
+# At least so many rows, of which one in so many is read, are read in order, not here and there.
+DENSE_ROWS_MIN, DENSE_GAP = 1_024, 8
 _PACKED = struct.Struct("<4sII")
 _PACKED_MAGIC = b"VSA\0"
 _PACKED_ALIGN = 8
@@ -110,6 +112,7 @@ class Component:
         "_pending",
         "_places",
         "_row_bytes",
+        "_scattered",
         "bytes",
         "path",
         "verified",
@@ -129,6 +132,7 @@ class Component:
         self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
         # What a touch of rows computes with.
         self._row_bytes = {name: _row_bytes(array) for name, array in self._arrays.items()}
+        self._scattered = False
 
     @classmethod
     def open(
@@ -192,6 +196,13 @@ class Component:
         """One array, verified."""
         self.touch(name)
         return self.array(name)
+
+    def expect(self, rows: Int64 | None) -> None:
+        """Say which rows are read next, or all; only how fast they are read depends on it."""
+        scattered = rows is not None and not _dense(rows)
+        if scattered is not self._scattered:
+            self._scattered = scattered
+            expect(self._data, scattered=scattered)
 
     def touch(self, name: str, rows: Int64 | None = None) -> None:
         """Verify the blocks of an array that hold some rows of its first axis, or all.
@@ -259,20 +270,40 @@ class Component:
     def _verify(self, name: str, blocks: Int64) -> None:
         # Threads may verify the same block twice, which is harmless.
         pending = self._pending[name]
+        if self._scattered:
+            self._fetch(name, blocks)
         for block in blocks:
             self._check(name, int(block))
             pending[block] = False
         if len(blocks) and not pending.any():
             self.verified.add(name)
 
-    def _check(self, name: str, block: int) -> None:
+    def _fetch(self, name: str, blocks: Int64) -> None:
+        """Have blocks read, all at a time, as nothing is read ahead."""
+        if len(blocks):
+            ends = np.flatnonzero(np.diff(blocks) != 1)
+            firsts, lasts = blocks[[0, *(ends + 1)]], blocks[[*ends, -1]]
+            for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+                fetch(self._data, self._span(name, first)[0], self._span(name, last)[1])
+
+    def _span(self, name: str, block: int) -> tuple[int, int]:
+        """Where a block lies in the file."""
         place = self._places[name]
         start = place.start + block * BLOCK_BYTES
-        stop = min(start + BLOCK_BYTES, place.start + place.padded)
+        return start, min(start + BLOCK_BYTES, place.start + place.padded)
+
+    def _check(self, name: str, block: int) -> None:
+        place = self._places[name]
+        start, stop = self._span(name, block)
         if crc32c(self._data[start:stop]) != self._crcs[place.crc + block]:
             raise CorruptionError(
                 f"block {block} of array {name!r} in {self.path} does not match its checksum"
             )
+
+
+def _dense(rows: Int64) -> bool:
+    """Whether rows are many, with few others between."""
+    return len(rows) >= DENSE_ROWS_MIN and int(rows.max() - rows.min()) < DENSE_GAP * len(rows)
 
 
 def _row_bytes(array: Array) -> tuple[Int64, Int64]:

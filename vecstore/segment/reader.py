@@ -260,6 +260,7 @@ class Segment:
     def _strings(self, kind: Strings, rows: Int64) -> Ragged:
         """Byte strings of a component, verified where they hold `rows`."""
         component, strings = self._bounds(kind, rows)
+        component.expect(rows)
         data = f"{kind}/data"
         if data not in component.verified:
             starts, stops = strings.offsets[rows], strings.offsets[rows + 1]
@@ -322,6 +323,7 @@ class _Touch:
         }
 
     def __call__(self, rows: Int64 | None = None) -> None:
+        self._component.expect(rows)
         if len(self._component.verified) == len(self._shifts):
             return
         try:

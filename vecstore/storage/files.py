@@ -197,6 +197,30 @@ class RealFiles:
             return found.f_bavail * found.f_frsize
 
 
+def expect(data: Uint8, *, scattered: bool) -> None:
+    """Tell the system how a mapped file will be read: here and there, or on and on.
+
+    By default it reads far ahead of each page, which for a few rows is most of what is read.
+    """
+    mapped = _map_of(data)
+    if mapped is not None and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
+
+
+def fetch(data: Uint8, start: int, stop: int) -> None:
+    """Have the system begin to read bytes of a mapped file that are needed next."""
+    mapped = _map_of(data)
+    if mapped is not None and hasattr(mmap, "MADV_WILLNEED"):
+        start -= start % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)
+
+
+def _map_of(data: Uint8) -> mmap.mmap | None:
+    """What `RealFiles.map` mapped; None for bytes that are in memory anyway."""
+    view = data.base
+    return view.obj if isinstance(view, memoryview) and isinstance(view.obj, mmap.mmap) else None
+
+
 class _RealWriter:
     """A FileWriter of the machine's own file system.
 
