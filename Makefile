@@ -49,8 +49,8 @@ check: $(VENV)/.dev ## run ruff, mypy, the import contracts and the tidy tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/tidy
 
-bench: $(VENV)/.bench ## measure, beside FAISS, and print tables
-	$(BIN)/python -m bench.run $(ARGS)
+bench: $(VENV)/.bench ## measure for ten minutes, beside a few peers, and print tables
+	$(BIN)/python -m bench.run --quick $(ARGS)
 
 proto: $(VENV)/.dev ## generate the wire code from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \

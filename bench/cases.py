@@ -115,6 +115,11 @@ def nearest(vectors: Float32, queries: Float32, limit: int, allowed: Bool | None
             scores[:, ~allowed[start : start + len(part)]] = -np.inf
         keep = min(limit, len(part))
         place = np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
+        taken = np.take_along_axis(scores, place, axis=1)
+        last = taken.min(axis=1, keepdims=True)
+        tied = np.count_nonzero(scores == last, axis=1) > np.count_nonzero(taken == last, axis=1)
+        for query in np.flatnonzero(tied):  # of equals, the lower rows
+            place[query] = np.argsort(-scores[query], kind="stable")[:keep]
         both = np.concatenate([best, np.take_along_axis(scores, place, axis=1)], axis=1)
         ids = np.concatenate([rows, place + start], axis=1)
         ids[np.isneginf(both)] = -1

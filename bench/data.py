@@ -1,5 +1,8 @@
 """What is measured on: real embeddings where there are some, else synthetic ones with structure.
 
+Real sets are folders in BEIR layout. Their embeddings lie beside the texts, or where
+`python -m bench.embed` keeps those that it makes: the same model, in the same precision.
+
 Shapes  N rows, Q queries, D dimensions.
 """
 
@@ -14,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vecstore.types import Array, Float32
+from vecstore.types import Array, Float32, Int64
 
-SETS = ("scifact", "code-mini", "vaswani", "wordnet")
+SETS = ("scifact", "code-mini", "vaswani", "cranfield", "octave-pages", "medquad", "wordnet")
 # The sets that give synthetic rows their structure.
 BASE_SETS = ("scifact", "code-mini", "vaswani")
 DIM = 384
 TEST_ROWS = slice(5500, 8000)  # of code-mini: query i belongs to document i
+VECTORS, QUERIES = "minilm-corpus.f16.npy", "minilm-queries.f16.npy"
 BATCH = 1_000
 BASE_ROWS = 8_000
 CLUSTERS = 200
@@ -47,18 +51,30 @@ class Dataset:
     relevant: tuple[Mapping[int, float], ...]
 
 
-def load(folder: Path | None, name: str) -> Dataset | None:
-    """One set in BEIR layout with ready embeddings, or None where it is not there."""
-    if folder is None or not (folder / name / "minilm-corpus.f16.npy").is_file():
+def load(folder: Path | None, name: str, keep: Path | None = None) -> Dataset | None:
+    """One set in BEIR layout, or None where it is not there or nobody has embedded it.
+
+    Args:
+        folder: of all sets.
+        name: of the set.
+        keep: the cache in which embeddings made by bench.embed lie, for want of ready ones.
+
+    Raises:
+        ValueError: the embeddings are not of these texts.
+    """
+    if folder is None:
         return None
-    vectors = _unit(np.load(folder / name / "minilm-corpus.f16.npy"))
-    queries = _unit(np.load(folder / name / "minilm-queries.f16.npy"))
+    ready = [folder / name] + ([keep / "embeddings" / name] if keep is not None else [])
+    place = next((path for path in ready if (path / QUERIES).is_file()), None)
+    if place is None or not (folder / name).is_dir():
+        return None
+    vectors, queries = _unit(np.load(place / VECTORS)), _unit(np.load(place / QUERIES))
     if name == "code-mini":
         own = range(len(queries))[TEST_ROWS]
         relevant: list[dict[int, float]] = [{row: 1.0} for row in own]
         queries = queries[TEST_ROWS]
     else:
-        relevant = _judgments(folder / name)
+        relevant = _judgments(folder / name, len(vectors), len(queries))
     kept = [place for place, rows in enumerate(relevant) if rows]
     return Dataset(
         name=name,
@@ -68,14 +84,57 @@ def load(folder: Path | None, name: str) -> Dataset | None:
     )
 
 
-def _judgments(folder: Path) -> list[dict[int, float]]:
-    rows = {id_: row for row, id_ in enumerate(_ids(folder / "corpus.jsonl.gz"))}
-    places = {id_: place for place, id_ in enumerate(_ids(folder / "queries.jsonl.gz"))}
-    relevant: list[dict[int, float]] = [{} for _ in places]
+@cache
+def real(folder: Path | None, keep: Path | None = None) -> Dataset | None:
+    """All real rows there are, no two alike, in an order drawn once; None where there are none.
+
+    Queries are those of the sets, none of them equal to a row; as far as they go, the first so
+    many are of each set in proportion to its rows. Without judgments: the truth is what is
+    nearest. The arrays are shared, and read-only.
+    """
+    found = [data for name in SETS if (data := load(folder, name, keep)) is not None]
+    if not found:
+        return None
+    rows = np.concatenate([data.vectors for data in found])
+    rng = np.random.default_rng(11)
+    # The r-th query that is drawn of a set stands as far on as r rows are through the set.
+    places = [rng.permutation(len(data.queries)) / len(data.vectors) for data in found]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    queries = np.concatenate([data.queries for data in found])[order]
+    # Rows come first, so that of a row and a query that are equal the row stays.
+    count = len(rows)
+    kept = _distinct(np.concatenate([rows, queries]))
+    rows = rows[rng.permutation(kept[kept < count])]
+    queries = queries[kept[kept >= count] - count]
+    for values in (rows, queries):
+        values.setflags(write=False)
+    return Dataset(
+        name="MiniLM of " + ", ".join(data.name for data in found),
+        vectors=rows,
+        queries=queries,
+        relevant=({},) * len(queries),
+    )
+
+
+def _distinct(vectors: Float32) -> Int64:
+    """The rows, ascending, of which no earlier one has the very same values."""
+    whole = np.ascontiguousarray(vectors).view(f"V{vectors.shape[1] * vectors.itemsize}")
+    _, first = np.unique(whole.ravel(), return_index=True)
+    return np.sort(first)
+
+
+def _judgments(folder: Path, rows: int, queries: int) -> list[dict[int, float]]:
+    places = [
+        {id_: place for place, id_ in enumerate(_ids(folder / f"{kind}.jsonl.gz"))}
+        for kind in ("queries", "corpus")
+    ]
+    if [len(each) for each in places] != [queries, rows]:
+        raise ValueError(f"{folder.name}: there are not as many embeddings as texts")
+    relevant: list[dict[int, float]] = [{} for _ in range(queries)]
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")
         if float(grade) > 0:
-            relevant[places[query]][rows[document]] = float(grade)
+            relevant[places[0][query]][places[1][document]] = float(grade)
     return relevant
 
 

@@ -7,17 +7,38 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vecstore.types import Float64
+from bench.peers import envs
+from vecstore.types import Bool, Float64, Int64
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM_CALLS = 20
 RESAMPLES = 2_000
+# The columns of a row about searches, in this order; None where a figure is not known.
+SEARCH_COLUMNS = (
+    "peer",
+    "setting",
+    "recall",
+    "worst tenth",
+    "flips",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "q/s 1 thread",
+    "q/s 2 threads",
+    "batch q/s 1 thread",
+    "batch q/s 2 threads",
+    "disk B/vector",
+    "held B/vector",
+    "RSS B/vector",
+    "build s",
+    "error",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +50,33 @@ class Settings:
         rows: rows of the large database.
         calls: timed calls of each kind.
         folder: where databases are made; removed afterwards.
+        peers: peers whose names begin with one of these, and vecstore; None: all.
+        quick: a run of ten minutes at most: fewer rows, and only peers that need no environment
+            of their own.
+        keep: where what is dear to make stays from run to run: embeddings, truths.
     """
 
     data: Path | None
     rows: int
     calls: int
     folder: Path
+    peers: tuple[str, ...] | None = None
+    quick: bool = False
+    keep: Path = field(default_factory=envs.folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over queries with its bootstrap 95 % interval."""
+    """A figure between two others: a mean over queries with its bootstrap 95 % interval."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} [{self.low:.3f}, {self.high:.3f}]"
+        if abs(self.mean) < 10:
+            return f"{self.mean:.4f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{_cell(self.mean)} [{_cell(self.low)}, {_cell(self.high)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +86,7 @@ class Table:
     Attributes:
         name: its key in the JSON.
         title: what was measured, and how.
-        rows: column -> number, text, bool or Interval.
+        rows: column -> number, text, bool, Interval, or None where a figure is not known.
     """
 
     name: str
@@ -66,10 +96,10 @@ class Table:
     def __str__(self) -> str:
         if not self.rows:
             return f"{self.title}\n  nothing\n"
-        names = list(self.rows[0])
-        cells = [names, *([_cell(row[name]) for name in names] for row in self.rows)]
+        names = self.columns
+        cells = [names, *self.cells]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        numbers = [not isinstance(self.rows[0][name], str) for name in names]
+        numbers = self.numeric
         lines = [
             "  ".join(
                 cell.rjust(width) if number else cell.ljust(width)
@@ -78,6 +108,23 @@ class Table:
             for line in cells
         ]
         return "\n  ".join([self.title, *lines]) + "\n"
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of all rows, in the order in which they appear."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """What each row shows in each column."""
+        return [[_cell(row.get(name)) for name in self.columns] for row in self.rows]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Of each column, whether it holds figures and no text."""
+        return [
+            not any(isinstance(row.get(name), str) for row in self.rows) for name in self.columns
+        ]
 
 
 def bar(what: str, figure: float | None, wanted: str, *, met: bool | None) -> dict[str, Any]:
@@ -125,6 +172,96 @@ def bootstrap(values: Float64) -> Interval:
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def shares(found: Int64, truth: Int64, limit: int) -> Float64:
+    """The share [Q] of the first `limit` true rows that are among the first `limit` found.
+
+    A row is found once however often it is given; -1 stands for no row, on both sides.
+    """
+    wanted = truth[:, :limit]
+    real = wanted >= 0
+    hit = (wanted[:, :, None] == found[:, None, :limit]).any(axis=2) & real
+    counts = real.sum(axis=1)
+    return np.where(counts, hit.sum(axis=1) / np.maximum(counts, 1), 1.0)
+
+
+def first_hits(found: Int64, truth: Int64) -> Bool:
+    """Whether [Q] the first row found is the true first."""
+    same: Bool = found[:, 0] == truth[:, 0]
+    return same
+
+
+def worst_tenth(values: Float64) -> float:
+    """The mean of the lowest tenth of the values, of one at least."""
+    lowest = np.sort(values)[: max(1, len(values) // 10)]
+    return float(lowest.mean())
+
+
+def search_row(  # noqa: PLR0913 - a row has as many parts
+    peer: str,
+    setting: Mapping[str, Any],
+    *,
+    shares: Float64,
+    first: Bool,
+    built: Mapping[str, Any],
+    rows: int,
+    times: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A row of SEARCH_COLUMNS.
+
+    RSS is all of the process, with the library and mapped files; held are float originals that
+    searches read and that are not among the files.
+
+    Args:
+        peer: its name.
+        setting: what it was searched with.
+        shares: recall [Q] of each query.
+        first: whether [Q] the first hit is the true first.
+        built: what `Worker.build` answered; "build_s", where given, is insert and finish.
+        rows: how many vectors it holds.
+        times: "single" and "batch" from one thread, "single2" and "batch2" from two: what the
+            request "time" answered, or Intervals of it over rounds; any may be absent.
+    """
+    single = times.get("single") or {}
+
+    def rate(mode: str) -> float | None:
+        return (times.get(mode) or {}).get("qps")
+
+    def each(name: str) -> float | None:
+        count = built.get(name)
+        return None if count is None else count / rows
+
+    spent = built.get("build_s")
+    if spent is None and "finish_s" in built:
+        spent = built["insert_s"] + built["finish_s"]
+
+    known = {
+        "peer": peer,
+        "setting": ", ".join(f"{name} {value}" for name, value in setting.items()) or "-",
+        "recall": bootstrap(shares),
+        "worst tenth": worst_tenth(shares),
+        "flips": float(1 - first.mean()),
+        "p50 ms": single.get("p50"),
+        "p95 ms": single.get("p95"),
+        "p99 ms": single.get("p99"),
+        "q/s 1 thread": rate("single"),
+        "q/s 2 threads": rate("single2"),
+        "batch q/s 1 thread": rate("batch"),
+        "batch q/s 2 threads": rate("batch2"),
+        "disk B/vector": each("disk"),
+        "held B/vector": each("held"),
+        "RSS B/vector": each("rss"),
+        "build s": spent,
+        "error": "",
+    }
+    return {name: known[name] for name in SEARCH_COLUMNS}
+
+
+def error_row(peer: str, error: str) -> dict[str, Any]:
+    """The row of SEARCH_COLUMNS of a peer that could not be measured, and why."""
+    row: dict[str, Any] = dict.fromkeys(SEARCH_COLUMNS)
+    return row | {"peer": peer, "setting": "-", "error": error}
 
 
 def anonymous_bytes() -> int:

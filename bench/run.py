@@ -1,87 +1,149 @@
-"""Run benchmarks and print tables.
+"""Run benchmarks: print tables, and leave them with pictures in a folder.
 
-    python -m bench.run [SUITE ...] [--data DIR] [--rows N] [--calls N] [--out DIR] [--readme]
+    python -m bench.run [SUITE ...] [--data DIR] [--peers A,B] [--quick] [--rows N] [--calls N]
+                        [--out DIR] [--readme]
 
-Suites: kernels, quality, engine, storage, serve; all by default. See bench/README.md.
+All suites by default. A suite that fails is recorded and the others still run. See bench/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
-import json
 import os
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+if not __package__:  # run as a file: modules are found from the root, not from beside it
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench import plots, results
 from bench.measure import ROOT, Settings, Table, machine
+from bench.peers import entries
+from bench.peers.base import Ability
+from bench.results import Result, line
 
-SUITES = ("kernels", "quality", "engine", "storage", "serve")
-ROWS = 1_000_000
-CALLS = 500
-README = ROOT / "bench" / "README.md"
-# Too long to read; its outcome is the table "ladder".
-UNREAD = "ladder-study"
+# What is compared with peers, then what vecstore alone must keep to.
+SUITES = (
+    "ann",
+    "codecs",
+    "multivector",
+    "quality",
+    "filters",
+    "ingest",
+    "updates",
+    "serve",
+    "recovery",
+    "scale",
+    "limits",
+    "kernels",
+    "engine",
+    "storage",
+)
+ROWS, QUICK_ROWS = 1_000_000, 100_000
+CALLS, QUICK_CALLS = 500, 100
+INTERRUPTED = 130
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the suites asked for."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
-    unknown = [name for name in asked.suites if name not in SUITES]
-    if unknown:
-        parser.error(f"suite is {unknown[0]!r}, expected one of {', '.join(SUITES)}")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suites asked for; the exit status."""
+    asked = _asked(arguments)
     data = asked.data if asked.data.is_dir() else None
+    out = asked.out or results.RESULTS / (time.strftime("%Y-%m-%d") + "-quick" * asked.quick)
     about = machine()
-    print(_line(about), end="\n\n")
+    print(line(about), end="\n\n")
     if data is None:
         print(f"no real embeddings: {asked.data} is no folder; synthetic rows stand in\n")
-    bars: list[Mapping[str, Any]] = []
+    done: list[Result] = []
+    status = 0
     for suite in dict.fromkeys(asked.suites or SUITES):
-        begun = time.perf_counter()
-        found: list[Table] = []
         with tempfile.TemporaryDirectory(prefix="vecstore-bench-") as folder:
-            settings = Settings(data=data, rows=asked.rows, calls=asked.calls, folder=Path(folder))
-            for table in importlib.import_module(f"bench.suites.{suite}").tables(settings):
-                print(table)
-                found.append(table)
-        seconds = time.perf_counter() - begun
-        print(f"({suite}: {seconds:.0f} s)\n")
-        bars += (
-            {"suite": suite, **row}
-            for table in found
-            if table.name == f"{suite}-bars"
-            for row in table.rows
-        )
-        if asked.out is not None:
-            _write(asked.out / f"{suite}.json", about | {"seconds": seconds}, found)
+            settings = Settings(
+                data=data,
+                rows=asked.rows,
+                calls=asked.calls,
+                folder=Path(folder),
+                peers=asked.peers,
+                quick=asked.quick,
+            )
+            ended = measured(suite, settings, about, out)
+        done.append(ended)
+        if not pictured(ended, out) or ended.error:
+            status = 1
         if asked.readme:
-            shown = "\n".join(str(table) for table in found if table.name != UNREAD)
-            text = README.read_text(encoding="utf-8")
-            text = with_figures(text, suite, f"{_line(about)}\n\n{shown}")
-            README.write_text(text, encoding="utf-8")
+            results.put_figures(ended, out)
+        if ended.error == KeyboardInterrupt.__name__:
+            status = INTERRUPTED
+            break
+    _end(done, out)
+    return status
+
+
+def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path) -> Result:
+    """Run one suite; what it finds is written table by table, also when it fails."""
+    run = {
+        "rows": settings.rows,
+        "calls": settings.calls,
+        "quick": settings.quick,
+        "peers": ",".join(settings.peers or ("all",)),
+        "embeddings": "none" if settings.data is None else "real",
+        "begun": time.strftime("%Y-%m-%d %H:%M"),
+        "load": round(os.getloadavg()[0], 2),
+    }
+    result = Result(suite=suite, machine=about, run=run)
+    begun = time.perf_counter()
+    try:
+        for table in importlib.import_module(f"bench.suites.{suite}").tables(settings):
+            print(table, flush=True)
+            result.tables.append(table)
+            run["seconds"] = round(time.perf_counter() - begun)
+            results.write(out, result)
+    except KeyboardInterrupt:
+        result.error = KeyboardInterrupt.__name__
+    except Exception as error:
+        traceback.print_exc()
+        said = str(error).strip().splitlines() or ["no word"]
+        result.error = f"{type(error).__name__}: {said[0]}"
+    run["seconds"] = round(time.perf_counter() - begun)
+    results.write(out, result)
+    print(f"({suite}: {run['seconds']} s)\n", flush=True)
+    return result
+
+
+def pictured(result: Result, out: Path) -> bool:
+    """Draw the pictures of a suite; whether that went well."""
+    try:
+        for path in plots.draw(result, out):
+            print(f"drew {path}")
+    except plots.NoMatplotlibError as error:
+        print(f"no pictures: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def _end(done: Sequence[Result], out: Path) -> None:
+    bars = [
+        {"suite": result.suite, **row}
+        for result in done
+        for table in result.tables
+        if table.name == f"{result.suite}-bars"
+        for row in table.rows
+    ]
     print(Table("bars", "All bars", bars))
+    for result in done:
+        if result.error:
+            print(f"{result.suite} ended early: {result.error}")
+    print(f"results are in {out}")
 
 
-def with_figures(text: str, suite: str, figures: str) -> str:
-    """A document with other figures between the marks of a suite."""
-    begin, end = f"<!-- figures: python -m bench.run {suite} -->\n", "<!-- end of figures -->\n"
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"the document lacks {begin!r} or, after it, {end!r}")
-    return f"{before}{begin}\n```text\n{figures.rstrip()}\n```\n\n{end}{after}"
-
-
-def _line(about: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in about.items())
-
-
-def _parser() -> argparse.ArgumentParser:
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
@@ -91,23 +153,33 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("VECSTORE_DATA", ROOT.parent / "shared" / "data")),
         help="folder of real embeddings; $VECSTORE_DATA, else ../shared/data",
     )
-    parser.add_argument("--rows", type=int, default=ROWS, help="rows of the large database")
-    parser.add_argument("--calls", type=int, default=CALLS, help="timed calls of each kind")
-    parser.add_argument("--out", type=Path, help="folder for SUITE.json")
+    parser.add_argument(
+        "--peers",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        help="beginnings of the names of the peers wanted beside vecstore, with commas",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller, and no peers that must be installed first"
+    )
+    parser.add_argument("--rows", type=int, help="rows of the large database")
+    parser.add_argument("--calls", type=int, help="timed calls of each kind")
+    parser.add_argument("--out", type=Path, help="folder of results; bench/results/DATE")
     parser.add_argument("--readme", action="store_true", help="put figures in bench/README.md")
-    return parser
-
-
-def _write(path: Path, about: dict[str, Any], tables: Sequence[Table]) -> None:
-    def plain(value: object) -> Any:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return dataclasses.asdict(value)
-        raise TypeError(f"{value!r} has no place in JSON")
-
-    content = {"machine": about} | {table.name: table for table in tables}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, default=plain) + "\n", encoding="utf-8")
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"suite is {unknown[0]!r}, expected one of {', '.join(SUITES)}")
+    if asked.peers is not None:
+        known = {entry.known.name for does in get_args(Ability) for entry in entries(does)}
+        for name in asked.peers:
+            if not any(each.startswith(name) for each in known):
+                parser.error(f"peer is {name!r}, expected one of {', '.join(sorted(known))}")
+    if asked.rows is None:
+        asked.rows = QUICK_ROWS if asked.quick else ROWS
+    if asked.calls is None:
+        asked.calls = QUICK_CALLS if asked.quick else CALLS
+    return asked
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -37,10 +37,12 @@ class Environment:
     Attributes:
         name: of its folder.
         requirements: what pip installs, pinned.
+        variables: of the process that holds the peer.
     """
 
     name: str
     requirements: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +27,11 @@ BUILD_S_MAX = 3600
 CALL_S_MAX = 600
 INSERT_ROWS = 10_000
 # What a library reads at import: threads that spin after a call would take the cores of the next.
-QUIET = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {
+    "OMP_WAIT_POLICY": "passive",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 class PeerFailedError(Exception):
@@ -57,16 +62,30 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env=os.environ | QUIET | {"PYTHONPATH": str(ROOT)},
+                env=os.environ
+                | QUIET
+                | dict(entry.environment.variables)
+                | {"PYTHONPATH": str(ROOT)},
             )
-        shape = {"rows": case.rows, "dim": case.dim, "metric": case.metric, "threads": threads}
+        try:
+            self._start(entry, case, threads)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start(self, entry: Entry, case: Case, threads: int) -> None:
         self.ask(
             "start",
             module=entry.module,
             kind=entry.known.kind,
             options=dict(entry.known.options),
-            folder=str(folder),
-            shape=shape,
+            folder=str(self.folder),
+            shape={
+                "rows": case.rows,
+                "dim": case.dim,
+                "metric": case.metric,
+                "threads": threads,
+            },
         )
         self.ask("case", folder=str(case.folder))
 
@@ -89,6 +108,8 @@ class Worker:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        if self._process.stdin.closed:
+            raise PeerFailedError(f"{do}: the process has ended")
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
@@ -108,13 +129,19 @@ class Worker:
             raise PeerFailedError(f"{do}: {answer['error'][:SAID_CHARACTERS]}")
         return answer["answer"]
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End the process with SIGKILL, as a crash would."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # what it did not read is lost with it
+                    stream.close()
 
     def _ending(self) -> str:
         code = self._process.wait()
@@ -133,6 +160,7 @@ class Worker:
         return {
             "insert_s": inserted["seconds"],
             "finish_s": finished["seconds"],
+            "build_s": inserted["seconds"] + finished["seconds"],
             "batch_ms": inserted["batch_ms"],
             "disk": after["disk"],
             "held": after["held"],

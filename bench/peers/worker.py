@@ -144,7 +144,7 @@ class Session:
 
         call(0)  # what is made at the first search of a setting is not its speed
         callers = 1 if batch else threads
-        done, spent, elapsed = _run(call, callers, seconds)
+        done, spent, elapsed = run_callers(call, callers, seconds)
         tie(os.cpu_count() or 1)
         answer = {"qps": done / elapsed, "calls": len(spent)}
         if not batch:
@@ -161,7 +161,7 @@ class Session:
         self.peer.close()
 
 
-def _run(
+def run_callers(
     call: Callable[[int], int], callers: int, seconds: float
 ) -> tuple[int, list[float], float]:
     """Queries done, ms of each call, and the seconds they took."""

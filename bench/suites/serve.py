@@ -1,6 +1,7 @@
 """What the wire costs: the same calls embedded and over gRPC, from another process on loopback.
 
-Server and embedded reader share one database, so both read the same files.
+Server and embedded reader share one database, so both read the same files. Callers are threads of
+this process; over gRPC they share one connection.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,31 @@ from typing import Any
 import numpy as np
 
 import vecstore as vs
-from bench.data import BATCH, DIM, synthetic
-from bench.measure import Settings, Table, bar, percentiles, take_turns
-from vecstore.types import Float32
+from bench.cases import nearest
+from bench.data import BATCH, DIM, Synthetic, synthetic
+from bench.measure import (
+    Settings,
+    Table,
+    bar,
+    bootstrap,
+    first_hits,
+    percentiles,
+    shares,
+    take_turns,
+    worst_tenth,
+)
+from bench.peers.worker import allocated, run_callers
+from vecstore.types import Float32, Float64
 
 ROWS = 100_000
 QUERIES = 256
 BATCH_QUERIES = 64
 UPSERT_BATCHES = (1_000, 10_000)
 UPSERT_ROWS = 40_000
+CALLERS = (1, 2, 4, 8)
+LIMIT = 10
+ROUNDS, SECONDS = 3, 1.0
+CALLS = 500  # fewer than these, and rounds are shorter in proportion
 NAME = "bench"
 SERVING = " at "
 
@@ -44,8 +61,12 @@ def tables(settings: Settings) -> Iterator[Table]:
         collection.flush()
     with served(path) as remote, vs.open(path, read_only=True) as embedded:
         pair = (embedded.collection(NAME), remote.collection(NAME))
-        searches = _searches(pair, source.queries(QUERIES), settings)
+        queries = source.queries(QUERIES)
+        searches = _searches(pair, queries, settings)
         yield Table("serve-search", f"Search of {rows:,} rows, hits read whole, by turns", searches)
+        title = f"As many callers of {rows:,} rows, one query a call, limit {LIMIT}, by turns"
+        found = {"disk B/vector": allocated(path) / rows} | _quality(pair, queries, rows, source)
+        yield Table("serve-callers", title, _callers(pair, queries, settings, found))
         with vs.open(settings.folder / "embedded") as own:
             upserts = _upserts((own, remote), source.rows(0, max(UPSERT_BATCHES)), settings)
         yield Table("serve-upsert", "Durable upsert of float32 vectors, medians", upserts)
@@ -106,6 +127,59 @@ def _searches(pair: tuple[Any, Any], queries: Float32, settings: Settings) -> li
         row["added ms"] = after["p50 ms"] - before["p50 ms"]
         rows.append(row | {"x embedded": after["p50 ms"] / before["p50 ms"]})
     return rows
+
+
+def _quality(
+    pair: tuple[Any, Any], queries: Float32, rows: int, source: Synthetic
+) -> dict[str, Any]:
+    """What callers get: recall@10 against float32 over gRPC, and whether embedded is the same."""
+    vectors = source.dataset(rows, 1).vectors
+    here, there = (
+        np.array([hits.ids for hits in collection.search_batch(queries, limit=LIMIT)])
+        for collection in pair
+    )
+    truth = nearest(vectors, queries, LIMIT)
+    found = shares(there, truth, LIMIT)
+    return {
+        "recall": bootstrap(found),
+        "worst tenth": worst_tenth(found),
+        "flips": float(1 - first_hits(there, truth).mean()),
+        "same hits": bool((here == there).all()),
+    }
+
+
+def _callers(
+    pair: tuple[Any, Any], queries: Float32, settings: Settings, found: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    seconds = SECONDS * min(1, settings.calls / CALLS)
+
+    def search(collection: Any) -> Callable[[int], int]:
+        def one(turn: int) -> int:
+            list(collection.search(queries[turn % QUERIES], limit=LIMIT))
+            return 1
+
+        return one
+
+    rows = []
+    for callers in CALLERS:
+        spent: list[list[float]] = [[], []]
+        rates: list[list[float]] = [[], []]
+        for _ in range(ROUNDS):
+            for place, collection in enumerate(pair):
+                done, each, elapsed = run_callers(search(collection), callers, seconds)
+                spent[place] += each
+                rates[place].append(done / elapsed)
+        row: dict[str, Any] = {"callers": callers}
+        for name, times, rate in zip(("embedded", "gRPC"), spent, rates, strict=True):
+            row |= _figures(name, np.array(times), float(np.median(rate)))
+        rows.append(row | {"x embedded": row["gRPC q/s"] / row["embedded q/s"], **found})
+    return rows
+
+
+def _figures(name: str, milliseconds: Float64, rate: float) -> dict[str, float]:
+    quantiles = np.quantile(milliseconds, [0.5, 0.95, 0.99]).tolist()
+    named = zip(("p50", "p95", "p99"), quantiles, strict=True)
+    return {f"{name} q/s": rate} | {f"{name} {share} ms": figure for share, figure in named}
 
 
 def _upserts(pair: tuple[Any, Any], vectors: Float32, settings: Settings) -> list[dict[str, Any]]:

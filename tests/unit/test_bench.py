@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import vecstore as vs
 
 pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
 
-from bench import data, measure, run
-from bench.run import main, with_figures
+from bench import data, measure, results, run
+from bench import peers as bench_peers
+from bench.results import with_figures
+from bench.run import main
 from bench.suites import engine, kernels, quality, serve
 
 
@@ -94,7 +98,7 @@ def test_serve_runs(tmp_path: Path) -> None:
     """The serve suite compares an embedded reader with a server process."""
     pytest.importorskip("vecstore_server")
     found = {table.name: table for table in serve.tables(settings(tmp_path))}
-    assert list(found) == ["serve-search", "serve-upsert", "serve-bars"]
+    assert list(found) == ["serve-search", "serve-callers", "serve-upsert", "serve-bars"]
     assert all(row["gRPC p50 ms"] > 0 for row in found["serve-search"].rows)
 
 
@@ -105,15 +109,87 @@ def test_run_prints_and_writes(
     monkeypatch.setattr(
         quality, "tables", lambda _: iter([measure.Table("t", "Title", [{"a": "x", "b": 2_000}])])
     )
-    main(["quality", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+    status = main(["quality", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+    assert status == 0
     printed = capsys.readouterr().out
     assert "cores" in printed
     assert "Title\n  a      b\n  x  2,000\n" in printed
     written = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
     assert written["t"]["rows"] == [{"a": "x", "b": 2_000}]
+    assert (written["run"]["suite"], written["run"]["error"]) == ("quality", "")
     with pytest.raises(SystemExit):
         main(["fast"])
     assert {"cpu", "cores", "memory_gib", "python", "numpy", "commit"} <= set(written["machine"])
+
+
+def test_run_goes_on_after_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite that fails leaves its tables and the error, the next one runs, the status tells."""
+
+    def failing(_: measure.Settings) -> Iterator[measure.Table]:
+        yield measure.Table("first", "First", [{"a": 1}])
+        raise ValueError("no luck\nat all")
+
+    monkeypatch.setattr(quality, "tables", failing)
+    monkeypatch.setattr(serve, "tables", lambda _: iter([measure.Table("s", "Served", [])]))
+    assert main(["quality", "serve", "--out", str(tmp_path)]) == 1
+    found = results.read_all(tmp_path)
+    assert found["quality"].error == "ValueError: no luck"
+    assert [table.name for table in found["quality"].tables] == ["first"]
+    assert [table.name for table in found["serve"].tables] == ["s"]
+    assert "quality ended early: ValueError: no luck" in capsys.readouterr().out
+
+
+def test_interrupted_run_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the run, and the tables that were there by then are in the results."""
+
+    def stopped(_: measure.Settings) -> Iterator[measure.Table]:
+        yield measure.Table("first", "First", [{"a": 1}])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "tables", stopped)
+    monkeypatch.setattr(serve, "tables", lambda _: pytest.fail("the run went on"))
+    assert main(["quality", "serve", "--out", str(tmp_path)]) == run.INTERRUPTED
+    (found,) = results.read_all(tmp_path).values()
+    assert found.error == "KeyboardInterrupt"
+    assert found.tables[0].rows == [{"a": 1}]
+
+
+def test_settings_follow_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick run is smaller and has results of its own; peers are those that are known."""
+    asked: list[measure.Settings] = []
+
+    def seen(settings: measure.Settings) -> Iterator[measure.Table]:
+        asked.append(settings)
+        return iter([])
+
+    monkeypatch.setattr(serve, "tables", seen)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(bench_peers, "ADAPTERS", ("vecstore_local",))
+    assert main(["serve", "--quick", "--peers", "vecstore-b,vecstore"]) == 0
+    assert main(["serve", "--rows", "70"]) == 0
+    quick, full = asked
+    assert (quick.quick, quick.rows, quick.peers) == (
+        True,
+        run.QUICK_ROWS,
+        ("vecstore-b", "vecstore"),
+    )
+    assert (full.quick, full.rows, full.calls, full.peers) == (False, 70, run.CALLS, None)
+    first, second = sorted(path.name for path in tmp_path.iterdir())
+    assert results.DATED.fullmatch(first)
+    assert second == f"{first}-quick"
+    with pytest.raises(SystemExit):
+        main(["serve", "--peers", "vecstroe"])
+
+
+def test_runs_as_a_file() -> None:
+    """`python bench/run.py` finds the project from anywhere."""
+    command = [sys.executable, str(measure.ROOT / "bench" / "run.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
+    assert ", ".join(run.SUITES[:3]) in done.stdout
 
 
 def test_run_gathers_bars_and_fills_the_page(
@@ -121,8 +197,8 @@ def test_run_gathers_bars_and_fills_the_page(
 ) -> None:
     """The last table has the bars of all suites, and the page their tables in the marked places."""
     page = tmp_path / "README.md"
-    page.write_text(run.README.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(run, "README", page)
+    page.write_text(results.FIGURES_PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(results, "FIGURES_PAGE", page)
     for module, met in ((quality, True), (serve, None)):
         name = module.__name__.rpartition(".")[2]
         bars = [measure.bar(f"{name} bar", None, ">= 2", met=met)]
@@ -130,9 +206,9 @@ def test_run_gathers_bars_and_fills_the_page(
         monkeypatch.setattr(module, "tables", lambda _, found=found: iter(found))
     before = page.read_text(encoding="utf-8")
     for _ in range(2):
-        main(["quality", "serve", "--data", str(tmp_path / "none"), "--readme"])
+        main(["quality", "serve", "--out", str(tmp_path / "out"), "--readme"])
         last = capsys.readouterr().out.partition("All bars\n")[2].splitlines()
-        assert [line.split()[0] for line in last if line] == ["suite", "quality", "serve"]
+        assert [line.split()[0] for line in last[:3]] == ["suite", "quality", "serve"]
         assert last[1].endswith("yes")
         assert last[2].endswith("not measured")
     after = page.read_text(encoding="utf-8")
@@ -142,6 +218,53 @@ def test_run_gathers_bars_and_fills_the_page(
     for suite in ("quality", "serve"):
         before, after = (with_figures(text, suite, "") for text in (before, after))
     assert after == before
+
+
+def test_shares_of_the_truth() -> None:
+    """Shares count true rows once, leave out places without a row, and are whole without truth."""
+    found = np.array([[1, 1, 2], [4, -1, -1], [-1, -1, -1], [3, 2, 1]])
+    truth = np.array([[1, 3, 9], [4, 5, -1], [-1, -1, -1], [1, 2, 3]])
+    assert measure.shares(found, truth, 2).tolist() == [0.5, 0.5, 1, 0.5]
+    assert measure.shares(found, truth, 3).tolist() == pytest.approx([1 / 3, 0.5, 1, 1])
+    assert measure.first_hits(found, truth).tolist() == [True, True, True, False]
+
+
+def test_worst_tenth() -> None:
+    """The worst tenth is the mean of the lowest tenth, of one value where there are few."""
+    assert measure.worst_tenth(np.arange(40.0)[::-1]) == 1.5
+    assert measure.worst_tenth(np.array([0.7, 0.2])) == 0.2
+
+
+def test_search_row_has_every_column() -> None:
+    """A row about searches has the known columns in order, and None for what was not measured."""
+    row = measure.search_row(
+        "peer",
+        {"nprobe": 4, "k": 2},
+        shares=np.array([1.0, 0.5]),
+        first=np.array([True, False]),
+        built={"disk": 800, "rss": 1_600, "held": 0, "insert_s": 2.0, "finish_s": 1.0},
+        rows=8,
+        times={"single": {"qps": 9.0, "p50": 1.0, "p95": 2.0, "p99": 3.0}, "batch2": {"qps": 5.0}},
+    )
+    assert tuple(row) == measure.SEARCH_COLUMNS == tuple(measure.error_row("peer", "none"))
+    assert (row["setting"], row["flips"], row["worst tenth"]) == ("nprobe 4, k 2", 0.5, 0.5)
+    assert (row["disk B/vector"], row["RSS B/vector"], row["build s"]) == (100, 200, 3)
+    assert (row["p99 ms"], row["q/s 1 thread"], row["q/s 2 threads"]) == (3, 9, None)
+    assert row["recall"].mean == 0.75
+    unknown = {"shares": np.ones(1), "first": np.ones(1, dtype=np.bool_), "rows": 1, "times": {}}
+    assert measure.search_row("p", {}, built={}, **unknown)["build s"] is None
+    assert measure.search_row("p", {}, built={"build_s": 4.0}, **unknown)["build s"] == 4
+
+
+def test_tables_show_what_only_some_rows_have() -> None:
+    """A table has the columns of all rows, a dash where a row has none, figures to the right."""
+    rows = [{"peer": "a", "error": "not there"}, {"peer": "b", "q/s": 2.5}]
+    table = measure.Table("t", "Title", rows)
+    assert table.columns == ["peer", "error", "q/s"]
+    assert (
+        str(table)
+        == "Title\n  peer  error      q/s\n  a     not there    -\n  b     -          2.5\n"
+    )
 
 
 def test_judged_figures() -> None:

@@ -1,0 +1,1 @@
+"""Hooks by which benchmarks that others maintain run vecstore; see README.md here."""

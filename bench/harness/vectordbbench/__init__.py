@@ -1,0 +1,1 @@
+"""A client of VectorDBBench: what `drop_in` copies into its `backend/clients/vecstore`."""

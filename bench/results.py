@@ -1,0 +1,268 @@
+"""What runs leave behind: SUITE.json to compute with, SUITE.md to read, and pages made of them.
+
+    python -m bench.results README   # the summary in the README, from the newest full run
+    python -m bench.results FIGURES  # the tables in bench/README.md, likewise
+
+A folder of results holds the newest run of each suite made that day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure import ROOT, Interval, Table
+
+RESULTS = ROOT / "bench" / "results"
+PAGE, FIGURES_PAGE = ROOT / "README.md", ROOT / "bench" / "README.md"
+DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
+# Too long for a page: what they come to is in other tables and in pictures.
+UNREAD = re.compile(r"ladder-study|ann-.*-curve")
+RESERVED = ("machine", "run")
+BEGIN, END = "<!-- summary: python -m bench.results -->\n", "<!-- end of summary -->\n"
+FIGURES_END = "<!-- end of figures -->\n"
+SUMMED = re.compile(r"ann-(\d+)k-95")  # the tables of a recall of 0.95, by thousands of rows
+SUMMARY_COLUMNS = (
+    "recall",
+    "q/s 1 thread",
+    "q/s 2 threads",
+    "batch q/s 2 threads",
+    "p99 ms",
+    "disk B/vector",
+    "build s",
+)
+
+
+@dataclass(kw_only=True)
+class Result:
+    """One run of one suite.
+
+    Attributes:
+        suite: its name.
+        machine: what it ran on: `bench.measure.machine`.
+        run: how it was asked for, and the seconds it took.
+        tables: what it found, up to where it ended.
+        error: what ended it early; "" for nothing.
+    """
+
+    suite: str
+    machine: Mapping[str, Any]
+    run: dict[str, Any] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def figures(self) -> str:
+        """The machine and the tables that are fit to be read, as text."""
+        shown = [str(table) for table in self.tables if not UNREAD.fullmatch(table.name)]
+        ended = [f"Ended early: {self.error}\n"] if self.error else []
+        return "\n".join([f"{line(self.machine)}\n{line(self.run)}\n", *shown, *ended])
+
+    def table(self, name: str) -> Table | None:
+        """The table of that name, if the run came to it."""
+        return next((table for table in self.tables if table.name == name), None)
+
+
+def line(about: Mapping[str, Any]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name} {value}" for name, value in about.items())
+
+
+def write(folder: Path, result: Result) -> None:
+    """Write SUITE.json and SUITE.md, each whole or not at all."""
+    content: dict[str, Any] = {"machine": dict(result.machine)}
+    content["run"] = {"suite": result.suite, **result.run, "error": result.error}
+    for table in result.tables:
+        if table.name in content:
+            raise ValueError(f"{result.suite} has two tables {table.name!r}, or that name is taken")
+        content[table.name] = {
+            "name": table.name,
+            "title": table.title,
+            "rows": [{name: _plain(value) for name, value in row.items()} for row in table.rows],
+        }
+    text = json.dumps(content, indent=1, allow_nan=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / f"{result.suite}.json", text + "\n")
+    _replace(folder / f"{result.suite}.md", markdown(result))
+
+
+def read(path: Path) -> Result:
+    """What `write` wrote to SUITE.json."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    run = content["run"]
+    suite, error = run.pop("suite"), run.pop("error")
+    tables = [
+        Table(each["name"], each["title"], [_rich(row) for row in each["rows"]])
+        for name, each in content.items()
+        if name not in RESERVED
+    ]
+    return Result(suite=suite, machine=content["machine"], run=run, tables=tables, error=error)
+
+
+def read_all(folder: Path) -> dict[str, Result]:
+    """Suite -> its result, of a folder, or of one SUITE.json.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else [folder]
+    found = [read(path) for path in paths]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no results")
+    return {result.suite: result for result in found}
+
+
+def newest(suite: str, root: Path | None = None) -> Path | None:
+    """SUITE.json of the newest full run of a suite; quick runs have folders of other names."""
+    root = RESULTS if root is None else root
+    found = [path for path in root.glob(f"*/{suite}.json") if DATED.fullmatch(path.parent.name)]
+    return max(found, key=lambda path: path.parent.name, default=None)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Interval):
+        return {name: _plain(each) for name, each in dataclasses.asdict(value).items()}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} has no place in a table")
+
+
+def _rich(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: Interval(**value) if isinstance(value, dict) else value for name, value in row.items()
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+# Pages
+
+
+def markdown(result: Result) -> str:
+    """A page of one run: the machine, and every table."""
+    parts = [f"# {result.suite}", line(result.machine), line(result.run)]
+    if result.error:
+        parts.append(f"**Ended early: {result.error}**")
+    for table in result.tables:
+        parts += [f"## {table.name}", table.title, grid(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def grid(table: Table) -> str:
+    """The rows of a table in Markdown."""
+    if not table.rows:
+        return "nothing"
+    rule = ["---:" if number else "---" for number in table.numeric]
+    lines = [table.columns, rule, *table.cells]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines
+    )
+
+
+def with_block(text: str, begin: str, end: str, content: str) -> str:
+    """A document with other content between two marks."""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the document lacks {begin!r} or, after it, {end!r}")
+    return f"{before}{begin}\n{content.rstrip()}\n\n{end}{after}"
+
+
+def with_figures(text: str, suite: str, figures: str, pictures: Sequence[Path] = ()) -> str:
+    """A document with other figures between the marks of a suite, and links to its pictures."""
+    begin = f"<!-- figures: python -m bench.run {suite} -->\n"
+    links = [f"![{path.stem}]({path.as_posix()})" for path in pictures]
+    return with_block(
+        text, begin, FIGURES_END, "\n\n".join([f"```text\n{figures.rstrip()}\n```", *links])
+    )
+
+
+def put_figures(result: Result, folder: Path) -> None:
+    """Put the tables of a run in bench/README.md, and links to its pictures in `folder`.
+
+    Those are left out where the folder is elsewhere, as links would break.
+    """
+    root = FIGURES_PAGE.resolve().parent
+    found = sorted(folder.resolve().glob(f"{result.suite}*.png"))
+    pictures = [path.relative_to(root) for path in found if path.is_relative_to(root)]
+    text = FIGURES_PAGE.read_text(encoding="utf-8")
+    _replace(FIGURES_PAGE, with_figures(text, result.suite, result.figures, pictures))
+
+
+def summary(result: Result) -> str:
+    """What `ann` found at a recall of 0.95 in the largest data that it came to.
+
+    Raises:
+        ValueError: it came to none.
+    """
+    found = {
+        int(match[1]): table
+        for table in result.tables
+        if (match := SUMMED.fullmatch(table.name)) is not None
+    }
+    if not found:
+        raise ValueError("ann has no table of recall 0.95")
+    table = found[max(found)]
+    measured = [row for row in table.rows if not row["error"]]
+    rows = [
+        {"peer": row["peer"], **{name: row.get(name) for name in SUMMARY_COLUMNS}}
+        for row in sorted(measured, key=lambda row: -_speed(row))
+    ]
+    parts = [f"{table.title}. {line(result.machine)}.", grid(Table("summary", "", rows))]
+    failed = [f"{row['peer']} ({row['error']})" for row in table.rows if row["error"]]
+    if failed:
+        parts.append(f"Without figures: {'; '.join(failed)}.")
+    return "\n\n".join(parts)
+
+
+def _speed(row: Mapping[str, Any]) -> float:
+    value = row.get("q/s 1 thread")
+    return float(value.mean if isinstance(value, Interval) else value or 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make pages again from the newest results; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("page", choices=("README", "FIGURES"))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of dated results")
+    asked = parser.parse_args(arguments)
+    if asked.page == "README":
+        path = newest("ann", asked.results)
+        if path is None:
+            print(f"no results of ann in {asked.results}", file=sys.stderr)
+            return 1
+        text = with_block(PAGE.read_text(encoding="utf-8"), BEGIN, END, summary(read(path)))
+        _replace(PAGE, text)
+        return 0
+    text = FIGURES_PAGE.read_text(encoding="utf-8")
+    for suite in re.findall(r"<!-- figures: python -m bench\.run (\w+) -->", text):
+        path = newest(suite, asked.results)
+        if path is None:
+            print(f"no results of {suite} in {asked.results}", file=sys.stderr)
+        else:
+            put_figures(read(path), path.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

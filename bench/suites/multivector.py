@@ -1,0 +1,242 @@
+"""Late interaction: MaxSim over several vectors a record, exact and compressed, peers by turns.
+
+vecstore holds one vector a field so far. Beside the row that says so stands what it offers today:
+its dense search for candidates, then MaxSim of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.cases import Case, nearest, token_case
+from bench.measure import (
+    Settings,
+    Table,
+    bootstrap,
+    error_row,
+    first_hits,
+    search_row,
+    shares,
+)
+from bench.peers import OURS, Entry, entries
+from bench.peers.base import Setting
+from bench.peers.drive import PeerFailedError, Worker
+from bench.peers.exact_maxsim import DENSE_FIRST, ENVIRONMENT
+from bench.suites.ann import MODES, median
+from bench.suites.quality import ndcg
+from bench.tokens import SETS, TokenSet, load, ranking, synthetic, with_dense
+from vecstore.types import Int64
+
+NOT_YET = "no multivectors yet"
+LIMIT, THREADS = 10, 2
+ROUNDS, SECONDS = 3, 0.6
+QUICK_ROUNDS, QUICK_SECONDS, QUICK_QUERIES = 2, 0.2, 50
+SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES = 500, 100
+# A peer's settings are not followed past this overlap: more work finds nothing.
+OVERLAP_ENOUGH = 0.9995
+# Batches that took longer at first are not timed again: their speed is that of the first.
+BATCH_S_MAX = 2.0
+
+
+def tables(settings: Settings) -> Iterator[Table]:
+    """Run the suite."""
+    for found in _sets(settings):
+        data = found.first(QUICK_QUERIES) if settings.quick else found
+        run = Run(data, settings)
+        run.every(_peers(settings))
+        yield run.table()
+
+
+def _sets(settings: Settings) -> list[TokenSet]:
+    found = [data for name in SETS if (data := load(settings.data, name)) is not None]
+    return found or [synthetic(SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES)]
+
+
+def _peers(settings: Settings) -> list[Entry]:
+    found = entries("late", settings.peers)
+    if settings.quick and settings.peers is None:
+        return [entry for entry in found if not entry.environment.requirements]
+    return found
+
+
+@dataclass(kw_only=True)
+class Point:
+    """A peer at one of its settings.
+
+    Attributes:
+        setting: the peer's own words.
+        found: int64 [Q, LIMIT].
+        qps: queries a second of the whole set, in batches, once.
+        times: answers to "time" of each mode, one for each round.
+        errors: of a mode that failed, why.
+    """
+
+    setting: Setting
+    found: Int64
+    qps: float
+    times: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A peer that was built, and what it was tried with."""
+
+    worker: Worker
+    built: Mapping[str, Any]
+    points: Sequence[Point]
+
+
+class Run:
+    """All peers on one set of documents."""
+
+    def __init__(self, data: TokenSet, settings: Settings) -> None:
+        self.data = data
+        self.folder = settings.folder / f"multivector-{data.name.partition(',')[0]}"
+        self.rounds = QUICK_ROUNDS if settings.quick else ROUNDS
+        self.seconds = QUICK_SECONDS if settings.quick else SECONDS
+        self.truth = ranking(data, LIMIT)
+        self.held: list[Held] = []
+        self.failed: dict[str, str] = {}
+        self.gone: set[str] = set()  # peers whose process ended while they were timed
+
+    def every(self, found: Sequence[Entry]) -> None:
+        """Build one peer after another, then time all of them by turns."""
+        if not any(entry.known.name == OURS for entry in found):
+            self.failed[OURS] = NOT_YET
+        case = token_case(
+            self.folder / "case",
+            self.data.name,
+            self.data.documents,
+            self.data.queries,
+            self.truth,
+        )
+        try:
+            self._hold(*self._dense_first())
+            for entry in found:
+                self._hold(entry, case)
+            for _ in range(self.rounds):
+                for held in self.held:
+                    for point in held.points:
+                        self._turn(held.worker, point)
+        finally:
+            for held in self.held:
+                held.worker.kill()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _dense_first(self) -> tuple[Entry, Case]:
+        head, documents, queries = with_dense(self.data)
+        folder = self.folder / "case-dense"
+        case = token_case(folder, self.data.name, documents, queries, self.truth)
+        known = dataclasses.replace(DENSE_FIRST, options={"head": head})
+        return Entry(known, "exact_maxsim", ENVIRONMENT), case
+
+    def _hold(self, entry: Entry, case: Case) -> None:
+        """Build a peer and try its settings, from fast to thorough, until no more is found."""
+        name = entry.known.name
+        try:
+            worker = Worker(entry, case, self.folder / name.replace(" ", "-"), THREADS)
+        except PeerFailedError as error:
+            self.failed[name] = str(error)
+            return
+        points: list[Point] = []
+        try:
+            built = worker.build(case)
+            for setting in worker.ask("settings"):
+                found, qps = worker.find(setting, LIMIT)
+                points.append(Point(setting=setting, found=found, qps=qps))
+                if shares(found, self.truth, LIMIT).mean() >= OVERLAP_ENOUGH:
+                    break
+        except PeerFailedError as error:
+            self.failed[name] = str(error)
+        if points:
+            self.held.append(Held(worker=worker, built=built, points=points))
+        else:
+            worker.kill()
+
+    def _turn(self, worker: Worker, point: Point) -> None:
+        """Time one setting in each mode; one that fails is not asked again, and its row says so."""
+        batch_s = len(point.found) / point.qps
+        modes = {
+            mode: how for mode, how in MODES.items() if batch_s <= BATCH_S_MAX or not how["batch"]
+        }
+        asked: dict[str, Any] = {"setting": point.setting, "limit": LIMIT, "seconds": self.seconds}
+        for mode, how in modes.items():
+            if mode in point.errors or worker.name in self.gone:
+                continue
+            try:
+                answer = worker.ask("time", **asked, **how)
+            except PeerFailedError as error:
+                point.errors[mode] = str(error)
+                if not worker.alive:
+                    self.gone.add(worker.name)
+            else:
+                point.times.setdefault(mode, []).append(answer)
+
+    def table(self) -> Table:
+        """What was found."""
+        rows = [_with_own(error_row(name, text), {}) for name, text in self.failed.items()]
+        for held in self.held:
+            rows += [self._row(held, point) for point in held.points]
+        rows.sort(key=lambda row: not row["peer"].startswith(OURS))
+        rows.append(self._dense_row())
+        documents, tokens = len(self.data.documents), self.data.tokens
+        title = (
+            f"{self.data.name}: {documents:,} documents, {tokens:,} vectors, "
+            f"{len(self.data.queries):,} queries; recall is of exact MaxSim's first {LIMIT}, "
+            f"whose nDCG@{LIMIT} is {bootstrap(ndcg(self.truth, self.data.relevant))}"
+        )
+        return Table(f"multivector-{self.data.name.partition(',')[0]}", title, rows)
+
+    def _row(self, held: Held, point: Point) -> dict[str, Any]:
+        times: dict[str, Any] = {mode: median(answers) for mode, answers in point.times.items()}
+        times.setdefault("batch2", {"qps": point.qps})
+        row = search_row(
+            held.worker.name,
+            point.setting,
+            shares=shares(point.found, self.truth, LIMIT),
+            first=first_hits(point.found, self.truth),
+            built=held.built,
+            rows=self.data.tokens,
+            times=times,
+        )
+        own = {
+            f"nDCG@{LIMIT}": bootstrap(ndcg(point.found, self.data.relevant)),
+            "disk B/document": held.built["disk"] / len(self.data.documents),
+        }
+        return _with_own(row, own) | {"error": _joined(point.errors)}
+
+    def _dense_row(self) -> dict[str, Any]:
+        """What one vector a record would find, exactly searched."""
+        dense = self.data.dense
+        found = nearest(dense.vectors, dense.queries, LIMIT)
+        row = search_row(
+            "dense alone, exact",
+            {},
+            shares=shares(found, self.truth, LIMIT),
+            first=first_hits(found, self.truth),
+            built={},
+            rows=self.data.tokens,
+            times={},
+        )
+        return _with_own(row, {f"nDCG@{LIMIT}": bootstrap(ndcg(found, self.data.relevant))})
+
+
+def _with_own(row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of this suite among those of every search: nDCG before recall, then bytes."""
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "recall":
+            made[f"nDCG@{LIMIT}"] = own.get(f"nDCG@{LIMIT}")
+        made[name] = value
+        if name == "disk B/vector":
+            made["disk B/document"] = own.get("disk B/document")
+    return made
+
+
+def _joined(errors: Mapping[str, str]) -> str:
+    return "; ".join(f"{mode}: {text}" for mode, text in errors.items())

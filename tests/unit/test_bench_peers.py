@@ -1,0 +1,260 @@
+"""Peers answer through one interface, and what fails is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
+
+from bench import cases
+from bench.cases import Case, dense_case, nearest, token_case
+from bench.data import synthetic
+from bench.measure import Settings
+from bench.peers import ADAPTERS, OURS, Entry, check, entries
+from bench.peers.base import Environment, Index, Known, Shape, UnsupportedError, padded
+from bench.peers.drive import PeerFailedError, Worker, take_turns
+from bench.peers.worker import Session, allocated, run_callers
+from bench.suites import ann
+
+ROWS = 1_200
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    source = synthetic(None)
+    folder = tmp_path_factory.mktemp("case")
+    return dense_case(folder, "few", [source.rows(0, ROWS)], ROWS, source.queries(20))
+
+
+@pytest.fixture
+def ours() -> Entry:
+    return next(entry for entry in entries("dense", [OURS]) if entry.known.name == OURS)
+
+
+@pytest.fixture
+def worker(ours: Entry, case: Case, tmp_path: Path) -> Iterator[Worker]:
+    with Worker(ours, case, tmp_path / "peer", 2) as made:
+        yield made
+
+
+def test_adapters_are_listed_without_their_libraries() -> None:
+    """Every adapter names its peers and pins what it installs, no name occurs twice."""
+    every = {
+        entry.known.name: entry
+        for ability in ("dense", "filter", "database", "late")
+        for entry in entries(ability)
+    }
+    assert {entry.module for entry in every.values()} == set(ADAPTERS)
+    names = [
+        known.name
+        for module in ADAPTERS
+        for known in __import__(f"bench.peers.{module}", fromlist=["PEERS"]).PEERS
+    ]
+    assert len(names) == len(set(names))
+    for entry in every.values():
+        assert all("==" in each for each in entry.environment.requirements)
+
+
+def test_entries_are_chosen_by_the_beginning_of_their_names() -> None:
+    """Asking for some peers gives these and vecstore itself."""
+    found = [entry.known.name for entry in entries("dense", ["faiss-hnsw"])]
+    assert OURS in found
+    assert all(name == OURS or name.startswith("faiss-hnsw") for name in found)
+
+
+def test_vecstore_does_what_an_adapter_promises(ours: Entry, case: Case, tmp_path: Path) -> None:
+    """The check of adapters passes on vecstore's own, reopened and changed."""
+    said = list(check.checked(ours, dataclasses.replace(case), tmp_path / "peer"))
+    assert said[-1] == "reopened"
+    assert len(said) == 5
+
+
+def test_the_check_of_adapters_finds_wrong_answers(ours: Entry, case: Case, tmp_path: Path) -> None:
+    """A peer whose answers are not the truth does not pass the check."""
+    wrong = dataclasses.replace(case, truth=(case.truth + 1) % case.rows)
+    with pytest.raises(AssertionError, match="recall is"):
+        list(check.checked(ours, wrong, tmp_path / "peer"))
+
+
+def test_an_error_of_a_peer_is_told(worker: Worker) -> None:
+    """What a peer raises, and what it is asked too early, comes back as PeerFailedError."""
+    with pytest.raises(PeerFailedError, match="settings: "):
+        worker.ask("settings", nonsense=1)
+    worker.ask("create")
+    with pytest.raises(PeerFailedError, match="insert: "):
+        worker.ask("insert", source="nothing", start=0, stop=1, batch=1)
+    assert worker.ask("measure")["disk"] > 0  # it still answers
+
+
+def test_a_peer_that_cannot_be_loaded_is_told(ours: Entry, case: Case, tmp_path: Path) -> None:
+    """A missing adapter or class is an error with its name."""
+    absent = dataclasses.replace(ours, module="no_such_adapter")
+    with pytest.raises(PeerFailedError, match="no_such_adapter"):
+        Worker(absent, case, tmp_path / "a", 1)
+    known = Known("x", "NoSuchClass")
+    with pytest.raises(PeerFailedError, match="NoSuchClass"):
+        Worker(dataclasses.replace(ours, known=known), case, tmp_path / "b", 1)
+
+
+def test_a_peer_that_takes_too_long_is_stopped(worker: Worker, case: Case) -> None:
+    """After the time limit the process is gone, and the error says how long it was."""
+    worker.build(case)
+    asked = {"setting": {"plan": "exact"}, "limit": 10, "batch": False, "threads": 1}
+    begun = time.monotonic()
+    with pytest.raises(PeerFailedError, match="time: stopped after 0 s"):
+        worker.ask("time", limit_s=0.2, seconds=30, **asked)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_peer_that_ended_is_told(worker: Worker) -> None:
+    """A killed process is an error, not a hang."""
+    worker._process.kill()
+    with pytest.raises(PeerFailedError, match="ended with -9"):
+        worker.ask("settings")
+
+
+def test_turns_are_taken(worker: Worker, case: Case) -> None:
+    """Each side answers once a round, with positive figures in order."""
+    built = worker.build(case)
+    assert built["build_s"] > 0
+    assert built["disk"] >= allocated(worker.folder) // 2
+    asked = {"setting": {"plan": "default"}, "limit": 10, "seconds": 0.05}
+    single = asked | {"batch": False, "threads": 2}
+    batch = asked | {"batch": True, "threads": 1}
+    one, many = take_turns([(worker, single), (worker, batch)], rounds=2)
+    assert len(one) == len(many) == 2
+    for answer in one:
+        assert answer["qps"] > 0
+        assert 0 < answer["p50"] <= answer["p95"] <= answer["p99"]
+    assert all(answer["qps"] > 0 and "p50" not in answer for answer in many)
+
+
+def test_failing_calls_end_the_measurement() -> None:
+    """An exception in any of the threads is raised to whoever asked."""
+
+    def call(turn: int) -> int:
+        if turn == 3:
+            raise ValueError("no")
+        return 1
+
+    with pytest.raises(ValueError, match="no"):
+        run_callers(call, callers=2, seconds=0.2)
+
+
+def test_requests_before_start_are_refused() -> None:
+    """A session without a peer says what comes first."""
+    with pytest.raises(RuntimeError, match="start comes first"):
+        Session().create()
+
+
+class Kept(Index):
+    def build(self, vectors: np.ndarray) -> None:
+        self.built = vectors
+
+    def open(self) -> None: ...
+
+    def settings(self) -> list[dict[str, int]]:
+        return [{}]
+
+    def search(self, queries, limit, setting, below=None):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+def test_an_index_gets_its_rows_once(tmp_path: Path) -> None:
+    """Rows inserted in any order are built in theirs; afterwards there are no inserts."""
+    peer = Kept(tmp_path, Shape(rows=3, dim=2, metric="dot", threads=1))
+    peer.create()
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    marks = np.zeros(3, dtype=np.int64)
+    peer.insert(np.array([2, 0]), vectors[[2, 0]], marks[:2])
+    peer.insert(np.array([1]), vectors[[1]], marks[:1])
+    peer.finish()
+    np.testing.assert_array_equal(peer.built, vectors)
+    with pytest.raises(UnsupportedError, match="no inserts"):
+        peer.insert(np.array([0]), vectors[[0]], marks[:1])
+    with pytest.raises(UnsupportedError, match="no delete"):
+        peer.delete(np.array([0]))
+
+
+def test_short_results_are_padded() -> None:
+    """Missing rows are -1, and too many are cut."""
+    np.testing.assert_array_equal(padded([[5], [], [1, 2, 3]], 2), [[5, -1], [-1, -1], [1, 2]])
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_the_truth_is_the_sorted_products(rows: int, limit: int, block: int, seed: int) -> None:
+    """In blocks of any size: highest product first, then the lower row, and only allowed rows."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, size=(rows, 3)).astype(np.float32)
+    queries = rng.integers(-2, 3, size=(4, 3)).astype(np.float32)
+    allowed = rng.random(rows) < 0.7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "BLOCK_ROWS", block)
+        plain = nearest(vectors, queries, limit)
+        some = nearest(vectors, queries, limit, allowed)
+    scores = queries @ vectors.T
+    order = np.argsort(-scores, axis=1, kind="stable")
+    for found, ranked in ((plain, order), (some, [row[allowed[row]] for row in order])):
+        for got, wanted in zip(found, ranked, strict=True):
+            kept = wanted[:limit]
+            np.testing.assert_array_equal(got[: len(kept)], kept)
+            assert (got[len(kept) :] == -1).all()
+
+
+def test_cases_hold_what_they_were_given(tmp_path: Path) -> None:
+    """Documents of several vectors come back as they were; marks lie in their range."""
+    rng = np.random.default_rng(0)
+    documents = [rng.standard_normal((count, 4), dtype=np.float32) for count in (3, 1, 2)]
+    made = token_case(tmp_path, "t", documents, documents[:1], np.zeros((1, 3), dtype=np.int64))
+    session = Session()
+    session.case(str(made.folder))
+    assert len(session._queries) == 1
+    np.testing.assert_array_equal(session._queries[0], documents[0])
+    assert made.rows == 3
+    assert ((made.marks >= 0) & (made.marks < cases.MARKS)).all()
+
+
+def test_ann_measures_vecstore_alone(tmp_path: Path) -> None:
+    """Without peers the suite tells vecstore's own curve, and a row at each recall."""
+    settings = Settings(
+        data=None, rows=600, calls=20, folder=tmp_path, peers=("vecstore",), quick=False
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ann, "SECONDS", 0.02)
+        patch.setattr(ann, "ROUNDS", 2)
+        patch.setattr(ann, "QUERIES", 20)
+        found = {table.name: table for table in ann.tables(settings)}
+    assert {"ann-0k-90", "ann-0k-95", "ann-0k-99", "ann-0k-curve", "ann-0k-bytes"} <= set(found)
+    for target in (90, 95, 99):
+        first = found[f"ann-0k-{target}"].rows[0]
+        assert first["peer"] == OURS
+        assert first["recall"].mean >= target / 100
+        assert first["q/s 1 thread"] > 0
+    others = {row["peer"] for row in found["ann-0k-95"].rows} - {OURS}
+    assert others == {"vecstore-bits1", "vecstore-codes"}
+    assert not any(row["error"] for row in found["ann-0k-95"].rows)
+    assert [row["bar"] for row in found["ann-bars"].rows]
+
+
+def test_a_failing_peer_has_its_row(tmp_path: Path) -> None:
+    """The error of a peer that cannot be measured stands in its row, and the others go on."""
+    settings = Settings(
+        data=None, rows=300, calls=20, folder=tmp_path, peers=("vecstore",), quick=True
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ann, "QUICK_SECONDS", 0.02)
+        patch.setattr(ann, "QUICK_ROWS", 300)
+        broken = Entry(Known("broken", "Nothing"), "vecstore_local", Environment("vecstore"))
+        patch.setattr(ann, "entries", lambda *_: [broken, *entries("dense", [OURS])])
+        found = {table.name: table for table in ann.tables(settings)}
+    row = next(row for row in found["ann-0k-95"].rows if row["peer"] == "broken")
+    assert "Nothing" in row["error"]
+    assert row["recall"] is None
