@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.peers.base import Environment, Int64, Known, Peer, Setting, Vectors, padded
+from bench.peers.base import Environment, Int64, Known, Peer, Setting, Shape, Vectors, padded
 
 NAME = "bench"
 M, EF_CONSTRUCTION = 16, 128
@@ -23,6 +25,10 @@ class Chroma(Peer):
     as the library does it, and what came since is added again when it is opened.
     A changed ef_search holds from the next opening on, so `prepare` opens the collection anew.
     """
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        super().__init__(folder, shape)
+        importlib.import_module("chromadb")  # here, so that `open` is timed without it
 
     def _opened(self) -> Any:
         import chromadb

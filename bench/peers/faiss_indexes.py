@@ -27,7 +27,8 @@ from bench.peers.kept import Marked, Originals, whole
 
 Bits: TypeAlias = npt.NDArray[np.uint8]
 
-ENVIRONMENT = Environment("faiss", ("faiss-cpu==1.15.1",))
+# Its matrix products are made by the BLAS it carries, which would else use one thread.
+ENVIRONMENT = Environment("faiss", ("faiss-cpu==1.15.1",), {"OPENBLAS_NUM_THREADS": "2"})
 REFINED = "Refine(SQfp16)"
 _FILTERED = ("dense", "filter")
 # FastScan tables without lists take no selector of ids, so these do not filter.

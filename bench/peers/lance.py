@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,17 @@ GRAPH = ((20, 1), (20, 2), (40, 2), (40, 4), (80, 4), (160, 4), (320, 8))
 class Lance(Peer):
     """One table; an update by id is a merge, which a B-tree over the ids finds rows for.
 
-    Each batch is a commit of its own: new files, then a new version. What is not indexed yet is
-    scanned; `finish` compacts, builds the index, or adds to the one there is, and removes old
-    versions. Marks have a B-tree, and filters come before the search (prefilter).
+    Each batch is a commit of its own: new files, then a new version, none of which the library
+    syncs or can be told to. What is not indexed yet is scanned; `finish` compacts, builds the
+    index, or adds to the one there is, and removes old versions. Marks have a B-tree, and filters
+    come before the search (prefilter).
     """
 
     def __init__(self, folder: Path, shape: Shape, index: str) -> None:
         super().__init__(folder, shape)
         self.index = index
         self.metric: Any = shape.metric
+        importlib.import_module("lancedb")  # here, so that `open` is timed without it
 
     def create(self) -> None:
         import lancedb
@@ -133,12 +136,10 @@ class Lance(Peer):
     def _index(self) -> Any:
         from lancedb.index import HnswSq, IvfPq, IvfRq
 
-        lists = max(1, round(self.shape.rows**0.5))
         if self.index == "ivf_hnsw_sq":
             return HnswSq(distance_type=self.metric, m=M, ef_construction=EF_CONSTRUCTION)
-        if self.index == "ivf_rq":
-            return IvfRq(distance_type=self.metric, num_partitions=lists)
-        return IvfPq(distance_type=self.metric, num_partitions=lists)
+        kind = IvfRq if self.index == "ivf_rq" else IvfPq
+        return kind(distance_type=self.metric, **_lists(self.shape.rows))
 
 
 class LanceTokens(Lance):
@@ -182,5 +183,13 @@ class LanceTokens(Lance):
     def _index(self) -> Any:
         from lancedb.index import IvfPq
 
-        lists = max(1, round(self.tokens**0.5))
-        return IvfPq(distance_type=self.metric, num_partitions=lists)
+        return IvfPq(distance_type=self.metric, **_lists(self.tokens))
+
+
+def _lists(vectors: int) -> dict[str, int]:
+    """About as many lists as vectors in each.
+
+    By their size, as the library keeps only that: where their number is given, the next
+    `optimize` joins them to lists of its default size, 8,192.
+    """
+    return {"target_partition_size": max(1, round(vectors**0.5))}

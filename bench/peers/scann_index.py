@@ -20,26 +20,27 @@ from bench.peers.base import (
 from bench.peers.kept import Saved
 
 # The guide's: leaves about the root of the rows, two dimensions a code, this threshold of
-# anisotropic quantization; a row in two leaves (SOAR), which finds more in as many leaves.
+# anisotropic quantization. With SOAR a row is in two leaves.
 CODE_DIMS = 2
 THRESHOLD = 0.2
-SOAR_LAMBDA, OVERRETRIEVE = 1.5, 2.0
-LEAVES = (5, 10, 20, 40, 40, 80, 80, 160, 320, 640)  # searched
-REORDERED = (3, 3, 3, 3, 6, 3, 6, 6, 6, 12)  # for each hit asked
+SOAR = {"soar_lambda": 1.5, "overretrieve_factor": 2.0}
+LEAVES = (5, 10, 20, 40, 80, 80, 160, 160, 320, 640)  # searched
+REORDERED = (3, 3, 3, 3, 3, 6, 3, 6, 6, 12)  # for each hit asked
 
 ENVIRONMENT = Environment("scann", ("scann==1.4.2",))
 PEERS = (
     Known("scann", "Scann", options={"reorder": "FLOAT32"}),
-    Known("scann-bf16", "Scann", options={"reorder": "BFLOAT16"}),
+    Known("scann-soar-bf16", "Scann", options={"reorder": "BFLOAT16", "leaves_of_row": 2}),
 )
 
 
 class Scann(Saved):
     """A tree over codes, reordered with float32 or bfloat16 originals of its own. No filters."""
 
-    def __init__(self, folder: Path, shape: Shape, reorder: str) -> None:
+    def __init__(self, folder: Path, shape: Shape, reorder: str, leaves_of_row: int = 1) -> None:
         super().__init__(folder, shape)
         self.reorder = reorder
+        self.soar = SOAR if leaves_of_row == 2 else {}
         self.leaves = max(1, round(math.sqrt(shape.rows)))
 
     def build(self, vectors: Float32) -> None:
@@ -52,8 +53,7 @@ class Scann(Saved):
             num_leaves=self.leaves,
             num_leaves_to_search=1,
             training_sample_size=len(vectors),
-            soar_lambda=SOAR_LAMBDA,
-            overretrieve_factor=OVERRETRIEVE,
+            **self.soar,
         )
         made.score_ah(CODE_DIMS, anisotropic_quantization_threshold=THRESHOLD)
         made.reorder(1, quantize=ReorderType[self.reorder])

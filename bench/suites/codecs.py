@@ -114,7 +114,7 @@ class Coded:
         code_bytes: of one code.
         train_s: seconds of training.
         encode_s: seconds of encoding all rows and laying them out.
-        disk: bytes of all codes as they are kept, with what is kept beside them.
+        disk: bytes of all codes as they are kept, with what was learned to make them.
         search: the best rows [Q, limit] of queries, on the thread that asks.
     """
 
@@ -129,7 +129,7 @@ class Coded:
 def coded_by_vecstore(text: str, vectors: Float32) -> Coded:
     """Rows in a representation of vecstore, laid out as segments hold them."""
     begun = time.perf_counter()
-    codec = trained(text, _sample(vectors))
+    codec, learned = trained(text, _sample(vectors))
     ready = time.perf_counter()
     codes = np.empty((len(vectors), codec.code_bytes), dtype=np.uint8)
     for start in range(0, len(vectors), ENCODE_ROWS):
@@ -141,7 +141,7 @@ def coded_by_vecstore(text: str, vectors: Float32) -> Coded:
         code_bytes=codec.code_bytes,
         train_s=ready - begun,
         encode_s=time.perf_counter() - ready,
-        disk=sum(array.nbytes for array in parts.values()),
+        disk=sum(array.nbytes for array in parts.values()) + learned,
         search=lambda queries, limit: best(codec, parts, len(codes), queries, limit),
     )
 

@@ -127,11 +127,12 @@ def judged(data: Dataset, truth: Int64, found: Int64) -> dict[str, Any]:
     }
 
 
-def trained(text: str, sample: Float32) -> Codec:
-    """The codec of a representation, trained on a sample where it trains."""
+def trained(text: str, sample: Float32) -> tuple[Codec, int]:
+    """The codec of a representation, trained on a sample where it trains; the bytes it learned."""
     dim = sample.shape[1]
     spec = parse_spec(text, dim)
-    return build_codec(spec, dim, "cosine", train_codec(spec, dim, "cosine", sample, 0))
+    learned = train_codec(spec, dim, "cosine", sample, 0)
+    return build_codec(spec, dim, "cosine", learned), sum(a.nbytes for a in learned.values())
 
 
 def best(codec: Codec, parts: Parts, rows: int, queries: Float32, top: int) -> Int64:
@@ -145,7 +146,7 @@ def best(codec: Codec, parts: Parts, rows: int, queries: Float32, top: int) -> I
 
 def found_alone(text: str, data: Dataset, top: int) -> tuple[Codec, Int64]:
     """A representation trained on a set, and what its codes alone find."""
-    codec = trained(text, data.vectors)
+    codec, _ = trained(text, data.vectors)
     parts = codec.pack(codec.encode(data.vectors))
     return codec, best(codec, parts, len(data.vectors), data.queries, top)
 

@@ -63,23 +63,6 @@ def test_faiss_comparison_runs(tmp_path: Path) -> None:
     assert all(row["least"] <= row["x faiss"] <= row["most"] for row in rows)
 
 
-def test_quality_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quality gives a row for each representation and each case of the study."""
-    monkeypatch.setattr(quality, "SYNTHETIC_QUERIES", 5)
-    found = {table.name: table for table in quality.tables(settings(tmp_path))}
-    assert list(found) == ["quality", "ladder", "ladder-study", "quality-bars"]
-    assert [row["representation"] for row in found["quality"].rows][1:-1] == list(
-        quality.REPRESENTATIONS
-    )
-    float32 = found["quality"].rows[-2]
-    assert float32["overlap@10"] == measure.Interval(1.0, 1.0, 1.0)
-    assert float32["scan reads 1/"] == 1
-    cases = len(quality.COARSE) * len(quality.LIMITS) * len(quality.KEEP_PER_TEN)
-    assert len(found["ladder-study"].rows) == cases
-    for row in found["ladder-study"].rows:
-        assert row["rescored"] <= row["rescored, all"] == min(row["keep"], 600)
-
-
 def test_engine_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine suite gives every table, and finds the kernels that a search calls."""
     monkeypatch.setattr(engine, "PROCESSES", 1)
@@ -265,16 +248,6 @@ def test_tables_show_what_only_some_rows_have() -> None:
         str(table)
         == "Title\n  peer  error      q/s\n  a     not there    -\n  b     -          2.5\n"
     )
-
-
-def test_judged_figures() -> None:
-    """Overlap, recall and nDCG are those of a case worked out by hand."""
-    found = [np.array([4, 7, 9])]
-    assert quality.overlap(found, np.array([[7, 4, 1, 2]])).tolist() == [0.5]
-    assert quality.recall(found, [{9: 1.0, 5: 1.0}]).tolist() == [0.5]
-    # Grade 2 at rank 2, of grades 2 and 1 at best at ranks 1 and 2.
-    expected = (2 / np.log2(3)) / (2 + 1 / np.log2(3))
-    assert quality.ndcg(found, [{7: 2.0, 5: 1.0}]).tolist() == pytest.approx([expected])
 
 
 def test_synthetic_rows_repeat_and_have_structure() -> None:
