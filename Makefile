@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## run every test
 
 fault: $(VENV)/.fault ## crash, damage, fill and soak databases: about an hour
 	VECSTORE_FAULT=full $(BIN)/python -m pytest -q tests/fault $(ARGS)
-	for target in segment packed manifest filter; do \
+	for target in segment forged packed manifest filter; do \
 	    $(BIN)/python -m tests.fault.fuzz $$target 60 || exit 1; \
 	done
 	$(BIN)/python -m tests.fault.soak 600

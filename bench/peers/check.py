@@ -26,6 +26,7 @@ from vecstore.types import Array, Float32, Int64
 ROWS, QUERIES, LIMIT, THREADS = 4_000, 50, 10, 2
 BELOW = 100  # a tenth of the marks
 RECALL_MIN = 0.9
+LATE_MIN = 0.75  # codes of 2 bits find no more
 GONE = 500  # rows that are deleted
 DOCUMENTS, TOKENS = 300, 24
 
@@ -48,7 +49,7 @@ def main() -> int:
                     said = ", ".join(checked(entry, case, Path(folder) / f"{case.name}-{place}"))
                 except (PeerFailedError, AssertionError) as error:
                     said, failed = f"FAILED: {error}", failed + 1
-                print(f"{entry.known.name:<28}{said}", flush=True)
+                print(f"{entry.known.name:<32}{said}", flush=True)
     return 1 if failed else 0
 
 
@@ -66,7 +67,8 @@ def checked(entry: Entry, case: Case, folder: Path) -> Iterator[str]:
         assert settings, "no settings"
         recalls = [recall(worker.find(each, LIMIT)[0], case.truth) for each in settings]
         yield f"recall {recalls[0]:.3f} to {recalls[-1]:.3f} over {len(settings)}"
-        assert max(recalls) >= RECALL_MIN, f"recall is {max(recalls):.3f} at best"
+        least = LATE_MIN if "late" in entry.known.does else RECALL_MIN
+        assert max(recalls) >= least, f"recall is {max(recalls):.3f} at best"
         for batch, threads in ((False, 1), (False, 2), (True, 2)):
             worker.ask(
                 "time", setting=settings[0], limit=LIMIT, batch=batch, threads=threads, seconds=0.1

@@ -22,6 +22,7 @@ from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.reader import Segment, open_segment
 from vecstore.segment.rows import FieldVectors, Rows
+from vecstore.segment.stream import write_component
 from vecstore.segment.vectors import field_vectors
 from vecstore.segment.writer import write_segment
 from vecstore.storage.files import RealFiles
@@ -303,6 +304,13 @@ class Grouped:
         padded[: len(codes)] = codes
         groups = padded.reshape(-1, 16, 4096).transpose(0, 2, 1)
         return {"codes": groups, "scale": codes[:, 0].astype(np.float32)}
+
+
+def test_a_forged_description_is_refused(tmp_path: Path) -> None:
+    """A file whose checksums are right, but which is no description of a segment, is damage."""
+    write_component(RealFiles(), tmp_path / "segment", "segment", {"other": np.arange(3)})
+    with pytest.raises(CorruptionError, match="no array 'info'"):
+        open_segment(RealFiles(), tmp_path)
 
 
 @pytest.mark.usefixtures("by_block")

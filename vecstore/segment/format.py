@@ -194,8 +194,9 @@ class Component:
 
     def whole(self, name: str) -> Array:
         """One array, verified."""
+        found = self.array(name)
         self.touch(name)
-        return self.array(name)
+        return found
 
     def expect(self, rows: Int64 | None) -> None:
         """Say which rows are read next, or all; only how fast they are read depends on it."""
