@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -204,7 +204,8 @@ def expect(data: Uint8, *, scattered: bool) -> None:
     """
     mapped = _map_of(data)
     if mapped is not None and hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
+        with suppress(OSError):  # a hint that is refused is none
+            mapped.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
 
 
 def fetch(data: Uint8, start: int, stop: int) -> None:
@@ -212,7 +213,8 @@ def fetch(data: Uint8, start: int, stop: int) -> None:
     mapped = _map_of(data)
     if mapped is not None and hasattr(mmap, "MADV_WILLNEED"):
         start -= start % mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)
+        with suppress(OSError):
+            mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)
 
 
 def _map_of(data: Uint8) -> mmap.mmap | None:
