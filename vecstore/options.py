@@ -55,7 +55,7 @@ SEGMENT_BYTES_MAX = 4 << 30
 # are slowed from once to this many times.
 BUFFER_GROWTH_MAX = 3
 # Background work reads and writes so much at a time.
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 2 << 20
 # Expired records are deleted at most so many at a time, so that other writes get their turn.
 EXPIRE_ROWS_MAX = 10_000
 TTL_S_MAX = 100 * 366 * 86_400

@@ -265,3 +265,11 @@ def test_packed_shapes_are_checked_against_each_other() -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match="expected"):
             wrong()
+
+
+@given(st.integers(0, 3 * 4096 + 1))
+def test_read_pages_reads_any_length(size: int) -> None:
+    """Bytes of any length can be read ahead, and stay as they were."""
+    data = np.arange(size, dtype=np.uint64).astype(np.uint8)
+    _kernels.read_pages(data)
+    np.testing.assert_array_equal(data, np.arange(size, dtype=np.uint64).astype(np.uint8))

@@ -364,3 +364,24 @@ time.sleep(0.05)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_work_on_the_callers_thread_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each chunk it sleeps for a share of the time that it took, and at most so long."""
+    clock = [0.0]
+    slept: list[float] = []
+    told: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(module, "sleep", sleep)
+    hold = module.resting(told.append)
+    for seconds in (0.01, 0.02, 60.0):
+        clock[0] += seconds
+        hold(7)
+    assert told == [7, 7, 7]
+    wanted = [module.REST_SHARE * 0.01, module.REST_SHARE * 0.02, module.REST_S_MAX]
+    assert slept == pytest.approx(wanted)

@@ -16,7 +16,7 @@ import numpy as np
 
 from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
 from vecstore.ingest.flush import choose_codecs, remove_unnamed, take_number
-from vecstore.ingest.jobs import Jobs, Task
+from vecstore.ingest.jobs import Jobs, Task, resting
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.ingest.ttl import MICROSECONDS
 from vecstore.segment.catalog import CodecInfo
@@ -49,7 +49,7 @@ def compact_now(store: CollectionStore, jobs: Jobs) -> None:
     store.expire(int(environment.clock() * MICROSECONDS))
     store.flush()
     with jobs.set_aside(store.name):
-        compact_all(store, lambda _: environment.check_open(), everything=True)
+        compact_all(store, resting(lambda _: environment.check_open()), everything=True)
     environment.reclaimer.sweep()
 
 

@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Condition, Thread
-from time import monotonic
+from time import monotonic, sleep
 from traceback import clear_frames
 from typing import Literal
 
 from vecstore.errors import ClosedError, VecstoreError
+from vecstore.segment.stream import Pace
 from vecstore.types import Job, JobKind, JobState
 
 # Jobs of the lane "work" rest for this share of the time that a chunk took, and at most so long.
@@ -83,6 +84,19 @@ class Task:
             JobStopped: it may not.
         """
         self.jobs.hold(self, written)
+
+
+def resting(pace: Pace) -> Pace:
+    """Like `pace`, but with the rests of background work, for work on the caller's thread."""
+    resumed = monotonic()
+
+    def hold(written: int) -> None:
+        nonlocal resumed
+        pace(written)
+        sleep(min(REST_SHARE * (monotonic() - resumed), REST_S_MAX))
+        resumed = monotonic()
+
+    return hold
 
 
 class Jobs:

@@ -118,3 +118,9 @@ def quantize(rotated: Float32, bits: int, variant: str | None = None) -> tuple[U
         deviation |x| tan(x, y) / sqrt(P - 1) of a unit query's estimate, and |x|^2, where y is
         c - (2^bits - 1) / 2. Rows of zeros have factors 0.
     """
+
+def read_pages(data: Uint8) -> None:
+    """Have every page of mapped bytes [B] in memory, and let other threads run meanwhile.
+
+    What holds the interpreter while it reads a page that is not there holds up all threads.
+    """

@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from vecstore.errors import CorruptionError
+from vecstore.kernels import _kernels
 from vecstore.segment.layout import (
     ALIGN,
     BLOCK_BYTES,
@@ -271,21 +272,25 @@ class Component:
     def _verify(self, name: str, blocks: Int64) -> None:
         # Threads may verify the same block twice, which is harmless.
         pending = self._pending[name]
-        if self._scattered:
-            self._fetch(name, blocks)
+        spans = list(self._spans(name, blocks))
+        if self._scattered:  # nothing is read ahead: have it all read at a time
+            for start, stop in spans:
+                fetch(self._data, start, stop)
+        for start, stop in spans:
+            _kernels.read_pages(self._data[start:stop])
         for block in blocks:
             self._check(name, int(block))
             pending[block] = False
         if len(blocks) and not pending.any():
             self.verified.add(name)
 
-    def _fetch(self, name: str, blocks: Int64) -> None:
-        """Have blocks read, all at a time, as nothing is read ahead."""
+    def _spans(self, name: str, blocks: Int64) -> Iterator[tuple[int, int]]:
+        """Where blocks lie in the file, neighbours as one."""
         if len(blocks):
             ends = np.flatnonzero(np.diff(blocks) != 1)
             firsts, lasts = blocks[[0, *(ends + 1)]], blocks[[*ends, -1]]
             for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-                fetch(self._data, self._span(name, first)[0], self._span(name, last)[1])
+                yield self._span(name, first)[0], self._span(name, last)[1]
 
     def _span(self, name: str, block: int) -> tuple[int, int]:
         """Where a block lies in the file."""
