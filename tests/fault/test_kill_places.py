@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ def run(folder: Path, place: str, *, background: bool) -> tuple[int, int]:
 
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("name", sorted(NAMES - ELSEWHERE))
-def test_process_that_ends_at_a_place(tmp_path: Path, name: str, background: bool) -> None:
+def test_process_that_ends_at_a_place(
+    tmp_path: Path, say: Callable[[str], None], name: str, background: bool
+) -> None:
     """After the n-th visit to a place ends the process, every acknowledged step is there, whole."""
     some = (2,) if background else (1, 4)
     for visit in range(1, 40) if FULL else some:
@@ -48,6 +51,7 @@ def test_process_that_ends_at_a_place(tmp_path: Path, name: str, background: boo
         if code == 0:
             assert answered == STEPS + 1
             break
+    say(f"process ended at {name}, background {background}: visits up to {visit}, 0 lost")
 
 
 def test_process_that_ends_in_a_drop(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,10 @@ def write_and_kill(path: Path, first: int, seconds: float) -> int:
 
 @pytest.mark.parametrize("message_bytes", [1 << 20, 2_000], ids=["messages", "streams"])
 def test_a_killed_server_loses_nothing_acknowledged(
-    message_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    message_bytes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    say: Callable[[str], None],
 ) -> None:
     """After each kill, every batch that was acknowledged over the wire is there, whole."""
     monkeypatch.setattr(vs.options, "REQUEST_BYTES_TARGET", message_bytes)
@@ -58,3 +62,4 @@ def test_a_killed_server_loses_nothing_acknowledged(
         if last >= 0:
             newest = check_batches(tmp_path, last)
     assert newest >= ROUNDS
+    say(f"kill -9 of a server: {ROUNDS} rounds, {newest + 1:,} batches, 0 lost")
