@@ -9,9 +9,11 @@ Shapes  N rows, Q queries, D dimensions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -68,7 +70,7 @@ def dense_case(
     """Lay down rows that come in parts, at unit length, and work out the truth."""
     folder.mkdir(parents=True, exist_ok=True)
     dim = queries.shape[1]
-    kept = open_memmap(folder / "vectors.npy", mode="w+", dtype=np.float32, shape=(rows, dim))
+    kept = _room(folder / "vectors.npy", (rows, dim))
     at = 0
     for part in parts:
         kept[at : at + len(part)] = part
@@ -85,6 +87,27 @@ def dense_case(
         metric="cosine",
         truth=nearest(kept, queries, TRUTH),
     )
+
+
+def _room(path: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float32]]:
+    """float32 in a file, mapped to be written; its bytes are taken from the disk at once.
+
+    Without that, a disk that runs full would end the process by SIGBUS at some write.
+
+    Raises:
+        OSError: the disk has too few.
+    """
+    kept: np.memmap[Any, np.dtype[np.float32]] = open_memmap(
+        path, mode="w+", dtype=np.float32, shape=shape
+    )
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError:
+            path.unlink()
+            raise
+    return kept
 
 
 def token_case(

@@ -24,7 +24,7 @@ class Chart:
         suite: whose tables.
         tables: pattern of their names.
         title: what it shows.
-        x: column; several are added up.
+        x: column.
         y: columns, of one panel each, with their scales.
         series: columns that together name a line or a point; without, they are of vecstore.
         each: column with panels of their own for each of its values; "" for none.
@@ -37,7 +37,7 @@ class Chart:
     suite: str
     tables: str
     title: str
-    x: tuple[str, ...]
+    x: str
     y: tuple[tuple[str, Scale], ...]
     series: tuple[str, ...] = ("peer",)
     each: str = ""
@@ -45,14 +45,13 @@ class Chart:
     how: Literal["frontier", "line", "points"] = "line"
 
 
-STORED = ("disk B/vector", "held B/vector")
 CHARTS = (
     Chart(
         file="ann-recall-qps.png",
         suite="ann",
         tables=r"ann-.*-curve",
         title="Queries a second against recall@10, batches, two threads; up and right is better",
-        x=("recall",),
+        x="recall",
         y=(("q/s", "log"),),
         scale="recall",
         how="frontier",
@@ -62,7 +61,7 @@ CHARTS = (
         suite="ann",
         tables=r"ann-.*-curve",
         title="The best recall@10 against bytes a vector; up and left is better",
-        x=STORED,
+        x="disk B/vector",
         y=(("recall", "recall"),),
         scale="bytes",
         how="points",
@@ -72,7 +71,7 @@ CHARTS = (
         suite="ann",
         tables=r"ann-.*-95",
         title="Queries a second at recall 0.95 against bytes a vector; up and left is better",
-        x=STORED,
+        x="disk B/vector",
         y=(("q/s 1 thread", "log"),),
         scale="bytes",
         how="points",
@@ -82,9 +81,9 @@ CHARTS = (
         suite="codecs",
         tables=r"codecs",
         title="Overlap with the exact top 10 against bytes a vector, codes alone",
-        x=("bytes",),
+        x="bytes",
         y=(("overlap@10", "recall"),),
-        series=("representation",),
+        series=("codec",),
         each="set",
         scale="bytes",
         how="points",
@@ -94,7 +93,7 @@ CHARTS = (
         suite="limits",
         tables=r"limits-curve",
         title="Known items among the first 10, and recall of these, against corpus size",
-        x=("rows",),
+        x="rows",
         y=(("recall@10 of known items", "linear"), ("recall", "recall")),
         series=("peer", "dimensions"),
         scale="log",
@@ -104,7 +103,7 @@ CHARTS = (
         suite="multivector",
         tables=r"multivector-.*",
         title="Queries a second against overlap with exact MaxSim; up and right is better",
-        x=("recall",),
+        x="recall",
         y=(("q/s 2 threads", "log"),),
         scale="recall",
         how="frontier",
@@ -114,7 +113,7 @@ CHARTS = (
         suite="multivector",
         tables=r"multivector-.*",
         title="nDCG@10 against bytes a document; up and left is better",
-        x=("disk B/document",),
+        x="disk B/document",
         y=(("nDCG@10", "linear"),),
         scale="bytes",
         how="points",
@@ -124,7 +123,7 @@ CHARTS = (
         suite="serve",
         tables=r"serve-callers",
         title="Queries a second against concurrent callers",
-        x=("callers",),
+        x="callers",
         y=(("embedded q/s", "zero"), ("gRPC q/s", "zero")),
         series=(),
     ),
@@ -133,7 +132,7 @@ CHARTS = (
         suite="scale",
         tables=r"scale",
         title="Cost against the number of rows",
-        x=("rows",),
+        x="rows",
         y=(("p50 ms", "log"), ("build rows/s", "log"), ("disk B/vector", "zero")),
         scale="log",
     ),
@@ -142,7 +141,7 @@ CHARTS = (
         suite="scale",
         tables=r"scale-disk",
         title="Opened from the disk: cost against the number of rows",
-        x=("rows",),
+        x="rows",
         y=(("p50 ms, warm", "log"), ("p50 ms, cold", "log"), ("open ms", "log")),
         scale="log",
     ),
@@ -151,7 +150,7 @@ CHARTS = (
         suite="filters",
         tables=r"filters-(even|place)",
         title="Recall and time against the share of rows that a filter allows",
-        x=("allowed",),
+        x="allowed",
         y=(("recall", "recall"), ("p50 ms", "log")),
         scale="category",
     ),
@@ -160,7 +159,7 @@ CHARTS = (
         suite="updates",
         tables=r"updates",
         title="Round after round of overwriting and deleting",
-        x=("state",),
+        x="state",
         y=(("recall", "recall"), ("p50 ms", "log"), ("disk B/vector", "log")),
         scale="category",
     ),
@@ -191,7 +190,7 @@ def panels_of(chart: Chart, result: Result) -> Iterator[Panel]:
             continue
         ticks: list[str] = []
         if chart.scale == "category":
-            known = (row.get(chart.x[0]) for row in table.rows)
+            known = (row.get(chart.x) for row in table.rows)
             ticks = list(dict.fromkeys(value for value in known if isinstance(value, str)))
         for value in dict.fromkeys(row.get(chart.each) for row in table.rows):
             rows = [row for row in table.rows if row.get(chart.each) == value]
@@ -208,11 +207,11 @@ def _points(
     found: Points = {}
     for row in rows:
         if ticks:
-            tick = row.get(chart.x[0])
+            tick = row.get(chart.x)
             x = None if tick is None else float(ticks.index(tick))
         else:
-            x = _sum(row, chart.x)
-        y = _sum(row, (upwards,))
+            x = _figure(row, chart.x)
+        y = _figure(row, upwards)
         if x is not None and y is not None:
             name = " ".join(str(row[column]) for column in chart.series if row.get(column))
             found.setdefault(name or OURS, []).append((x, y))
@@ -223,13 +222,11 @@ def _points(
     return {name: sorted(places) for name, places in found.items()}
 
 
-def _sum(row: Mapping[str, Any], columns: Sequence[str]) -> float | None:
-    """The figures of some columns together; None without the first."""
-    values = [row.get(column) for column in columns]
-    numbers = [each.mean if isinstance(each, Interval) else each for each in values]
-    if numbers[0] is None:
+def _figure(row: Mapping[str, Any], column: str) -> float | None:
+    value = row.get(column)
+    if value is None:
         return None
-    return float(sum(each or 0 for each in numbers))
+    return float(value.mean if isinstance(value, Interval) else value)
 
 
 def frontier(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -86,19 +86,22 @@ def asked(settings: Settings, ability: Ability) -> list[Entry]:
 
 def every(
     found: Sequence[Entry], folder: Path, measure: Callable[[Entry, Path], Iterator[dict[str, Any]]]
-) -> Rows:
-    """The rows of each peer, measured in an empty folder; where it failed, the last says why."""
+) -> Iterator[Rows]:
+    """After each peer, measured in an empty folder, all rows so far.
+
+    Of a peer that failed, or for which the system had no room, the last row says why.
+    """
     rows: Rows = []
     for entry in found:
         place = folder / entry.known.name
-        place.mkdir(parents=True)
         try:
+            place.mkdir(parents=True)
             for row in measure(entry, place):
                 rows.append(row)  # one by one: those before an error stay
-        except PeerFailedError as error:
+        except (PeerFailedError, OSError) as error:
             rows.append(narrow(error_row(entry.known.name, str(error))))
-        shutil.rmtree(place)
-    return aligned(rows)
+        shutil.rmtree(place, ignore_errors=True)
+        yield aligned(rows)
 
 
 def aligned(rows: Sequence[Mapping[str, Any]]) -> Rows:
@@ -185,7 +188,7 @@ def measured(
 def sizes(worker: Worker, build_s: float | None = None) -> dict[str, Any]:
     """What a peer takes now, as `Worker.build` says it."""
     now = worker.ask("measure")
-    return {"disk": now["disk"], "held": now["held"], "rss": now["rss"], "build_s": build_s}
+    return {"disk": now["disk"], "rss": now["rss"], "build_s": build_s}
 
 
 def quantiles(milliseconds: Sequence[float] | Float64, name: str) -> dict[str, float]:

@@ -34,7 +34,6 @@ SEARCH_COLUMNS = (
     "batch q/s 1 thread",
     "batch q/s 2 threads",
     "disk B/vector",
-    "held B/vector",
     "RSS B/vector",
     "build s",
     "error",
@@ -53,7 +52,7 @@ class Settings:
         peers: peers whose names begin with one of these, and vecstore; None: all.
         quick: a run of ten minutes at most: fewer rows, and only peers that need no environment
             of their own.
-        keep: where what is dear to make stays from run to run: embeddings, truths.
+        keep: where what is dear to make stays from run to run: environments, embeddings.
     """
 
     data: Path | None
@@ -210,8 +209,7 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
 ) -> dict[str, Any]:
     """A row of SEARCH_COLUMNS.
 
-    RSS is all of the process, with the library and mapped files; held are float originals that
-    searches read and that are not among the files.
+    RSS is all of the process, with the library and mapped files.
 
     Args:
         peer: its name.
@@ -250,7 +248,6 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
         "batch q/s 1 thread": rate("batch"),
         "batch q/s 2 threads": rate("batch2"),
         "disk B/vector": each("disk"),
-        "held B/vector": each("held"),
         "RSS B/vector": each("rss"),
         "build s": spent,
         "error": "",

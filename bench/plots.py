@@ -142,7 +142,7 @@ def _axes(axes: Axes, chart: Chart, panel: Panel, title: str) -> None:
     places = np.array([place for places in panel.points.values() for place in places])
     _scale(axes, "x", chart.scale, places[:, 0], panel.ticks)
     _scale(axes, "y", panel.y[1], places[:, 1], ())
-    axes.set_xlabel(" + ".join(chart.x), color=INK)
+    axes.set_xlabel(chart.x, color=INK)
     axes.set_ylabel(panel.y[0], color=INK)
     axes.grid(color=GRID, linewidth=0.9)
     axes.set_axisbelow(True)

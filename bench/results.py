@@ -3,7 +3,8 @@
     python -m bench.results README   # the summary in the README, from the newest full run
     python -m bench.results FIGURES  # the tables in bench/README.md, likewise
 
-A folder of results holds the newest run of each suite made that day.
+A folder of results holds the newest run of each suite made that day: DATE the full ones, DATE-quick
+and DATE-partial the others.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from bench.measure import ROOT, Interval, Table
 
 RESULTS = ROOT / "bench" / "results"
 PAGE, FIGURES_PAGE = ROOT / "README.md", ROOT / "bench" / "README.md"
+# A full run: of all peers, of so many rows and calls at least, to its end. Pages are made of these.
+ROWS, CALLS = 1_000_000, 500
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 # Too long for a page: what they come to is in other tables and in pictures.
 UNREAD = re.compile(r"ladder-study|ann-.*-curve")
@@ -61,6 +64,10 @@ class Result:
     run: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     error: str = ""
+
+    def put(self, table: Table) -> None:
+        """Add a table, instead of one of the same name that had fewer rows."""
+        self.tables = [known for known in self.tables if known.name != table.name] + [table]
 
     @property
     def figures(self) -> str:
@@ -123,11 +130,28 @@ def read_all(folder: Path) -> dict[str, Result]:
     return {result.suite: result for result in found}
 
 
+def is_full(result: Result) -> bool:
+    """Whether it is of all peers and as large as by default, and came to its end."""
+    how = result.run
+    whole = how["peers"] == "all" and not how["quick"] and not result.error
+    return whole and how["rows"] >= ROWS and how["calls"] >= CALLS
+
+
+def move(suite: str, source: Path, target: Path) -> None:
+    """Put what `write` wrote of a suite in another folder, in place of what is there."""
+    target.mkdir(parents=True, exist_ok=True)
+    for ending in ("json", "md"):
+        os.replace(source / f"{suite}.{ending}", target / f"{suite}.{ending}")
+    if not any(source.iterdir()):
+        source.rmdir()
+
+
 def newest(suite: str, root: Path | None = None) -> Path | None:
-    """SUITE.json of the newest full run of a suite; quick runs have folders of other names."""
+    """SUITE.json of the newest full run of a suite."""
     root = RESULTS if root is None else root
     found = [path for path in root.glob(f"*/{suite}.json") if DATED.fullmatch(path.parent.name)]
-    return max(found, key=lambda path: path.parent.name, default=None)
+    full = [path for path in found if is_full(read(path))]
+    return max(full, key=lambda path: path.parent.name, default=None)
 
 
 def _plain(value: Any) -> Any:
@@ -249,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.page == "README":
         path = newest("ann", asked.results)
         if path is None:
-            print(f"no results of ann in {asked.results}", file=sys.stderr)
+            print(f"no full run of ann in {asked.results}", file=sys.stderr)
             return 1
         text = with_block(PAGE.read_text(encoding="utf-8"), BEGIN, END, summary(read(path)))
         _replace(PAGE, text)
@@ -258,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for suite in re.findall(r"<!-- figures: python -m bench\.run (\w+) -->", text):
         path = newest(suite, asked.results)
         if path is None:
-            print(f"no results of {suite} in {asked.results}", file=sys.stderr)
+            print(f"no full run of {suite} in {asked.results}", file=sys.stderr)
         else:
             put_figures(read(path), path.parent)
     return 0

@@ -45,8 +45,7 @@ SUITES = (
     "engine",
     "storage",
 )
-ROWS, QUICK_ROWS = 1_000_000, 100_000
-CALLS, QUICK_CALLS = 500, 100
+QUICK_ROWS, QUICK_CALLS = 100_000, 100
 INTERRUPTED = 130
 
 
@@ -54,12 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suites asked for; the exit status."""
     asked = _asked(arguments)
     data = asked.data if asked.data.is_dir() else None
-    out = asked.out or results.RESULTS / (time.strftime("%Y-%m-%d") + "-quick" * asked.quick)
+    full = results.RESULTS / time.strftime("%Y-%m-%d")
+    out = asked.out or _beside(full, asked)
     about = machine()
     print(line(about), end="\n\n")
     if data is None:
         print(f"no real embeddings: {asked.data} is no folder; synthetic rows stand in\n")
     done: list[Result] = []
+    places: list[Path] = []
     status = 0
     for suite in dict.fromkeys(asked.suites or SUITES):
         with tempfile.TemporaryDirectory(prefix="vecstore-bench-") as folder:
@@ -73,24 +74,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             ended = measured(suite, settings, about, out)
         done.append(ended)
-        if not pictured(ended, out) or ended.error:
+        place = out
+        if asked.out is None and results.is_full(ended):
+            place = full
+            results.move(suite, out, full)
+        places.append(place)
+        if not pictured(ended, place) or ended.error:
             status = 1
-        if asked.readme:
-            results.put_figures(ended, out)
+        if asked.readme and results.is_full(ended):
+            results.put_figures(ended, place)
+        elif asked.readme:
+            print(f"{suite}: not put in the page, as this was no full run\n")
         if ended.error == KeyboardInterrupt.__name__:
             status = INTERRUPTED
             break
-    _end(done, out)
+    _end(done, places)
     return status
 
 
+def _how(asked: argparse.Namespace | Settings) -> dict[str, Any]:
+    return {
+        "rows": asked.rows,
+        "calls": asked.calls,
+        "quick": asked.quick,
+        "peers": ",".join(asked.peers or ("all",)),
+    }
+
+
+def _beside(full: Path, asked: argparse.Namespace) -> Path:
+    """Where results are, until their run turns out to be a full one."""
+    return full.with_name(f"{full.name}-{'quick' if asked.quick else 'partial'}")
+
+
 def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path) -> Result:
-    """Run one suite; what it finds is written table by table, also when it fails."""
-    run = {
-        "rows": settings.rows,
-        "calls": settings.calls,
-        "quick": settings.quick,
-        "peers": ",".join(settings.peers or ("all",)),
+    """Run one suite; what it finds is written as it comes, also when it fails.
+
+    A suite yields a table again when it has more rows, so that little is lost with the rest.
+    """
+    run = _how(settings) | {
         "embeddings": "none" if settings.data is None else "real",
         "begun": time.strftime("%Y-%m-%d %H:%M"),
         "load": round(os.getloadavg()[0], 2),
@@ -99,10 +120,10 @@ def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path
     begun = time.perf_counter()
     try:
         for table in importlib.import_module(f"bench.suites.{suite}").tables(settings):
-            print(table, flush=True)
-            result.tables.append(table)
             run["seconds"] = round(time.perf_counter() - begun)
+            result.put(table)
             results.write(out, result)
+            print(f"({table.name}: {len(table.rows)} rows, {run['seconds']} s)", flush=True)
     except KeyboardInterrupt:
         result.error = KeyboardInterrupt.__name__
     except Exception as error:
@@ -111,6 +132,7 @@ def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path
         result.error = f"{type(error).__name__}: {said[0]}"
     run["seconds"] = round(time.perf_counter() - begun)
     results.write(out, result)
+    print("", *result.tables, sep="\n")
     print(f"({suite}: {run['seconds']} s)\n", flush=True)
     return result
 
@@ -128,7 +150,7 @@ def pictured(result: Result, out: Path) -> bool:
     return True
 
 
-def _end(done: Sequence[Result], out: Path) -> None:
+def _end(done: Sequence[Result], places: Sequence[Path]) -> None:
     bars = [
         {"suite": result.suite, **row}
         for result in done
@@ -140,7 +162,7 @@ def _end(done: Sequence[Result], out: Path) -> None:
     for result in done:
         if result.error:
             print(f"{result.suite} ended early: {result.error}")
-    print(f"results are in {out}")
+    print(f"results are in {', '.join(map(str, dict.fromkeys(places)))}")
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -163,8 +185,14 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rows", type=int, help="rows of the large database")
     parser.add_argument("--calls", type=int, help="timed calls of each kind")
-    parser.add_argument("--out", type=Path, help="folder of results; bench/results/DATE")
-    parser.add_argument("--readme", action="store_true", help="put figures in bench/README.md")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of results; bench/results/DATE for full runs, beside it for others",
+    )
+    parser.add_argument(
+        "--readme", action="store_true", help="put figures of full runs in bench/README.md"
+    )
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.suites if name not in SUITES]
     if unknown:
@@ -175,9 +203,9 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
             if not any(each.startswith(name) for each in known):
                 parser.error(f"peer is {name!r}, expected one of {', '.join(sorted(known))}")
     if asked.rows is None:
-        asked.rows = QUICK_ROWS if asked.quick else ROWS
+        asked.rows = QUICK_ROWS if asked.quick else results.ROWS
     if asked.calls is None:
-        asked.calls = QUICK_CALLS if asked.quick else CALLS
+        asked.calls = QUICK_CALLS if asked.quick else results.CALLS
     return asked
 
 

@@ -41,6 +41,13 @@ class Entry:
     module: str
     environment: Environment
 
+    @property
+    def synced(self) -> bool | str:
+        """Whether an insert of this database is on disk when it returns (see Peer)."""
+        adapter = importlib.import_module(f"bench.peers.{self.module}")
+        said: bool | str = getattr(adapter, self.known.kind).synced
+        return said
+
 
 def entries(ability: Ability, names: Sequence[str] | None = None) -> list[Entry]:
     """The peers with an ability; of `names`, those that begin with one of them."""

@@ -90,7 +90,13 @@ class Peer(ABC):
     """One configuration of a library. A record's id is its row: 0, 1, ...
 
     Every call but `search` is made from one thread; `search` from several at a time.
+
+    Attributes:
+        synced: of a database, whether what `insert` was given is on disk, safe from a loss of
+            power, when it returns; or "no: " and when it is.
     """
+
+    synced: bool | str = False
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         """`folder` is there and empty, or holds what the same peer left there."""
@@ -101,13 +107,15 @@ class Peer(ABC):
         """Make what `insert` needs, in the empty folder."""
 
     @abstractmethod
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         """Add records, or replace those of the same rows, as durably as the library does it.
 
         Args:
             rows: int64 [n].
             vectors: of each row.
             marks: int64 [n], an integer attribute of each record, to filter by.
+            new: none of the rows is there, so that a library that has a plain insert, besides
+                one that looks for what it replaces, is to use that.
         """
 
     def delete(self, rows: Int64) -> None:
@@ -139,10 +147,6 @@ class Peer(ABC):
     def prepare(self, setting: Setting, threads: int) -> None:
         """Called before searches with this setting and as many threads are timed."""
 
-    def held_bytes(self) -> int:
-        """Bytes of float originals it needs for searching beyond what is in the folder."""
-        return 0
-
     def close(self) -> None:
         """Let go of files and threads."""
 
@@ -153,7 +157,7 @@ class Index(Peer):
     def create(self) -> None:
         self.vectors: Float32 = np.empty((self.shape.rows, self.shape.dim), dtype=np.float32)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         if not hasattr(self, "vectors"):
             raise UnsupportedError("no inserts once it is built")
         self.vectors[rows] = vectors

@@ -26,6 +26,8 @@ class Chroma(Peer):
     A changed ef_search holds from the next opening on, so `prepare` opens the collection anew.
     """
 
+    synced = True
+
     def __init__(self, folder: Path, shape: Shape) -> None:
         super().__init__(folder, shape)
         importlib.import_module("chromadb")  # here, so that `open` is timed without it
@@ -51,11 +53,12 @@ class Chroma(Peer):
             NAME, configuration={"hnsw": graph}, embedding_function=None
         )
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         step = self.client.get_max_batch_size()
+        write = self.collection.add if new else self.collection.upsert
         for at in range(0, len(rows), step):
             part = slice(at, at + step)
-            self.collection.upsert(
+            write(
                 ids=[str(row) for row in rows[part].tolist()],
                 embeddings=np.asarray(vectors[part]),
                 metadatas=[{"mark": mark} for mark in marks[part].tolist()],

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,10 @@ from bench.peers.envs import EnvironmentFailedError, python_of
 from vecstore.types import Int64
 
 SAID_CHARACTERS = 300
-BUILD_S_MAX = 3600
+READ_BYTES = 1 << 16
+BUILD_S_MAX = 3600  # of a million rows; more have more in proportion
 CALL_S_MAX = 600
+ENDING_S_MAX = 10  # for a process that has closed its answers to end
 INSERT_ROWS = 10_000
 # What a library reads at import: threads that spin after a call would take the cores of the next.
 QUIET = {
@@ -35,7 +37,15 @@ QUIET = {
 
 
 class PeerFailedError(Exception):
-    """A peer could not do what was asked; the text goes into the table."""
+    """A peer could not do what was asked; the text goes into the table.
+
+    Attributes:
+        peer: its name, as peers that take turns may fail for each other; "" where none ran.
+    """
+
+    def __init__(self, said: str, peer: str = "") -> None:
+        super().__init__(said)
+        self.peer = peer
 
 
 class Worker:
@@ -49,14 +59,29 @@ class Worker:
         """
         self.name = entry.known.name
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._log = folder.with_name(f"{folder.name}.log")
+        self._made = (entry, case, threads)
+        self._launch()
+
+    def _launch(self) -> None:
+        entry, case, threads = self._made
         try:
             python = python_of(entry.environment)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._process = self._spawned(python, entry)
         except EnvironmentFailedError as error:
-            raise PeerFailedError(f"not installed: {error}") from None
+            raise PeerFailedError(f"not installed: {error}", self.name) from None
+        except OSError as error:
+            raise PeerFailedError(f"not started: {error}", self.name) from None
+        try:
+            self._start(entry, case, threads)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _spawned(self, python: str, entry: Entry) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [python, "-m", "bench.peers.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -67,11 +92,6 @@ class Worker:
                 | dict(entry.environment.variables)
                 | {"PYTHONPATH": str(ROOT)},
             )
-        try:
-            self._start(entry, case, threads)
-        except BaseException:
-            self.kill()
-            raise
 
     def _start(self, entry: Entry, case: Case, threads: int) -> None:
         self.ask(
@@ -100,6 +120,16 @@ class Worker:
     ) -> None:
         self.kill()
 
+    def restart(self) -> None:
+        """End the process, and open what it stored in a new one.
+
+        Raises:
+            PeerFailedError: that failed, or the peer cannot be opened again.
+        """
+        self.kill()
+        self._launch()
+        self.ask("open")
+
     def ask(self, do: str, *, limit_s: float = CALL_S_MAX, **arguments: Any) -> Any:
         """The answer to one request: a method of worker.Session.
 
@@ -107,27 +137,48 @@ class Worker:
             PeerFailedError: the library raised, cannot do it, ended, or took longer than `limit_s`.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         if self._process.stdin.closed:
-            raise PeerFailedError(f"{do}: the process has ended")
+            raise self._failed(f"{do}: the process has ended")
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise PeerFailedError(f"{do}: {self._ending()}") from None
-        ready, _, _ = select.select([self._process.stdout], [], [], limit_s)
-        if not ready:
+            raise self._failed(f"{do}: {self._ending()}") from None
+        line = self._line(limit_s)
+        if line is None:
             self.kill()
-            raise PeerFailedError(f"{do}: stopped after {limit_s:.0f} s")
-        line = self._process.stdout.readline()
-        if not line:
-            raise PeerFailedError(f"{do}: {self._ending()}")
-        answer = json.loads(line)
+            raise self._failed(f"{do}: stopped after {limit_s:.0f} s")
+        if not line.endswith(b"\n"):
+            raise self._failed(f"{do}: {self._ending()}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            self.kill()  # whose answer the next line would be is not known
+            raise self._failed(f"{do}: no JSON: {line[:SAID_CHARACTERS]!r}") from None
         if "unsupported" in answer:
-            raise PeerFailedError(answer["unsupported"])
+            raise self._failed(answer["unsupported"])
         if "error" in answer:
-            raise PeerFailedError(f"{do}: {answer['error'][:SAID_CHARACTERS]}")
+            raise self._failed(f"{do}: {answer['error'][:SAID_CHARACTERS]}")
         return answer["answer"]
+
+    def _line(self, limit_s: float) -> bytes | None:
+        """What the process says up to the end of a line, or up to its own; None: not in time."""
+        assert self._process.stdout is not None
+        source = self._process.stdout.fileno()
+        until = time.monotonic() + limit_s
+        said = bytearray()
+        while not said.endswith(b"\n"):
+            ready, _, _ = select.select([source], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                return None
+            part = os.read(source, READ_BYTES)
+            if not part:
+                break
+            said += part
+        return bytes(said)
+
+    def _failed(self, said: str) -> PeerFailedError:
+        return PeerFailedError(said, self.name)
 
     @property
     def alive(self) -> bool:
@@ -144,18 +195,21 @@ class Worker:
                     stream.close()
 
     def _ending(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(ENDING_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return f"silent, and ended by force after {ENDING_S_MAX} s"
         said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"ended with {code}: {said[-1][:SAID_CHARACTERS] if said else 'no word'}"
 
     def build(self, case: Case, batch: int = INSERT_ROWS) -> dict[str, Any]:
         """Create, insert all of the case, finish. Seconds of each, memory and disk in bytes."""
+        limit_s = BUILD_S_MAX * max(1.0, case.rows / 1e6)
         self.ask("create")
-        before = self.ask("measure")
-        inserted = self.ask(
-            "insert", source="vectors", start=0, stop=case.rows, batch=batch, limit_s=BUILD_S_MAX
-        )
-        finished = self.ask("finish", limit_s=BUILD_S_MAX)
+        span = {"source": "vectors", "start": 0, "stop": case.rows, "batch": batch}
+        inserted = self.ask("insert", **span, new=True, limit_s=limit_s)
+        finished = self.ask("finish", limit_s=limit_s)
         after = self.ask("measure")
         return {
             "insert_s": inserted["seconds"],
@@ -163,9 +217,7 @@ class Worker:
             "build_s": inserted["seconds"] + finished["seconds"],
             "batch_ms": inserted["batch_ms"],
             "disk": after["disk"],
-            "held": after["held"],
             "rss": after["rss"],
-            "rss_grown": after["rss"] - before["rss"],
             "anon": after["anon"],
         }
 
@@ -179,6 +231,35 @@ class Worker:
         )
         rows: Int64 = np.load(out)
         return rows, done["queries"] / done["seconds"]
+
+
+def beside(anchor: Worker, measure: Callable[[], None], undo: Callable[[], None]) -> None:
+    """Measure a peer by turns with another that stays; again, where it was the other that failed.
+
+    Args:
+        anchor: the other; it is opened anew where it failed, so that the next peer has it.
+        measure: starts the peer, measures and ends it.
+        undo: forgets what `measure` found before it failed.
+
+    Raises:
+        PeerFailedError: the peer failed, or twice the anchor, which is said; `peer` is the name of
+            the anchor only where that cannot be opened.
+    """
+    try:
+        measure()
+    except PeerFailedError as error:
+        if error.peer != anchor.name:
+            raise
+        undo()
+        anchor.restart()
+        try:
+            measure()
+        except PeerFailedError as again:
+            if again.peer != anchor.name:
+                raise
+            undo()
+            anchor.restart()
+            raise PeerFailedError(f"{anchor.name} beside it: {again}") from None
 
 
 def take_turns(

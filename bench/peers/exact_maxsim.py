@@ -44,7 +44,7 @@ class Documents(Peer):
         empty = np.empty((0, self.shape.dim), dtype=np.float32)
         self.documents: list[Float32] = [empty] * self.shape.rows
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         if not hasattr(self, "documents"):
             raise UnsupportedError("no inserts once it is built")
         for row, document in zip(rows.tolist(), vectors, strict=True):
@@ -167,7 +167,7 @@ class DenseThenMaxSim(Documents):
         self.dense = self._dense()
         self.dense.create()
         rows = np.arange(len(documents))
-        self.dense.insert(rows, self._pooled(documents), np.zeros_like(rows))
+        self.dense.insert(rows, self._pooled(documents), np.zeros_like(rows), new=True)
         self.dense.finish()
 
     def open(self) -> None:

@@ -30,6 +30,7 @@ Bits: TypeAlias = npt.NDArray[np.uint8]
 # Its matrix products are made by the BLAS it carries, which would else use one thread.
 ENVIRONMENT = Environment("faiss", ("faiss-cpu==1.15.1",), {"OPENBLAS_NUM_THREADS": "2"})
 REFINED = "Refine(SQfp16)"
+HNSW_BUILD, HNSW_BUILD_MORE = 128, 200  # candidates while building
 _FILTERED = ("dense", "filter")
 # FastScan tables without lists take no selector of ids, so these do not filter.
 PEERS = (
@@ -50,12 +51,16 @@ PEERS = (
     Known("faiss-rabitqfs+refine", "Faiss", ("dense",), {"factory": f"RaBitQfs,{REFINED}"}),
     Known("faiss-ivf-sq8", "Faiss", _FILTERED, {"factory": "IVF{lists},SQ8"}),
     Known("faiss-hnswsq8", "Faiss", _FILTERED, {"factory": "HNSW16,SQ8"}),
+    Known(
+        "faiss-hnswsq8-m32",
+        "Faiss",
+        options={"factory": "HNSW32,SQ8", "hnsw_build": HNSW_BUILD_MORE},
+    ),
     Known("faiss-hnswflat", "Faiss", _FILTERED, {"factory": "HNSW16,Flat"}),
     Known("faiss-binary+rescore", "FaissBinary", _FILTERED),
 )
 
 LISTS_PER_ROOT = 4  # the guide advises 4 to 16 lists x the root of the rows
-HNSW_BUILD = 128
 HNSW_EF = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 PROBES = (4, 8, 16, 32, 64, 128, 256, 512)
 # Probes, and candidates refined for each hit asked. A PQ of 4 bits a pair of dimensions orders
@@ -76,11 +81,14 @@ class Faiss(Marked):
     """An index made by FAISS's factory; vectors at unit length, so inner product is cosine.
 
     RaBitQ is used without a random rotation before it: on embeddings the recall was the same, and
-    a rotation of each query takes time. HNSW has 32 links at the lowest level.
+    a rotation of each query takes time. HNSW has twice the links at the lowest level: 32 of 16.
     """
 
-    def __init__(self, folder: Path, shape: Shape, factory: str) -> None:
+    def __init__(
+        self, folder: Path, shape: Shape, factory: str, hnsw_build: int = HNSW_BUILD
+    ) -> None:
         super().__init__(folder, shape)
+        self.hnsw_build = hnsw_build
         self.lists = 2 ** round(math.log2(LISTS_PER_ROOT * math.sqrt(shape.rows)))
         pairs = whole(shape.dim, 2) if "{pairs}" in factory else 0
         self.factory = factory.format(lists=self.lists, pairs=pairs)
@@ -97,7 +105,7 @@ class Faiss(Marked):
         faiss.omp_set_num_threads(self.shape.threads)
         index = faiss.index_factory(self.shape.dim, self.factory, faiss.METRIC_INNER_PRODUCT)
         if self.factory.startswith("HNSW"):
-            index.hnsw.efConstruction = HNSW_BUILD
+            index.hnsw.efConstruction = self.hnsw_build
         index.train(vectors)
         index.add(vectors)
         faiss.write_index(index, self.path)

@@ -20,6 +20,7 @@ from bench.peers.base import (
 from bench.peers.kept import Marked, Originals, Saved, whole
 
 LINKS, BUILD = 16, 128  # 32 links at the lowest level; candidates while building
+LINKS_MORE, BUILD_MORE = 32, 200
 EF = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
 TIMES_INT8 = 2
 # Bits order badly: what is looked at, and what is rescored for each hit asked.
@@ -31,6 +32,7 @@ EF_BITS = (
 ENVIRONMENT = Environment("graphs", ("hnswlib==0.8.0", "usearch==2.26.6"))
 PEERS = (
     Known("hnswlib", "Hnswlib", ("dense", "filter")),
+    Known("hnswlib-m32", "Hnswlib", options={"links": LINKS_MORE, "build": BUILD_MORE}),
     Known("usearch-f32", "Usearch", options={"kind": "f32"}),
     Known("usearch-i8", "Usearch", options={"kind": "i8"}),
     Known("usearch-b1", "Usearch", options={"kind": "b1"}),
@@ -42,6 +44,10 @@ class Hnswlib(Marked):
 
     It fails where a filter leaves fewer rows in reach than are asked for.
     """
+
+    def __init__(self, folder: Path, shape: Shape, links: int = LINKS, build: int = BUILD) -> None:
+        super().__init__(folder, shape)
+        self.links, self.build_ef = links, build
 
     def _new(self) -> Any:
         import hnswlib
@@ -55,7 +61,7 @@ class Hnswlib(Marked):
 
     def build(self, vectors: Float32) -> None:
         index = self._new()
-        index.init_index(max_elements=len(vectors), M=LINKS, ef_construction=BUILD)
+        index.init_index(len(vectors), M=self.links, ef_construction=self.build_ef)
         index.add_items(vectors, np.arange(len(vectors)), num_threads=self.shape.threads)
         index.save_index(self.path)
 

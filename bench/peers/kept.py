@@ -60,8 +60,8 @@ class Marked(Saved):
         super().create()
         self.marks = np.zeros(self.shape.rows, dtype=np.int16)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
-        super().insert(rows, vectors, marks)
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
+        super().insert(rows, vectors, marks, new=new)
         self.marks[rows] = marks
 
     def finish(self) -> None:

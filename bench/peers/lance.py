@@ -20,15 +20,18 @@ from bench.peers.base import (
     Vectors,
     padded,
 )
+from bench.peers.kept import whole
 
 NAME, FIELD = "bench", "vector"
 M, EF_CONSTRUCTION = 16, 128
+SUB = 16  # dimensions that share a code of 8 bits, the library's default; 8 is its other advice
 INSERT_DOCUMENTS = 500  # of several vectors each, in one merge
 
 ENVIRONMENT = Environment("lancedb", ("lancedb==0.40.0",))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
     Known("lancedb-ivf_pq", "Lance", _DATABASE, {"index": "ivf_pq"}),
+    Known("lancedb-ivf_pq-sub8", "Lance", _DATABASE, {"index": "ivf_pq", "sub": 8}),
     Known("lancedb-ivf_rq", "Lance", _DATABASE, {"index": "ivf_rq"}),
     Known("lancedb-ivf_hnsw_sq", "Lance", _DATABASE, {"index": "ivf_hnsw_sq"}),
     Known("lancedb-multivector", "LanceTokens", ("late",), {"index": "ivf_pq"}),
@@ -37,6 +40,7 @@ PEERS = (
 # nprobes and refine_factor, or ef and refine_factor where there is a graph.
 LISTS = {
     "ivf_pq": ((4, 2), (8, 4), (16, 5), (32, 5), (32, 10), (64, 10), (64, 20), (128, 50)),
+    "ivf_pq-sub8": ((4, 2), (8, 2), (16, 2), (16, 4), (32, 4), (32, 8), (64, 8), (128, 16)),
     "ivf_rq": ((4, 2), (8, 2), (16, 2), (32, 2), (64, 2), (64, 5), (128, 5), (128, 10)),
 }
 GRAPH = ((20, 1), (20, 2), (40, 2), (40, 4), (80, 4), (160, 4), (320, 8))
@@ -51,9 +55,12 @@ class Lance(Peer):
     come before the search (prefilter).
     """
 
-    def __init__(self, folder: Path, shape: Shape, index: str) -> None:
+    synced: bool | str = "no: nothing is"
+
+    def __init__(self, folder: Path, shape: Shape, index: str, sub: int = SUB) -> None:
         super().__init__(folder, shape)
         self.index = index
+        self.sub = sub
         self.metric: Any = shape.metric
         importlib.import_module("lancedb")  # here, so that `open` is timed without it
 
@@ -67,11 +74,14 @@ class Lance(Peer):
         self.table = lancedb.connect(str(self.folder)).create_table(NAME, schema=schema)
         self.table.create_index("id", config=BTree())
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         import pyarrow as pa
 
         columns = [rows, marks.astype(np.int32), self._array(vectors)]
         given = pa.Table.from_arrays([pa.array(each) for each in columns], schema=self.table.schema)
+        if new:
+            self.table.add(given)
+            return
         merge = self.table.merge_insert("id").when_matched_update_all()
         merge.when_not_matched_insert_all().execute(given)
 
@@ -95,7 +105,7 @@ class Lance(Peer):
     def settings(self) -> list[Setting]:
         if self.index == "ivf_hnsw_sq":
             return [{"ef": ef, "refine_factor": times} for ef, times in GRAPH]
-        steps = LISTS[self.index]
+        steps = LISTS[self.index if self.sub == SUB else f"{self.index}-sub{self.sub}"]
         return [{"nprobes": nprobes, "refine_factor": times} for nprobes, times in steps]
 
     def search(
@@ -138,8 +148,11 @@ class Lance(Peer):
 
         if self.index == "ivf_hnsw_sq":
             return HnswSq(distance_type=self.metric, m=M, ef_construction=EF_CONSTRUCTION)
-        kind = IvfRq if self.index == "ivf_rq" else IvfPq
-        return kind(distance_type=self.metric, **_lists(self.shape.rows))
+        lists = _lists(self.shape.rows)
+        if self.index == "ivf_rq":
+            return IvfRq(distance_type=self.metric, **lists)
+        codes = None if self.sub == SUB else whole(self.shape.dim, self.sub)
+        return IvfPq(distance_type=self.metric, num_sub_vectors=codes, **lists)
 
 
 class LanceTokens(Lance):
@@ -153,10 +166,10 @@ class LanceTokens(Lance):
         self.metric = "cosine"
         self.tokens = 0
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         for at in range(0, len(rows), INSERT_DOCUMENTS):
             part = slice(at, at + INSERT_DOCUMENTS)
-            super().insert(rows[part], vectors[part], marks[part])
+            super().insert(rows[part], vectors[part], marks[part], new=new)
         self.tokens += sum(map(len, vectors))
 
     def search(

@@ -19,7 +19,9 @@ ENVIRONMENT = Environment("milvus-lite", ("milvus-lite==3.2.2", "pymilvus==3.0.2
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
     Known("milvus-lite-hnsw", "MilvusLite", _DATABASE, {"index": "HNSW"}),
+    Known("milvus-lite-hnsw_sq", "MilvusLite", _DATABASE, {"index": "HNSW_SQ"}),
     Known("milvus-lite-ivf_flat", "MilvusLite", _DATABASE, {"index": "IVF_FLAT"}),
+    Known("milvus-lite-ivf_sq8", "MilvusLite", _DATABASE, {"index": "IVF_SQ8"}),
 )
 
 EFS = (16, 24, 32, 48, 64, 96, 128, 192)
@@ -31,8 +33,11 @@ class MilvusLite(Peer):
 
     A write is in a log before it is acknowledged, which survives the end of the process; the
     library syncs it when the log is closed, and its interface offers no sync for each write.
-    Segments get their index when they are flushed; marks have an inverted index.
+    Segments get their index when they are flushed; marks have an inverted index. Nothing refines
+    what the indexes of 8 bits find.
     """
+
+    synced = "no: when the log is closed"
 
     def __init__(self, folder: Path, shape: Shape, index: str) -> None:
         super().__init__(folder, shape)
@@ -57,12 +62,13 @@ class MilvusLite(Peer):
         indexes.add_index("mark", index_type="INVERTED")
         self.client.create_collection(NAME, schema=schema, index_params=indexes)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         records = [
             {"id": row, "mark": mark, FIELD: vector}
             for row, mark, vector in zip(rows.tolist(), marks.tolist(), vectors, strict=True)
         ]
-        self.client.upsert(NAME, records)
+        write = self.client.insert if new else self.client.upsert
+        write(NAME, records)
 
     def delete(self, rows: Int64) -> None:
         self.client.delete(NAME, ids=rows.tolist())
@@ -80,7 +86,7 @@ class MilvusLite(Peer):
         self.client.load_collection(NAME)
 
     def settings(self) -> list[Setting]:
-        if self.index == "HNSW":
+        if self.index.startswith("HNSW"):
             return [{"ef": ef} for ef in EFS]
         return [{"nprobe": nprobe} for nprobe in NPROBES]
 
@@ -104,7 +110,7 @@ class MilvusLite(Peer):
         server_manager_instance.release_server(self.path)
 
     def _params(self) -> dict[str, Any]:
-        if self.index == "HNSW":
+        if self.index.startswith("HNSW"):
             return {"M": M, "efConstruction": EF_CONSTRUCTION}
         rows = min(self.shape.rows, SEGMENT_ROWS)
         return {"nlist": LISTS * round(rows**0.5)}

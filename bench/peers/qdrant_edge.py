@@ -21,6 +21,7 @@ from bench.peers.base import (
 )
 
 M, EF_CONSTRUCT = 16, 128
+M_MORE, EF_CONSTRUCT_MORE = 32, 200
 FULL_SCAN_KB = 10_000  # the library's default: less than this is scanned, indexed or not
 SEGMENT_KB_MAX = 100_000_000  # one segment, whatever it holds
 INSERT_DOCUMENTS = 500  # of several vectors each, in one update
@@ -29,6 +30,9 @@ ENVIRONMENT = Environment("qdrant-edge", ("qdrant-edge-py==0.9.0",))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
     Known("qdrant-edge", "QdrantEdge", _DATABASE),
+    Known(
+        "qdrant-edge-m32", "QdrantEdge", options={"m": M_MORE, "ef_construct": EF_CONSTRUCT_MORE}
+    ),
     Known("qdrant-edge-scalar", "QdrantEdge", _DATABASE, {"quantization": "scalar"}),
     Known("qdrant-edge-binary", "QdrantEdge", _DATABASE, {"quantization": "binary"}),
     Known("qdrant-edge-tq4", "QdrantEdge", _DATABASE, {"quantization": "tq4"}),
@@ -62,16 +66,26 @@ TOKENS_OVERSAMPLING = (1, 2, 4, 8, 16, 32)
 
 
 class QdrantEdge(Peer):
-    """One shard of one segment: HNSW with M 16, the originals mapped, quantised vectors in RAM.
+    """One shard of one segment: HNSW, the originals mapped, quantised vectors in RAM.
 
     An update goes to a write-ahead log that the library does not sync by itself, so `insert` and
     `delete` flush, which does. What is inserted is scanned until `finish` optimises the shard;
     marks have a payload index, which the graph is built with, so that it can be filtered.
     """
 
-    def __init__(self, folder: Path, shape: Shape, quantization: str = "") -> None:
+    synced = True
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: Shape,
+        quantization: str = "",
+        m: int = M,
+        ef_construct: int = EF_CONSTRUCT,
+    ) -> None:
         super().__init__(folder, shape)
         self.quantization = quantization
+        self.m, self.ef_construct = m, ef_construct
         importlib.import_module("qdrant_edge")  # here, so that `open` is timed without it
 
     def create(self) -> None:
@@ -80,7 +94,7 @@ class QdrantEdge(Peer):
         self.shard = EdgeShard.create(str(self.folder / "shard"), self._config())
         self.shard.update(UpdateOperation.create_field_index("mark", PayloadSchemaType.Integer))
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         self._upsert(rows, vectors, marks)
         self.shard.flush()
 
@@ -168,7 +182,7 @@ class QdrantEdge(Peer):
     def _graph(self) -> Any:
         from qdrant_edge import HnswIndexConfig
 
-        return HnswIndexConfig(M, EF_CONSTRUCT, FULL_SCAN_KB, self.shape.threads)
+        return HnswIndexConfig(self.m, self.ef_construct, FULL_SCAN_KB, self.shape.threads)
 
     def _quantization(self) -> Any:
         import qdrant_edge as edge
@@ -193,7 +207,7 @@ class QdrantEdgeTokens(QdrantEdge):
     With binary quantisation the scan is over bits and the originals rescore.
     """
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         for at in range(0, len(rows), INSERT_DOCUMENTS):
             part = slice(at, at + INSERT_DOCUMENTS)
             self._upsert(rows[part], vectors[part], marks[part])

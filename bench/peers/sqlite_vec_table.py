@@ -51,6 +51,7 @@ class SqliteVec(Peer):
     Every batch is one transaction, fsynced: a write-ahead log with synchronous = full.
     """
 
+    synced = True
     columns = "vector float[{dim}] distance_metric=cosine"
     values = ":vector"
 
@@ -86,8 +87,8 @@ class SqliteVec(Peer):
         made.execute(f"create virtual table bench using vec0({columns})")
         self.idle.put(made)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
-        """Delete and insert in one transaction: the library has no upsert."""
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
+        """One transaction, which deletes what is there first: the library has no upsert."""
         values = np.ascontiguousarray(vectors)
         records = [
             {"id": row, "mark": mark, "vector": vector.tobytes()}
@@ -96,7 +97,8 @@ class SqliteVec(Peer):
         names = "id, mark, vector" if self.values == ":vector" else "id, mark, vector, coarse"
         made = self._connected()
         made.execute("begin")
-        made.executemany("delete from bench where id = :id", records)
+        if not new:
+            made.executemany("delete from bench where id = :id", records)
         made.executemany(f"insert into bench({names}) values (:id, :mark, {self.values})", records)
         made.execute("commit")
         self.idle.put(made)

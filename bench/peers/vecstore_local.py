@@ -44,6 +44,8 @@ class Vecstore(Peer):
     keep so many times the hits asked, and rescore with the fine one; and exact.
     """
 
+    synced = True
+
     def __init__(
         self, folder: Path, shape: Shape, ladder: str = "", durability: str = "fsync"
     ) -> None:
@@ -68,7 +70,7 @@ class Vecstore(Peer):
         schema = vs.Schema([vector], [vs.Column("mark", "int")])
         self.collection = self.database.create_collection(NAME, schema)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         payloads = [{"mark": mark} for mark in marks.tolist()]
         self.collection.upsert(rows, vectors, payloads)
 

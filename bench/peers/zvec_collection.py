@@ -34,6 +34,8 @@ class Zvec(Peer):
     for ranges. Searches take one query a call.
     """
 
+    synced = True
+
     def __init__(self, folder: Path, shape: Shape, index: str) -> None:
         import zvec
 
@@ -56,15 +58,16 @@ class Zvec(Peer):
         schema = zvec.CollectionSchema("bench", fields=[mark], vectors=[vector])
         self.collection = zvec.create_and_open(str(self.folder / "zvec"), schema)
 
-    def insert(self, rows: Int64, vectors: Vectors, marks: Int64) -> None:
+    def insert(self, rows: Int64, vectors: Vectors, marks: Int64, *, new: bool = False) -> None:
         import zvec
 
         records = [
             zvec.Doc(str(row), vectors={FIELD: vector}, fields={"mark": mark})
             for row, vector, mark in zip(rows.tolist(), vectors, marks.tolist(), strict=True)
         ]
+        write = self.collection.insert if new else self.collection.upsert
         for at in range(0, len(records), WRITE_ROWS):
-            _taken(self.collection.upsert(records[at : at + WRITE_ROWS]))
+            _taken(write(records[at : at + WRITE_ROWS]))
         self.collection.flush()
 
     def delete(self, rows: Int64) -> None:

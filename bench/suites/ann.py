@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from bench.measure import (
 )
 from bench.peers import OURS, Entry, entries
 from bench.peers.base import Setting
-from bench.peers.drive import PeerFailedError, Worker, take_turns
+from bench.peers.drive import PeerFailedError, Worker, beside, take_turns
 from vecstore.types import Int64
 
 SIZES = (100_000, 1_000_000)
@@ -64,11 +65,11 @@ def tables(settings: Settings) -> Iterator[Table]:
         queries = min(QUERIES, settings.calls)
         case = supply(settings, count, queries).case(folder / "case", count)
         run = Run(case, folder, settings)
-        run.every(entries("dense", names))
-        yield from run.tables()
+        for _ in run.every(entries("dense", names)):
+            yield from run.tables()
         bars += run.bars()
+        yield Table("ann-bars", "Bars", bars)
         shutil.rmtree(folder)
-    yield Table("ann-bars", "Bars", bars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,35 +105,66 @@ class Run:
             target: {mode: [] for mode in MODES} for target in TARGETS
         }
 
-    def every(self, found: Sequence[Entry]) -> None:
-        """Measure the peers one after another, each by turns with vecstore, which stays."""
+    def every(self, found: Sequence[Entry]) -> Iterator[None]:
+        """Measure the peers one after another, each by turns with vecstore, which stays.
+
+        After each, the tables hold what is known so far.
+        """
         ours = next(entry for entry in found if entry.known.name == OURS)
         with Worker(ours, self.case, self.folder / OURS, THREADS) as anchor:
             built = anchor.build(self.case)
             points = self._followed(anchor, built)
-            for entry in found:
-                if entry is not ours:
-                    self._peer(entry, anchor, points)
-            for target in TARGETS:
-                self._own_row(anchor, built, points, target)
+            others = [entry for entry in found if entry is not ours]
+            for entry in others:
+                self._peer(entry, anchor, points)
+                self._own_rows(anchor, built, points)
+                yield
+            if not others:
+                self._own_rows(anchor, built, points)
+                yield
 
     def _peer(self, entry: Entry, anchor: Worker, ours: Sequence[Point]) -> None:
         name = entry.known.name
         folder = self.folder / name
-        try:
+
+        def measure() -> None:
             if entry.known.slow and self.case.rows > SLOW_ROWS_MAX:
                 raise PeerFailedError(f"left out beyond {SLOW_ROWS_MAX:,} rows: slow to build")
+            shutil.rmtree(folder, ignore_errors=True)
             with Worker(entry, self.case, folder, THREADS) as worker:
                 built = worker.build(self.case)
                 points = self._followed(worker, built)
                 for target in TARGETS:
                     self._turns(worker, built, points, anchor, ours, target)
+
+        try:
+            beside(anchor, measure, partial(self._forget, name))
         except PeerFailedError as error:
+            if error.peer == OURS:
+                raise
             for target in TARGETS:
                 if not any(row["peer"] == name for row in self.rows[target]):
                     self.rows[target].append(error_row(name, str(error)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _forget(self, name: str) -> None:
+        """Drop what was found with a peer, which begins again."""
+        for rows in (self.curve, *self.rows.values()):
+            rows[:] = [row for row in rows if row["peer"] != name]
+        for ratios in self.ratios.values():
+            ratios.pop(name, None)
+
+    def _own_rows(self, anchor: Worker, built: dict[str, Any], points: Sequence[Point]) -> None:
+        """Put vecstore's rows first, of all turns so far; it is opened anew where it failed."""
+        try:
+            rows = [self._own_row(anchor, built, points, target) for target in TARGETS]
+        except PeerFailedError:
+            anchor.restart()
+            rows = [self._own_row(anchor, built, points, target) for target in TARGETS]
+        for target, row in zip(TARGETS, rows, strict=True):
+            others = [each for each in self.rows[target] if each["peer"] != OURS]
+            self.rows[target] = [row, *others]
 
     def _followed(self, worker: Worker, built: dict[str, Any]) -> list[Point]:
         """Every setting of a peer, from fast to thorough, until no more is to be found."""
@@ -152,7 +184,7 @@ class Run:
                 rows=self.case.rows,
                 times={},
             )
-            names = (*CURVE_COLUMNS, "disk B/vector", "held B/vector")
+            names = (*CURVE_COLUMNS, "disk B/vector")
             self.curve.append({name: row[name] for name in names} | {"q/s": qps})
         built |= worker.ask("measure")  # maps count once they are read
         return points
@@ -190,7 +222,7 @@ class Run:
 
     def _own_row(
         self, anchor: Worker, built: dict[str, Any], points: Sequence[Point], target: float
-    ) -> None:
+    ) -> dict[str, Any]:
         chosen = fastest(points, target)
         assert chosen is not None, "exact search reaches every recall"
         times: dict[str, Any] = {}
@@ -199,9 +231,9 @@ class Run:
             if not answers:  # no peer came so far
                 asked = {"limit": LIMIT, "seconds": self.seconds, **how}
                 sides = [(anchor, asked | {"setting": chosen.setting})]
-                answers = take_turns(sides, self.rounds)[0]
+                answers += take_turns(sides, self.rounds)[0]
             times[mode] = median(answers)
-        self.rows[target].insert(0, self._row(OURS, chosen, built, times))
+        return self._row(OURS, chosen, built, times)
 
     def _row(
         self, name: str, point: Point, built: dict[str, Any], times: dict[str, Any]
@@ -233,11 +265,7 @@ class Run:
     def _by_bytes(self) -> list[dict[str, Any]]:
         rows = []
         for most in BYTES:
-            fit = [
-                row
-                for row in self.curve
-                if row["disk B/vector"] + (row["held B/vector"] or 0) <= most
-            ]
+            fit = [row for row in self.curve if row["disk B/vector"] <= most]
             best: dict[str, dict[str, Any]] = {}
             for row in fit:
                 held = best.get(row["peer"])

@@ -283,7 +283,7 @@ def _speed_row(
 
 def _speed_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """The codec, and no column of what a scan in this process does not have."""
-    absent = ("peer", "setting", "held B/vector", "RSS B/vector", "error")
+    absent = ("peer", "setting", "RSS B/vector", "error")
     kept = {name: value for name, value in narrow(row).items() if name not in absent}
     encoded = {"encode rows/s": row.get("encode rows/s"), "error": row["error"]}
     return {"codec": row["peer"]} | kept | encoded

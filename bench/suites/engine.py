@@ -68,6 +68,7 @@ def tables(settings: Settings) -> Iterator[Table]:
     bars: list[dict[str, Any]] = []
     large = settings.folder / "large"
     few = min(settings.rows, SEARCH_ROWS)
+    source = synthetic(settings.data).source
     writes = [
         _fresh(write, settings.folder / "payload", few, settings.data, with_payload=True),
         _fresh(write, large, settings.rows, settings.data, with_payload=False),
@@ -78,7 +79,7 @@ def tables(settings: Settings) -> Iterator[Table]:
     times = writes[1]["p99 ms"] / writes[1]["p50 ms"]
     bars.append(bar("durable upsert, p99 x p50", times, "<= 10", met=times <= 10))
     opens = _opens(large, settings)
-    yield Table("open", f"Open {settings.rows:,} rows in a new process, medians", opens)
+    yield Table("open", f"Open {settings.rows:,} rows in a new process, medians; {source}", opens)
     spent = max(row["open ms"] for row in opens)
     bars.append(bar(f"open, {settings.rows:,} rows, ms", spent, "<= 50", met=spent <= 50))
     imports = _imports()
@@ -86,12 +87,20 @@ def tables(settings: Settings) -> Iterator[Table]:
     spent = imports[1]["ms"]
     bars.append(bar("import vecstore beyond numpy, ms", spent, "<= 200", met=spent <= 200))
     overhead = _overhead(settings)
-    yield Table("overhead", "Python around the kernels, tiny collections, medians", overhead)
+    yield Table(
+        "overhead", f"Python around the kernels, tiny collections, medians; {source}", overhead
+    )
     spent = max(row["python us"] for row in overhead)
     bars.append(bar("Python around a search's kernels, us", spent, "<= 80", met=spent <= 80))
     payload = settings.folder / "payload"
-    yield Table("search", "Search, default plan, all cores", _searches([payload, large], settings))
-    yield Table("filter", f"Search of {few:,} rows with a filter", _filters(payload, settings))
+    yield Table(
+        "search",
+        f"Search, default plan, all cores; {source}",
+        _searches([payload, large], settings),
+    )
+    yield Table(
+        "filter", f"Search of {few:,} rows with a filter; {source}", _filters(payload, settings)
+    )
     yield Table("engine-bars", "Bars", bars)
 
 

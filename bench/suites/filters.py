@@ -45,7 +45,7 @@ from bench.measure import (
 )
 from bench.peers import OURS, Entry
 from bench.peers.base import MARKS, Setting
-from bench.peers.drive import PeerFailedError, Worker, take_turns
+from bench.peers.drive import PeerFailedError, Worker, beside, take_turns
 from vecstore.types import Float32, Int64
 
 ROWS, QUICK_ROWS = 100_000, 20_000
@@ -62,12 +62,12 @@ def tables(settings: Settings) -> Iterator[Table]:
     for kind in ("even",) if settings.quick else KINDS:
         case = even if kind == "even" else _placed(even, settings.folder / "place")
         run = Run(case, settings.folder / f"{kind}-peers", settings)
-        run.every(asked(settings, "filter"))
         title = f"Filters over {rows:,} x {case.dim}, {KINDS[kind]}; {case.name}"
         legend = "short: queries with fewer hits than there are; vecstore x: its q/s by turns"
-        yield Table(f"filters-{kind}", f"{title}; {legend}", aligned(run.rows))
+        for found in run.every(asked(settings, "filter")):
+            yield Table(f"filters-{kind}", f"{title}; {legend}", found)
         bars += _bars(run.rows, kind)
-    yield Table("filters-bars", "Bars", bars)
+        yield Table("filters-bars", "Bars", bars)
 
 
 def _placed(case: Case, folder: Path) -> Case:
@@ -105,31 +105,48 @@ class Run:
             for below in BELOW
         }
 
-    def every(self, found: list[Entry]) -> None:
-        """Measure one peer after another, each by turns with vecstore, which stays."""
+    def every(self, found: list[Entry]) -> Iterator[Rows]:
+        """Measure one peer after another, each by turns with vecstore, which stays.
+
+        After each, all rows so far.
+        """
         ours = next(entry for entry in found if entry.known.name == OURS)
         with Worker(ours, self.case, self.folder / OURS, THREADS) as anchor:
             built = anchor.build(self.case)
             setting = first_enough(anchor, self.case.truth).setting
             for below in BELOW:
                 self._shares(anchor, setting, built, below, None)
+            yield aligned(self.rows)
             for entry in found:
                 if entry is not ours:
                     self._peer(entry, (anchor, setting))
+                    yield aligned(self.rows)
 
     def _peer(self, entry: Entry, anchor: tuple[Worker, Setting]) -> None:
-        folder = self.folder / entry.known.name
-        below = None
-        try:
+        name, before = entry.known.name, len(self.rows)
+        folder = self.folder / name
+
+        def undo() -> None:
+            del self.rows[before:]
+
+        def measure() -> None:
+            shutil.rmtree(folder, ignore_errors=True)
             with Worker(entry, self.case, folder, THREADS) as worker:
                 built = worker.build(self.case)
                 setting = first_enough(worker, self.case.truth).setting
                 for below in BELOW:
                     self._shares(worker, setting, built, below, anchor)
+
+        try:
+            beside(anchor[0], measure, undo)
         except PeerFailedError as error:
-            named = {"peer": entry.known.name, "allowed": _share(below)}
-            self.rows.append(named | narrow(error_row(entry.known.name, str(error))))
-        shutil.rmtree(folder, ignore_errors=True)
+            if error.peer == OURS:
+                raise
+            done = min(len(self.rows) - before, len(BELOW) - 1)
+            named = {"peer": name, "allowed": _share(BELOW[done])}
+            self.rows.append(named | narrow(error_row(name, str(error))))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _shares(
         self,

@@ -1,8 +1,9 @@
 """Writing: batches one after another, each as durable as the library makes it.
 
-A batch is one call of the library's own API. What it promises when that call returns differs; the
-class of each adapter says it. The column `plain sync ms` is what it took just before to append as
-many bytes to a plain file and sync them.
+A batch is one call of the library's own API, which is told that the rows are new where it can be.
+What it promises when that call returns differs: `synced` says whether the rows are on disk then;
+the class of each adapter says more. The column `plain sync ms` is what it took just before to
+append as many bytes to a plain file and sync them.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ def tables(settings: Settings) -> Iterator[Table]:
         with Worker(entry, case, place / "peer", THREADS) as worker:
             built = worker.build(case, BATCH_ROWS)
             searches = measured(worker, first_enough(worker, case.truth), built, rows, settings)
-            yield {"peer": entry.known.name} | writing(built, rows, plain) | searches
+            named = {"peer": entry.known.name, "synced": entry.synced}
+            yield named | writing(built, rows, plain) | searches
 
-    found = every(asked(settings, "database"), settings.folder, measure)
     title = f"{rows:,} x {case.dim} in batches of {BATCH_ROWS:,}, then indexed; {case.name}"
-    yield Table("ingest", title, found)
+    found: Rows = []
+    for found in every(asked(settings, "database"), settings.folder, measure):
+        yield Table("ingest", title, found)
     yield Table("ingest-bars", "Bars", _bars(found))
 
 

@@ -50,17 +50,19 @@ def tables(settings: Settings) -> Iterator[Table]:
     versus = _faiss(bits1, workers, settings)
     size = f"{rows:,} x {DIM}"
     if versus:
-        title = f"bits1 beside faiss IndexBinaryFlat, {size}, the same bits; ratios of rounds"
+        title = (
+            f"bits1 beside faiss IndexBinaryFlat, {size} random, the same bits; ratios of rounds"
+        )
         yield Table("faiss", title, versus)
     else:
         print("no faiss to compare with; install it with: pip install 'vecstore[cpu]'\n")
     speeds = [_speed(spec, rows, workers, settings) for spec in SPECS]
     workers.close()
-    title = f"Scan of {size}, one query unless told; read: a plain sum of memory, by turns"
+    title = f"Scan of {size} random, one query unless told; read: a plain sum of memory, by turns"
     yield Table("scan", title, [scan for scan, _ in speeds])
     scores = [score for _, score in speeds]
     yield Table("score", f"Score of {SCORED_ROWS:,} random rows of {size}, one query", scores)
-    yield Table("encode", "Encode, one thread", _encoding(settings))
+    yield Table("encode", "Encode random rows, one thread", _encoding(settings))
     data = load(settings.data, "scifact")
     if data is None:
         print("kernels: what codes find is left out for want of embeddings: scifact\n")

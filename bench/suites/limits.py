@@ -29,7 +29,7 @@ from bench.measure import (
     worst_tenth,
 )
 from bench.peers import OURS, Entry, entries
-from bench.peers.drive import INSERT_ROWS, PeerFailedError, Worker
+from bench.peers.drive import BUILD_S_MAX, INSERT_ROWS, PeerFailedError, Worker
 from bench.suites.ann import MODES
 from bench.suites.quality import ndcg, recall
 from bench.tokens import TokenSet, load, ranking
@@ -63,13 +63,15 @@ def tables(settings: Settings) -> Iterator[Table]:
         title = f"{SMALL}: {len(data.documents)} documents, every pair of them asked for"
         yield Table("limits-small", title, rows)
         bars.append(_small_bar(rows))
-    curve = list(_curve(settings))
     title = (
         f"Known items of {synthetic(settings.data).source}: recall against corpus size, by the "
         f"dimensions that a PCA keeps; recall: of exact float32's first {LIMIT}; "
         "vecstore's corpus grows, build s is of all so far"
     )
-    yield Table("limits-curve", title, curve)
+    curve: list[dict[str, Any]] = []
+    for row in _curve(settings):
+        curve.append(row)
+        yield Table("limits-curve", title, curve)
     yield Table("limits-bars", "Bars", [*bars, *_bars(curve)])
 
 
@@ -175,8 +177,10 @@ class Dimension:
 
     def _grown(self, worker: Worker, start: int, stop: int) -> float:
         """Insert and index rows; the seconds it took."""
-        inserted = worker.ask("insert", source="vectors", start=start, stop=stop, batch=INSERT_ROWS)
-        return float(inserted["seconds"] + worker.ask("finish")["seconds"])
+        span = {"source": "vectors", "start": start, "stop": stop, "batch": INSERT_ROWS}
+        inserted = worker.ask("insert", **span, new=True, limit_s=BUILD_S_MAX)
+        finished = worker.ask("finish", limit_s=BUILD_S_MAX)
+        return float(inserted["seconds"] + finished["seconds"])
 
     def _time(self, worker: Worker, how: Mapping[str, Any]) -> dict[str, Any]:
         asked: dict[str, Any] = {"setting": PLAN, "limit": LIMIT, "seconds": self.seconds}

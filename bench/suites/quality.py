@@ -46,6 +46,7 @@ EXACT = "exact (NumPy)"
 SYNTHETIC_ROWS_MAX = 20_000
 SYNTHETIC_QUERIES = 500
 QUICK_SETS = ("scifact", "code-mini", "vaswani")
+TITLE = f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}"
 FINE_BYTES = 2  # a dimension of float16, with which the default plan ends
 
 Rows = list[dict[str, Any]]
@@ -64,13 +65,12 @@ def tables(settings: Settings) -> Iterator[Table]:
         rows += _without_peers(data, case)
         for entry in asked(settings, "dense"):
             rows.append(_peer(entry, case, data, folder / entry.known.name, settings))
+            yield Table("quality", TITLE, aligned(rows))
         plans.append(_default_plan(folder / "plan", data, case))
         bars += _bars(data, case, plans[-1])
+        yield Table("quality-plan", "What the default plan reads, a query", plans)
+        yield Table("quality-bars", "Bars", bars)
         shutil.rmtree(folder)
-    title = f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}"
-    yield Table("quality", title, aligned(rows))
-    yield Table("quality-plan", "What the default plan reads, a query", plans)
-    yield Table("quality-bars", "Bars", bars)
 
 
 def judged_sets(settings: Settings, names: Sequence[str]) -> list[Dataset]:

@@ -8,7 +8,7 @@ not part of it. The batch in flight may be there or not, but not in part. The ne
 with that batch, in the same database. As a control, the first round ends with a proper close.
 
 The machine stays up, so that what the system holds for a file outlives the process: this says
-nothing of a power loss.
+nothing of a power loss, which only what is synced outlives (column `synced`).
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def tables(settings: Settings) -> Iterator[Table]:
         except PeerFailedError as error:
             searches = narrow(error_row(entry.known.name, str(error)))
         rounded.extend(run.found)
-        yield {"peer": entry.known.name} | run.summary() | searches
+        yield {"peer": entry.known.name, "synced": entry.synced} | run.summary() | searches
 
-    found = every(asked(settings, "database"), settings.folder, measure)
     batches = f"batches of {BATCH_ROWS} after {rows:,} x {case.dim}"
     title = f"SIGKILL during inserts, {batches}; the machine stays up; {case.name}"
-    yield Table("recovery", title, found)
-    yield Table("recovery-rounds", "Each round of it", aligned(rounded))
+    found: Rows = []
+    for found in every(asked(settings, "database"), settings.folder, measure):
+        yield Table("recovery", title, found)
+        yield Table("recovery-rounds", f"Each round of it; {case.name}", aligned(rounded))
     yield Table("recovery-bars", "Bars", _bars(found))
 
 
@@ -252,5 +253,5 @@ def _bars(found: Rows) -> Rows:
             failed = bool(row["error"])
             for what in ("gone", "gone at last", "torn batches"):
                 met = None if failed else row[what] == 0
-                rows.append(bar(f"{name}: {what}", row[what], "0", met=met))
+                rows.append(bar(f"{name}: {what}", row.get(what), "0", met=met))
     return rows

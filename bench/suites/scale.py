@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from bench.cases import Case, dense_case, nearest
 from bench.cold import disk_row, fresh, read_ahead_kib
 from bench.data import BATCH, DIM, synthetic
+from bench.databases import aligned
 from bench.measure import (
     Interval,
     Settings,
@@ -31,6 +33,7 @@ from bench.peers import OURS, Entry, entries
 from bench.peers.base import Setting
 from bench.peers.drive import PeerFailedError, Worker, take_turns
 from bench.suites.ann import median
+from vecstore.errors import VecstoreError
 from vecstore.types import Int64
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
@@ -59,20 +62,28 @@ def tables(settings: Settings) -> Iterator[Table]:
     disk: list[dict[str, Any]] = []
     source = synthetic(settings.data)
     wanted = chosen(settings.peers)
+    title = TITLE.format(dim=DIM, source=source.source)
+    beyond = [f"{size:,}" for size in SIZES if size > sizes[-1]]
+    if beyond:
+        title += f"; stopped at --rows {most:,}: not measured are {', '.join(beyond)}"
+
+    def so_far() -> Iterator[Table]:
+        yield Table("scale", title, aligned(rows))
+        yield Table("scale-disk", f"{DISK_TITLE}; {source.source}", aligned(disk))
+        yield Table("scale-bars", "Bars", _bars(disk))
+
     if fit:
         for case in _cases(settings, fit):
             size = Size(case, settings)
             size.every(wanted)
             rows += size.rows
             disk += size.disk
+            yield from so_far()
     for count in sizes[len(fit) :]:
         error = f"not enough free disk: needs {count * BYTES_NEEDED / 1e9:.0f} GB"
         rows += [_numbered(count, error_row(entry.known.name, error)) for entry in wanted]
-    columns = list(max(rows, key=len))
-    ordered = [{name: row.get(name) for name in columns} for row in rows]
-    yield Table("scale", TITLE.format(dim=DIM, source=source.source), ordered)
-    yield Table("scale-disk", DISK_TITLE, disk)
-    yield Table("scale-bars", "Bars", _bars(disk))
+    if len(fit) < len(sizes):
+        yield from so_far()
 
 
 def fitting(sizes: Sequence[int], free: int) -> list[int]:
@@ -150,7 +161,7 @@ class Size:
                     held.append(self._opened(stack, entry, built[name]))
                 except PeerFailedError as error:
                     failed[name] = str(error)
-            self._timed(held)
+            failed |= self._timed(held)
         for name in (name for name in LADDERS if name in built and name not in failed):
             self._from_disk(name)
         self.rows += [_numbered(self.case.rows, error_row(*each)) for each in failed.items()]
@@ -191,7 +202,18 @@ class Size:
                 break
         return setting, found
 
-    def _timed(self, held: Sequence[Held]) -> None:
+    def _timed(self, held: Sequence[Held]) -> dict[str, str]:
+        """Time those that are there by turns; why some failed, without which it begins again."""
+        failed: dict[str, str] = {}
+        while left := [each for each in held if each.worker.name not in failed]:
+            try:
+                self.rows += self._turns(left)
+                break
+            except PeerFailedError as error:
+                failed[error.peer] = str(error)
+        return failed
+
+    def _turns(self, held: Sequence[Held]) -> list[dict[str, Any]]:
         times: list[dict[str, Any]] = [{} for _ in held]
         ours = next((place for place, each in enumerate(held) if each.worker.name == OURS), None)
         for mode, threads in MODES.items():
@@ -203,7 +225,7 @@ class Size:
                 if ours is not None and place != ours:
                     pairs = zip(turns[ours], answers, strict=True)
                     times[place][f"x {mode}"] = _spread([a["qps"] / b["qps"] for a, b in pairs])
-        self.rows += [self._row(*each) for each in zip(held, times, strict=True)]
+        return [self._row(*each) for each in zip(held, times, strict=True)]
 
     def _row(self, held: Held, times: dict[str, Any]) -> dict[str, Any]:
         rows, truth = self.case.rows, self.case.truth
@@ -230,13 +252,16 @@ class Size:
     def _from_disk(self, name: str) -> None:
         path = self.folder / name / "database"
         queries = self.case.folder / "queries.npy"
-        probed = [fresh(path, queries, self.calls, number) for number in range(PROCESSES)]
-        row = {"rows": self.case.rows, "peer": name} | disk_row(probed)
-        row["read-ahead KiB"] = read_ahead_kib(path)
+        row: dict[str, Any] = {"rows": self.case.rows, "peer": name}
+        try:
+            probed = [fresh(path, queries, self.calls, number) for number in range(PROCESSES)]
+            row |= disk_row(probed) | {"read-ahead KiB": read_ahead_kib(path), "error": ""}
+        except (OSError, AttributeError, BrokenProcessPool, VecstoreError) as error:
+            row["error"] = f"{type(error).__name__}: {error}"
         self.disk.append(row)
         for each in self.rows:
             if each["peer"] == name:
-                each["open ms"] = row["open ms"]
+                each["open ms"] = row.get("open ms")
 
 
 def timing(setting: Setting, threads: int, seconds: float) -> dict[str, Any]:
@@ -254,7 +279,7 @@ def _bars(disk: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     bars = []
     for name in LADDERS:
         own = [row for row in disk if row["peer"] == name]
-        rows, spent = (own[-1]["rows"], own[-1]["open ms"]) if own else (0, None)
+        rows, spent = (own[-1]["rows"], own[-1].get("open ms")) if own else (0, None)
         met = None if spent is None else spent <= OPEN_MS_MAX
         bars.append(bar(f"{name}: open, {rows:,} rows, ms", spent, f"<= {OPEN_MS_MAX}", met=met))
     return bars

@@ -63,13 +63,16 @@ def tables(settings: Settings) -> Iterator[Table]:
         pair = (embedded.collection(NAME), remote.collection(NAME))
         queries = source.queries(QUERIES)
         searches = _searches(pair, queries, settings)
-        yield Table("serve-search", f"Search of {rows:,} rows, hits read whole, by turns", searches)
-        title = f"As many callers of {rows:,} rows, one query a call, limit {LIMIT}, by turns"
+        title = f"Search of {rows:,} rows, hits read whole, by turns; {source.source}"
+        yield Table("serve-search", title, searches)
+        how = f"one query a call, limit {LIMIT}, by turns; {source.source}"
+        title = f"As many callers of {rows:,} rows, {how}"
         found = {"disk B/vector": allocated(path) / rows} | _quality(pair, queries, rows, source)
         yield Table("serve-callers", title, _callers(pair, queries, settings, found))
         with vs.open(settings.folder / "embedded") as own:
             upserts = _upserts((own, remote), source.rows(0, max(UPSERT_BATCHES)), settings)
-        yield Table("serve-upsert", "Durable upsert of float32 vectors, medians", upserts)
+        title = f"Durable upsert of float32 vectors, medians; {source.source}"
+        yield Table("serve-upsert", title, upserts)
     added = searches[0]["added ms"]
     bars = [bar("gRPC adds to a search at p50, ms", added, "<= 1.5", met=added <= 1.5)]
     yield Table("serve-bars", "Bars", bars)

@@ -43,16 +43,21 @@ def tables(settings: Settings) -> Iterator[Table]:
     rows = min(settings.rows, ROWS_MAX)
     bars: list[dict[str, Any]] = []
     found = _beside_compaction(settings.folder / "busy", rows, settings)
-    title = f"Search of {rows:,} x {DIM}, default plan, idle and beside a compaction of all"
+    source = synthetic(settings.data).source
+    title = (
+        f"Search of {rows:,} x {DIM}, default plan, idle and beside a compaction of all; {source}"
+    )
     yield Table("busy", title, found)
     times = found[1]["p99 ms"] / found[0]["p99 ms"]
     bars.append(bar("search p99 beside a compaction, x idle", times, "<= 2", met=times <= 2))
     space = _space(settings.folder, rows, settings)
-    yield Table("space", "Disk after half was deleted and the rest compacted", [space])
+    yield Table("space", f"Disk after half was deleted and the rest compacted; {source}", [space])
     times = space["x fresh"]
     bars.append(bar("space after compaction, x fresh", times, "<= 1.1", met=times <= 1.1))
     reclaimed = _reclaim(settings.folder / "updates", settings)
-    title = f"data.mdb after {UPDATE_ROUNDS} updates of {UPDATED:,} records, a reader beside"
+    title = (
+        f"data.mdb after {UPDATE_ROUNDS} updates of {UPDATED:,} records, a reader beside; {source}"
+    )
     yield Table("reclaim", title, [reclaimed])
     times = reclaimed["x fresh"]
     bars.append(bar("data.mdb after the updates, x fresh", times, "<= 2", met=times <= 2))

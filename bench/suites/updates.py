@@ -52,18 +52,19 @@ def tables(settings: Settings) -> Iterator[Table]:
     study = Study(rows, settings)
 
     def measure(entry: Entry, place: Path) -> Iterator[dict[str, Any]]:
-        found: Rows = []
+        states: Rows = []
         for row in study.peer(entry, place):
-            found.append(row)
+            states.append(row)
             yield row
-        last = found[-1]["disk B/vector"]
-        for row in found:
+        last = states[-1]["disk B/vector"]
+        for row in states:
             row["x fresh"] = row["disk B/vector"] / last
 
-    found = every(asked(settings, "database"), settings.folder, measure)
     what = f"overwrite {OVERWRITTEN:.0%}, delete {DELETED:.0%} of {rows:,} x {study.case.dim}"
     title = f"{what} in each round, {study.case.name}; B/vector and x fresh: of records there"
-    yield Table("updates", title, found)
+    found: Rows = []
+    for found in every(asked(settings, "database"), settings.folder, measure):
+        yield Table("updates", title, found)
     yield Table("updates-bars", "Bars", _bars(found))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,27 @@ def test_interrupted_run_keeps_what_is_done(
     assert found.tables[0].rows == [{"a": 1}]
 
 
+def test_interrupted_run_keeps_the_rows_of_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that comes again with more rows stands for the first; Ctrl-C keeps these."""
+
+    def stopped(_: measure.Settings) -> Iterator[measure.Table]:
+        yield measure.Table("first", "First", [{"a": 1}])
+        yield measure.Table("second", "Second", [{"b": 1}])
+        yield measure.Table("first", "First", [{"a": 1}, {"a": 2}])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "tables", stopped)
+    assert main(["quality", "--out", str(tmp_path)]) == run.INTERRUPTED
+    (found,) = results.read_all(tmp_path).values()
+    assert [(table.name, len(table.rows)) for table in found.tables] == [
+        ("second", 1),
+        ("first", 2),
+    ]
+    assert capsys.readouterr().out.count("First\n") == 1
+
+
 def test_settings_follow_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quick run is smaller and has results of its own; peers are those that are known."""
     asked: list[measure.Settings] = []
@@ -160,12 +182,46 @@ def test_settings_follow_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
         run.QUICK_ROWS,
         ("vecstore-b", "vecstore"),
     )
-    assert (full.quick, full.rows, full.calls, full.peers) == (False, 70, run.CALLS, None)
+    assert (full.quick, full.rows, full.calls, full.peers) == (False, 70, results.CALLS, None)
     first, second = sorted(path.name for path in tmp_path.iterdir())
-    assert results.DATED.fullmatch(first)
-    assert second == f"{first}-quick"
+    assert first.endswith("-partial")
+    assert second == first.replace("partial", "quick")
     with pytest.raises(SystemExit):
         main(["serve", "--peers", "vecstroe"])
+
+
+def test_only_a_full_run_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of fewer rows or peers, or that fails, is kept beside the full one of that day."""
+    page = tmp_path / "README.md"
+    page.write_text(results.FIGURES_PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(results, "FIGURES_PAGE", page)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    today = tmp_path / "results" / time.strftime("%Y-%m-%d")
+    partial = today.with_name(f"{today.name}-partial")
+    word = "full"
+
+    def found(_: measure.Settings) -> Iterator[measure.Table]:
+        yield measure.Table("t", word, [{"a": 1}])
+        if word == "failed":
+            raise ValueError(word)
+
+    monkeypatch.setattr(serve, "tables", found)
+    assert main(["serve", "--readme"]) == 0
+    assert not partial.exists()
+    assert "full\n  a\n  1\n" in page.read_text(encoding="utf-8")
+    before = page.read_text(encoding="utf-8")
+    for word, options in (
+        ("few", ["--rows", "7"]),
+        ("own", ["--peers", "vecstore"]),
+        ("failed", []),
+    ):
+        assert main(["serve", "--readme", *options]) == (word == "failed")
+        assert results.read(today / "serve.json").tables[0].title == "full"
+        assert results.read(partial / "serve.json").tables[0].title == word
+        assert results.newest("serve") == today / "serve.json"
+    assert page.read_text(encoding="utf-8") == before
 
 
 def test_runs_as_a_file() -> None:
@@ -225,7 +281,7 @@ def test_search_row_has_every_column() -> None:
         {"nprobe": 4, "k": 2},
         shares=np.array([1.0, 0.5]),
         first=np.array([True, False]),
-        built={"disk": 800, "rss": 1_600, "held": 0, "insert_s": 2.0, "finish_s": 1.0},
+        built={"disk": 800, "rss": 1_600, "insert_s": 2.0, "finish_s": 1.0},
         rows=8,
         times={"single": {"qps": 9.0, "p50": 1.0, "p95": 2.0, "p99": 3.0}, "batch2": {"qps": 5.0}},
     )

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def test_ingest_runs(tmp_path: Path) -> None:
     assert list(found) == ["ingest", "ingest-bars"]
     (row,) = found["ingest"].rows
     assert (row["peer"], row["error"]) == (OURS, "")
+    assert row["synced"] is True
     assert row["rows/s"] > row["rows/s, indexed"] > 0
     assert row["batch p50 ms"] <= row["batch p95 ms"] <= row["batch p99 ms"]
     assert row["recall"].mean >= databases.TARGET
@@ -65,7 +67,8 @@ def test_filters_run(tmp_path: Path) -> None:
     case = databases.supply(settings := quick(tmp_path), ROWS).case(tmp_path / "even", ROWS)
     placed = filters._placed(case, tmp_path / "place")
     run = filters.Run(placed, tmp_path / "peers", settings)
-    run.every(databases.asked(settings, "filter"))
+    *_, last = run.every(databases.asked(settings, "filter"))
+    assert last == run.rows
     assert [row["allowed"] for row in run.rows] == ["all", "90 %", "50 %", "10 %", "1 %", "0.1 %"]
     assert [row["rows allowed"] for row in run.rows] == [1200, 1080, 600, 120, 12, 2]
     for row in run.rows:
@@ -129,7 +132,7 @@ def test_recovery_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(recovery, tmp_path)
     assert list(found) == ["recovery", "recovery-rounds", "recovery-bars"]
     (row,) = found["recovery"].rows
-    assert (row["peer"], row["kills"], row["error"]) == (OURS, 2, "")
+    assert (row["peer"], row["synced"], row["kills"], row["error"]) == (OURS, True, 2, "")
     assert row["acknowledged"] >= 2 * recovery.BATCH_ROWS
     for name in ("gone", "gone at last", "gone of the base", "gone, closed well", "torn batches"):
         assert row[name] == 0
@@ -172,12 +175,47 @@ def test_every_keeps_what_came_before_an_error(tmp_path: Path) -> None:
         yield {"peer": OURS, "extra": 1, "error": ""}
         raise PeerFailedError("out of breath")
 
-    rows = databases.every([entry()], tmp_path, measure)
+    (rows,) = databases.every([entry()], tmp_path, measure)
     assert [row["error"] for row in rows] == ["", "out of breath"]
     assert [row["extra"] for row in rows] == [1, None]
     assert list(rows[0]) == list(rows[1])
     assert list(rows[0])[-1] == "error"
     assert not any(tmp_path.iterdir())
+
+
+def test_every_tells_after_each_peer(tmp_path: Path) -> None:
+    """All rows so far come after each peer; a disk that is full is an error of the peer."""
+    other = Entry(Known("other", "Other"), "other", Environment("other", ()))
+
+    def measure(found: Entry, place: Path) -> Iterator[dict[str, Any]]:
+        if found is other:
+            raise OSError(28, "No space left on device")
+        yield {"peer": found.known.name}
+
+    first, second = databases.every([entry(), other], tmp_path, measure)
+    assert [row["peer"] for row in first] == [OURS]
+    assert [row["peer"] for row in second] == [OURS, "other"]
+    assert "No space left" in second[1]["error"]
+
+
+def test_filters_outlive_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where vecstore's process dies beside a peer, it is opened again, and so is the peer."""
+    settings = quick(tmp_path)
+    monkeypatch.setattr(filters, "BELOW", (None, 100))
+    case = databases.supply(settings, ROWS).case(tmp_path / "even", ROWS)
+    twin = replace(entry(), known=replace(entry().known, name="twin"))
+    run = filters.Run(case, tmp_path / "peers", settings)
+    shares, deaths = run._shares, iter([True])
+
+    def dying(worker: Any, setting: Any, built: Any, below: Any, anchor: Any) -> None:
+        if anchor is not None and below == 100 and next(deaths, False):
+            anchor[0]._process.kill()
+        shares(worker, setting, built, below, anchor)
+
+    monkeypatch.setattr(run, "_shares", dying)
+    *_, rows = run.every([entry(), twin])
+    assert next(deaths, None) is None
+    assert [(row["peer"], row["error"]) for row in rows] == [(OURS, "")] * 2 + [("twin", "")] * 2
 
 
 def test_quick_leaves_out_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

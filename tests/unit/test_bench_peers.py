@@ -70,6 +70,48 @@ def test_entries_are_chosen_by_the_beginning_of_their_names() -> None:
     assert all(name == OURS or name.startswith("faiss-hnsw") for name in found)
 
 
+def test_databases_say_whether_inserts_are_synced() -> None:
+    """True, or "no: " and when; and vecstore's are, however it is configured."""
+    said = {entry.known.name: entry.synced for entry in entries("database")}
+    assert all(each is True or str(each).startswith("no: ") for each in said.values())
+    assert all(each is True for name, each in said.items() if name.startswith(OURS))
+
+
+def test_a_build_says_that_its_rows_are_new(tmp_path: Path) -> None:
+    """A peer is told whether its rows can be there already; without a word, they can."""
+    case = tmp_path / "case"
+    case.mkdir()
+    np.save(case / "vectors.npy", np.ones((4, 2), dtype=np.float32))
+    np.save(case / "queries.npy", np.ones((1, 2), dtype=np.float32))
+    np.save(case / "marks.npy", np.zeros(4, dtype=np.int64))
+    told: list[bool] = []
+
+    class Told(Kept):
+        def insert(self, rows, vectors, marks, *, new=False):  # type: ignore[no-untyped-def]
+            told.append(new)
+
+    session = Session()
+    session._peer = Told(tmp_path, Shape(rows=4, dim=2, metric="dot", threads=1))
+    session.case(str(case))
+    session.insert("vectors", 0, 4, 2, new=True)
+    session.insert("vectors", 0, 2, 2)
+    assert told == [True, True, False]
+
+
+def test_a_built_case_is_new(worker: Worker, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`build` inserts as new rows."""
+    asked: list[dict[str, object]] = []
+    ask = worker.ask
+
+    def noted(do: str, **request: object) -> object:
+        asked.append({"do": do, **request})
+        return ask(do, **request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "ask", noted)
+    worker.build(case)
+    assert [each["new"] for each in asked if each["do"] == "insert"] == [True]
+
+
 def test_vecstore_does_what_an_adapter_promises(ours: Entry, case: Case, tmp_path: Path) -> None:
     """The check of adapters passes on vecstore's own, reopened and changed."""
     said = list(check.checked(ours, dataclasses.replace(case), tmp_path / "peer"))

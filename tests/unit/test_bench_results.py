@@ -20,7 +20,7 @@ PAGE = f"before\n\n{results.BEGIN}old\n{results.END}after\n"
 
 def result(*tables: Table, suite: str = "ann", error: str = "") -> Result:
     """A result with some tables."""
-    run = {"rows": 5, "seconds": 1}
+    run = {"rows": results.ROWS, "calls": results.CALLS, "quick": False, "peers": "all"}
     return Result(suite=suite, machine={"cpu": "x"}, run=run, tables=[*tables], error=error)
 
 
@@ -78,6 +78,12 @@ def test_summary_is_of_the_largest_data_and_the_newest_full_run(
     assert page.read_text(encoding="utf-8") == PAGE
     for name, speed in (("2026-01-02", 800.0), ("2026-01-01", 1.0), ("2026-01-03-quick", 2.0)):
         results.write(root / name, ann(speed))
+    partial = {"rows": 1_000, "peers": "vecstore", "quick": True, "calls": 7}
+    for day, (name, value) in enumerate(partial.items(), start=4):
+        other = ann(3.0)
+        other.run[name] = value
+        results.write(root / f"2026-01-0{day}", other)
+    results.write(root / "2026-01-09", ann(4.0, error="KeyboardInterrupt"))
     for _ in range(2):
         assert results.main(["README", "--results", str(root)]) == 0
     text = page.read_text(encoding="utf-8")
@@ -117,9 +123,11 @@ def test_figures_page_follows_the_newest_results(
     assert "old ann" not in text
 
 
-def compared(old: Result, new: Result, tolerance: float = 0.1) -> compare.Comparison:
+def compared(
+    old: Result, new: Result, tolerance: float = 0.1, *, force: bool = False
+) -> compare.Comparison:
     """What compare says of two runs of one suite."""
-    return compare.compared({old.suite: old}, {new.suite: new}, tolerance)
+    return compare.compared({old.suite: old}, {new.suite: new}, tolerance, force=force)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,12 @@ def compared(old: Result, new: Result, tolerance: float = 0.1) -> compare.Compar
         ("q/s 1 thread", 100.0, 89.0, True),
         ("q/s 1 thread", 100.0, 91.0, False),
         ("q/s 1 thread", 100.0, 500.0, False),
-        ("p99 ms", 10.0, 12.0, True),
+        ("p50 ms", 10.0, 12.0, True),
+        ("p99 ms", 10.0, 12.0, False),
+        ("p99 ms", 10.0, 12.1, True),
+        ("p95 ms", 10.0, 11.9, False),
+        ("p99 ms", Interval(10.0, 9.9, 10.1), Interval(12.0, 11.9, 12.1), True),
+        ("p99 ms", Interval(10.0, 9.0, 12.0), Interval(11.9, 11.0, 13.0), False),
         ("p99 ms", 10.0, 5.0, False),
         ("disk B/vector", 100.0, 111.0, True),
         ("build rows/s", 100.0, 80.0, True),
@@ -138,8 +151,16 @@ def compared(old: Result, new: Result, tolerance: float = 0.1) -> compare.Compar
         ("flips", 0.0, 0.02, True),
         ("worst tenth", 0.9, 0.88, True),
         ("recall", Interval(0.97, 0.96, 0.98), Interval(0.94, 0.93, 0.95), True),
-        ("recall", Interval(0.97, 0.93, 0.98), Interval(0.94, 0.92, 0.95), False),
-        ("recall", Interval(0.97, 0.96, 0.98), Interval(0.94, 0.92, 0.975), False),
+        ("recall", Interval(0.97, 0.93, 0.98), Interval(0.955, 0.92, 0.96), False),
+        ("recall", Interval(0.97, 0.93, 0.98), Interval(0.94, 0.92, 0.95), True),
+        ("recall", Interval(0.97, 0.965, 0.98), Interval(0.955, 0.95, 0.96), True),
+        ("q/s 1 thread", Interval(100.0, 10.0, 200.0), Interval(81.0, 9.0, 90.0), False),
+        ("q/s 1 thread", Interval(100.0, 10.0, 200.0), Interval(79.0, 9.0, 190.0), True),
+        ("q/s 1 thread", Interval(100.0, 10.0, 200.0), 85.0, True),
+        ("same hits", True, False, True),
+        ("same hits", False, True, False),
+        ("torn", False, True, True),
+        ("torn", True, False, False),
         ("vecstore x, batch2", Interval(2.0, 1.9, 2.1), Interval(1.0, 0.9, 1.1), True),
         ("nDCG@10", 0.64, 0.66, False),
         ("x fresh", 1.0, 2.0, False),
@@ -176,7 +197,7 @@ def test_compare_keeps_settings_apart_where_a_peer_has_several() -> None:
     found = compared(
         result(Table("ann-1k-curve", "", rows)), result(Table("ann-1k-curve", "", rows[1:]))
     )
-    assert found.missing == ["ann, ann-1k-curve, a n 1"]
+    assert found.missing == ["ann, ann-1k-curve, a n 1: no such row"]
     assert not found.worse
     slower = [row | {"q/s": 1.0} for row in rows]
     found = compared(
@@ -204,7 +225,95 @@ def test_compare_lists_errors_bars_and_what_is_missing() -> None:
         "ann, t, a: broke",
         "ann, ann-bars, fast: met no longer",
     ]
-    assert found.missing == ["ann, t, b: q/s", "ann, u"]
+    assert found.missing == ["ann, t, b: q/s is not there", "ann, u: no such table"]
+
+
+def failed(peer: str, **others: Any) -> dict[str, Any]:
+    """A row of an error as suites give it: nothing else is known."""
+    nothing = {"state": None, "setting": "-", "q/s": None}
+    return {"peer": peer} | nothing | others | {"error": "Killed"}
+
+
+def test_compare_finds_errors_by_peer_and_sizes() -> None:
+    """The row of an error lacks the texts of the rows it stands for, and is found all the same."""
+    rows = [
+        {"peer": peer, "state": state, "setting": "n 1", "rows": rows, "q/s": 9.0, "error": ""}
+        for peer in ("a", "b")
+        for rows in (10, 20)
+        for state in ("built", "fresh")
+    ]
+    left = [row for row in rows if (row["peer"], row["rows"]) != ("a", 20)]
+    new = [*left, failed("a", rows=20)]
+    found = compared(result(Table("t", "", rows)), result(Table("t", "", new)))
+    assert found.worse == [f"ann, t, a {state} rows 20: Killed" for state in ("built", "fresh")]
+    assert (found.missing, found.compared) == ([], 6)
+    without_sizes = [row for row in rows if row["peer"] == "b"] + [failed("a")]
+    found = compared(result(Table("t", "", rows)), result(Table("t", "", without_sizes)))
+    assert len(found.worse) == 4
+    back = compared(result(Table("t", "", new)), result(Table("t", "", rows)))
+    assert (back.worse, back.missing) == ([], [])
+
+
+@pytest.mark.parametrize("subject", ["peer", "codec", "bar"])
+def test_compare_counts_what_vecstore_has_no_more(subject: str) -> None:
+    """A row, figure or bar of vecstore that is gone is worse; that of a peer is missing."""
+    own: dict[str, Any] = {subject: "vecstore bits2", "state": "built", "q/s": 9.0}
+    if subject == "bar":
+        own |= {"met": "yes"}
+    other = {"peer": "faiss", "state": "built", "q/s": 9.0}
+    old = result(Table("t", "", [own, other]))
+    found = compared(old, result(Table("t", "", [other])))
+    assert found.worse == ["ann, t, vecstore bits2 built: no such row"]
+    found = compared(old, result(Table("t", "", [own])))
+    assert (found.worse, found.missing) == ([], ["ann, t, faiss built: no such row"])
+    found = compared(old, result(Table("t", "", [own | {"q/s": None}, other])))
+    assert found.worse == ["ann, t, vecstore bits2 built: q/s is not there"]
+    found = compared(old, result(Table("v", "", [own, other])))
+    assert found.worse == ["ann, t: no such table"]
+    if subject == "bar":
+        unmeasured = [own | {"met": "not measured"}, other]
+        found = compared(old, result(Table("t", "", unmeasured)))
+        assert found.worse == ["ann, t, vecstore bits2 built: measured no longer"]
+        fewer = result(Table("t", "", [other]))
+        fewer.run["peers"] = "vecstore"
+        assert compared(old, fewer).missing == ["ann, t, vecstore bits2 built: no such row"]
+
+
+def test_compare_with_ours_leaves_out_peers() -> None:
+    """Peers and codecs of others may get slower, or go; vecstore may not."""
+    rows = [
+        {name: f"{of} x", "q/s": 9.0} for name in ("peer", "codec") for of in ("faiss", "vecstore")
+    ]
+    old = {"ann": result(Table("t", "", rows))}
+    slow = {"ann": result(Table("t", "", [row | {"q/s": 1.0} for row in rows]))}
+    assert len(compare.compared(old, slow).worse) == 4
+    assert [line.split(":")[0] for line in compare.compared(old, slow, ours=True).worse] == [
+        "ann, t, vecstore x",
+        "ann, t, vecstore x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("about", "name", "value"),
+    [("run", "rows", 6), ("run", "quick", True), ("machine", "cpu", "y"), ("machine", "cores", 8)],
+)
+def test_compare_refuses_runs_that_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], about: str, name: str, value: object
+) -> None:
+    """Other rows, another kind of run or another machine are not compared without --force."""
+    old, new = ann(800.0), ann(1.0)
+    setattr(new, about, {**getattr(new, about), name: value})
+    results.write(tmp_path / "old", old)
+    results.write(tmp_path / "new", new)
+    paths = [str(tmp_path / "old"), str(tmp_path / "new")]
+    assert compare.main(paths) == 1
+    said = capsys.readouterr().out
+    assert f"NOT COMPARED: ann: {name} " in said
+    assert "0 figures compared, 0 got worse" in said
+    assert compare.main([*paths, "--force"]) == 1
+    assert "q/s 1 thread 800 -> 1" in capsys.readouterr().out
+    results.write(tmp_path / "new", ann(800.0))
+    assert compare.main(paths) == 0
 
 
 def test_compare_reads_folders_and_tells_by_its_status(
@@ -235,15 +344,15 @@ def test_frontier_keeps_what_no_other_beats() -> None:
 
 
 def test_panels_have_the_points_of_the_tables() -> None:
-    """Figures are added up, intervals stand at their mean, rows without figures are left out."""
+    """Intervals stand at their mean, rows without figures are left out."""
     rows = [
-        {"peer": "a", "recall": Interval(0.9, 0.8, 1.0), "disk B/vector": 10.0, "held B/vector": 5},
+        {"peer": "a", "recall": Interval(0.9, 0.8, 1.0), "disk B/vector": 10.0},
         {"peer": "a", "recall": Interval(0.8, 0.7, 0.9), "disk B/vector": 10.0},
         {"peer": "b", "recall": None, "disk B/vector": None},
     ]
     chart = next(chart for chart in charts.CHARTS if chart.file == "ann-recall-bytes.png")
     (panel,) = charts.panels_of(chart, result(Table("ann-1k-curve", "Title", rows)))
-    assert panel.points == {"a": [(15.0, 0.9)]}
+    assert panel.points == {"a": [(10.0, 0.9)]}
     chart = next(chart for chart in charts.CHARTS if chart.file == "updates.png")
     rows = [
         {"peer": "a", "state": state, "recall": 0.9, "p50 ms": None} for state in ("built", "fresh")

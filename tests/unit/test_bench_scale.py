@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,39 @@ def test_scale_runs(small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 48 <= row["codes MB/query"] * 1e6 / row["rows"] <= 900
     assert [row["met"] for row in tables["scale-bars"]] == ["yes", "yes"]
     assert not [path for path in small.folder.iterdir() if path.is_dir()]
+
+
+def test_what_fails_in_scale_has_its_row(small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that dies while others wait, and a process that reads from the disk, leave errors."""
+    monkeypatch.setattr(scale, "SIZES", (ROWS,))
+    doomed, turns = scale.LADDERS[1], scale.take_turns
+
+    def dying(sides: Any, rounds: int) -> Any:
+        for worker, _ in sides:
+            if worker.name == doomed:
+                worker._process.kill()
+        return turns(sides, rounds)
+
+    def lost(*_: object) -> None:
+        raise BrokenProcessPool("it ended")
+
+    monkeypatch.setattr(scale, "take_turns", dying)
+    monkeypatch.setattr(scale, "fresh", lost)
+    tables = {table.name: table for table in scale.tables(small)}
+    ours, other = tables["scale"].rows
+    assert (ours["peer"], ours["error"]) == (scale.LADDERS[0], "")
+    assert (ours["q/s 1 thread"] is not None, other["peer"]) == (True, doomed)
+    assert "time: ended with -9" in other["error"]
+    (disk,) = tables["scale-disk"].rows
+    assert disk["error"] == "BrokenProcessPool: it ended"
+    assert [row["met"] for row in tables["scale-bars"].rows] == ["not measured"] * 2
+
+
+def test_scale_tells_after_each_size(small: Settings) -> None:
+    """The table comes again with each size, and says which sizes it does not go to."""
+    found = [table for table in scale.tables(small) if table.name == "scale"]
+    assert [len(table.rows) for table in found] == [2, 4]
+    assert f"stopped at --rows {ROWS:,}: not measured are {10 * ROWS:,}" in found[0].title
 
 
 def test_sizes_that_do_not_fit_on_the_disk_are_said(
