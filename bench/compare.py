@@ -53,7 +53,7 @@ SIZES = frozenset(
     )
 )
 # Tables of figures measured once: of these, only what is no time is compared.
-ONCE = re.compile(r".*-(curve|rounds|study)")
+ONCE = re.compile(r".*-(curve|bytes|rounds|study)")
 TIMES = re.compile(r"/s\b|\b(ms|us|s)\b")
 TAILS = re.compile(r"\bp9[59]\b")
 # Columns of text that say what was found, not of what.

@@ -26,9 +26,18 @@ QUERIES, QUICK_QUERIES = 300, 100
 TARGET = 0.95
 ROUNDS = 3
 SECONDS, QUICK_SECONDS = 0.3, 0.1  # of one round
-SINGLE: dict[str, Any] = {"batch": False, "threads": 1}
-SINGLE2: dict[str, Any] = {"batch": False, "threads": 2}
-MODES = {"single": SINGLE, "single2": SINGLE2}
+RECALL_ENOUGH = 0.9995  # past this recall a peer's settings are not followed
+# How searches are timed: one query a call, from one thread and from two; and batches likewise.
+SINGLES: dict[str, dict[str, Any]] = {
+    "single": {"batch": False, "threads": 1},
+    "single2": {"batch": False, "threads": 2},
+}
+BATCHES: dict[str, dict[str, Any]] = {
+    "batch": {"batch": True, "threads": 1},
+    "batch2": {"batch": True, "threads": 2},
+}
+MODES = SINGLES | BATCHES
+PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 SYNC_BYTES, SYNCS = 1_000 * 384 * 4, 20
 
 Rows = list[dict[str, Any]]
@@ -76,12 +85,16 @@ def supply(settings: Settings, rows: int, queries: int | None = None) -> Supply:
     return Supply(name=source.source, part=part, queries=source.queries(count))
 
 
-def asked(settings: Settings, ability: Ability) -> list[Entry]:
-    """The peers to measure; in a quick run, unless named, those that need no environment."""
-    found = entries(ability, settings.peers)
-    if settings.quick and settings.peers is None:
-        return [entry for entry in found if not entry.environment.requirements]
-    return found
+def asked(settings: Settings, ability: Ability, quick: Sequence[str] = ()) -> list[Entry]:
+    """The peers to measure: those named.
+
+    Where none is, in a quick run those that need no environment, or that `quick` names.
+    """
+    if not settings.quick or settings.peers is not None:
+        return entries(ability, settings.peers)
+    if quick:
+        return entries(ability, quick)
+    return [entry for entry in entries(ability) if not entry.environment.requirements]
 
 
 def every(
@@ -123,20 +136,22 @@ class Tried:
 
     Attributes:
         setting: the peer's own words.
+        found: int64 [Q, LIMIT].
         shares: recall [Q] of each query.
         first: whether [Q] the first hit is the true first.
     """
 
     setting: Setting
+    found: Int64
     shares: Float64
     first: Bool
 
 
-def first_enough(worker: Worker, truth: Int64) -> Tried:
-    """The peer's first setting that reaches TARGET, else its most thorough one."""
+def first_enough(worker: Worker, truth: Int64, enough: float = TARGET) -> Tried:
+    """The peer's first setting whose recall is enough, else its most thorough one."""
     for setting in worker.ask("settings"):
         tried = searched(worker, setting, truth)
-        if tried.shares.mean() >= TARGET:
+        if tried.shares.mean() >= enough:
             break
     return tried
 
@@ -144,13 +159,13 @@ def first_enough(worker: Worker, truth: Int64) -> Tried:
 def searched(worker: Worker, setting: Setting, truth: Int64, below: int | None = None) -> Tried:
     """Every query of the case, once."""
     found, _ = worker.find(setting, LIMIT, below=below)
-    return Tried(setting, shares(found, truth, LIMIT), first_hits(found, truth))
+    return Tried(setting, found, shares(found, truth, LIMIT), first_hits(found, truth))
 
 
 def timed(worker: Worker, setting: Setting, settings: Settings) -> dict[str, Any]:
     """One query a call, from one thread and from two: `times` of a search row."""
     asking: dict[str, Any] = {"setting": setting, "limit": LIMIT, "seconds": seconds(settings)}
-    found = {mode: take_turns([(worker, asking | how)], ROUNDS)[0] for mode, how in MODES.items()}
+    found = {mode: take_turns([(worker, asking | how)], ROUNDS)[0] for mode, how in SINGLES.items()}
     return {mode: over_rounds(answers) for mode, answers in found.items()}
 
 
@@ -159,9 +174,27 @@ def seconds(settings: Settings) -> float:
     return QUICK_SECONDS if settings.quick else SECONDS
 
 
-def over_rounds(answers: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
-    """Of each figure that requests "time" answered, the median, the least and the most."""
-    return {name: spread([answer[name] for answer in answers]) for name in answers[0]}
+def over_rounds(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the answers to "time" of all rounds come to, for `times` of a search row.
+
+    "qps" is the median, with the least and the most; "p50", "p95" and "p99" are of the calls of
+    all rounds, with the least and the most of those of one; "calls" is how many these are.
+    """
+    made: dict[str, Any] = {"qps": spread([answer["qps"] for answer in answers])}
+    if "ms" in answers[0]:
+        calls = [answer["ms"] for answer in answers]
+        pooled = np.concatenate(calls)
+        for name, share in PERCENTILES.items():
+            middle = float(np.quantile(pooled, share))
+            each = [middle, *(float(np.quantile(part, share)) for part in calls)]
+            made[name] = Interval(middle, min(each), max(each))
+        made["calls"] = len(pooled)
+    return made
+
+
+def ratio(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> Interval:
+    """Queries a second of one by those of the other, round by round."""
+    return spread([own["qps"] / its["qps"] for own, its in zip(ours, theirs, strict=True)])
 
 
 def spread(values: Sequence[float]) -> Interval:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SEARCH_COLUMNS = (
     "p50 ms",
     "p95 ms",
     "p99 ms",
+    "calls",
     "q/s 1 thread",
     "q/s 2 threads",
     "batch q/s 1 thread",
@@ -37,6 +39,11 @@ SEARCH_COLUMNS = (
     "RSS B/vector",
     "build s",
     "error",
+)
+# What stands in brackets in a table about searches: a part of its title.
+INTERVALS = (
+    "in brackets: of recall, worst tenth and flips the bootstrap 95 % interval over queries, "
+    "of times and ratios the least and most of the rounds"
 )
 
 
@@ -66,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure between two others: a mean over queries with its bootstrap 95 % interval."""
+    """A figure between two others: `bootstrap` and `bench.databases.over_rounds` say which."""
 
     mean: float
     low: float
@@ -76,6 +83,10 @@ class Interval:
         if abs(self.mean) < 10:
             return f"{self.mean:.4f} [{self.low:.3f}, {self.high:.3f}]"
         return f"{_cell(self.mean)} [{_cell(self.low)}, {_cell(self.high)}]"
+
+    def times(self, factor: float) -> Interval:
+        """All three in other units."""
+        return Interval(factor * self.mean, factor * self.low, factor * self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,9 @@ class Table:
         ]
 
 
-def bar(what: str, figure: float | None, wanted: str, *, met: bool | None) -> dict[str, Any]:
+def bar(
+    what: str, figure: float | Interval | None, wanted: str, *, met: bool | None
+) -> dict[str, Any]:
     """A row of a table of bars: what must hold, and whether it did; None: not measured."""
     answer = {True: "yes", False: "NO", None: "not measured"}[met]
     return {"bar": what, "figure": figure, "wanted": wanted, "met": answer}
@@ -168,9 +181,14 @@ def percentiles(milliseconds: Float64) -> dict[str, float]:
 
 def bootstrap(values: Float64) -> Interval:
     """The mean of a figure of each query, and its 95 % interval over queries drawn again."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    low, high = np.quantile(values[_drawn(len(values))].mean(axis=1), [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def _drawn(count: int) -> Int64:
+    """Queries [RESAMPLES, count] drawn again, the same for each figure of them."""
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
 
 
 def shares(found: Int64, truth: Int64, limit: int) -> Float64:
@@ -191,10 +209,22 @@ def first_hits(found: Int64, truth: Int64) -> Bool:
     return same
 
 
-def worst_tenth(values: Float64) -> float:
-    """The mean of the lowest tenth of the values, of one at least."""
-    lowest = np.sort(values)[: max(1, len(values) // 10)]
-    return float(lowest.mean())
+def worst_tenth(values: Float64) -> Interval:
+    """The mean of the lowest tenth of the values, of one at least, likewise with its interval."""
+    count = max(1, len(values) // 10)
+    lowest = np.partition(values[_drawn(len(values))], count - 1, axis=1)[:, :count]
+    low, high = np.quantile(lowest.mean(axis=1), [0.025, 0.975])
+    return Interval(float(np.sort(values)[:count].mean()), float(low), float(high))
+
+
+def flips(first: Bool) -> Interval:
+    """The share of queries whose first hit is not the true first, with its interval."""
+    return bootstrap(1.0 - first)
+
+
+def words(setting: Mapping[str, Any]) -> str:
+    """A setting as tables show it."""
+    return ", ".join(f"{name} {value}" for name, value in setting.items()) or "-"
 
 
 def search_row(  # noqa: PLR0913 - a row has as many parts
@@ -218,8 +248,8 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
         first: whether [Q] the first hit is the true first.
         built: what `Worker.build` answered; "build_s", where given, is insert and finish.
         rows: how many vectors it holds.
-        times: "single" and "batch" from one thread, "single2" and "batch2" from two: what the
-            request "time" answered, or Intervals of it over rounds; any may be absent.
+        times: "single" and "batch" from one thread, "single2" and "batch2" from two, of each
+            what `bench.databases.over_rounds` made of its rounds; any may be absent.
     """
     single = times.get("single") or {}
 
@@ -236,13 +266,14 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
 
     known = {
         "peer": peer,
-        "setting": ", ".join(f"{name} {value}" for name, value in setting.items()) or "-",
+        "setting": words(setting),
         "recall": bootstrap(shares),
         "worst tenth": worst_tenth(shares),
-        "flips": float(1 - first.mean()),
+        "flips": flips(first),
         "p50 ms": single.get("p50"),
         "p95 ms": single.get("p95"),
         "p99 ms": single.get("p99"),
+        "calls": single.get("calls"),
         "q/s 1 thread": rate("single"),
         "q/s 2 threads": rate("single2"),
         "batch q/s 1 thread": rate("batch"),

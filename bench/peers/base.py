@@ -93,7 +93,7 @@ class Peer(ABC):
 
     Attributes:
         synced: of a database, whether what `insert` was given is on disk, safe from a loss of
-            power, when it returns; or "no: " and when it is.
+            power, when it returns; or "no: " and when it is, or why not.
     """
 
     synced: bool | str = False

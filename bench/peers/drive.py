@@ -26,6 +26,7 @@ SAID_CHARACTERS = 300
 READ_BYTES = 1 << 16
 BUILD_S_MAX = 3600  # of a million rows; more have more in proportion
 CALL_S_MAX = 600
+CALLS_LEAST = 200  # in all rounds, behind percentiles of one query a call
 ENDING_S_MAX = 10  # for a process that has closed its answers to end
 INSERT_ROWS = 10_000
 # What a library reads at import: threads that spin after a call would take the cores of the next.
@@ -222,13 +223,21 @@ class Worker:
         }
 
     def find(
-        self, setting: Setting, limit: int, below: int | None = None, count: int | None = None
+        self,
+        setting: Setting,
+        limit: int,
+        below: int | None = None,
+        count: int | None = None,
+        *,
+        warm: bool = True,
     ) -> tuple[Int64, float]:
-        """The rows [Q, limit] found for the case's queries, and queries a second."""
+        """The rows [Q, limit] found for the case's queries, and queries a second.
+
+        These are of a pass after a first search; without `warm`, with it.
+        """
         out = self.folder.with_name(f"{self.folder.name}.found.npy")
-        done = self.ask(
-            "find", setting=setting, limit=limit, out=str(out), below=below, count=count
-        )
+        span = {"below": below, "count": count, "warm": warm}
+        done = self.ask("find", setting=setting, limit=limit, out=str(out), **span)
         rows: Int64 = np.load(out)
         return rows, done["queries"] / done["seconds"]
 
@@ -263,18 +272,32 @@ def beside(anchor: Worker, measure: Callable[[], None], undo: Callable[[], None]
 
 
 def take_turns(
-    asked: Sequence[tuple[Worker, dict[str, Any]]], rounds: int, pause_s: float = 0.02
+    asked: Sequence[tuple[Worker, dict[str, Any]]],
+    rounds: int,
+    pause_s: float = 0.02,
+    least: int = CALLS_LEAST,
 ) -> list[list[dict[str, Any]]]:
     """The answers of some workers to "time", round after round: each meets the same noise.
+
+    Each round goes on with the queries where that before it ended.
 
     Args:
         asked: workers and what they are asked: arguments of worker.Session.time.
         rounds: how often each is asked.
         pause_s: before each, for threads of the one before to fall asleep.
+        least: calls of one query in all rounds, where they are short.
     """
     found: list[list[dict[str, Any]]] = [[] for _ in asked]
     for _ in range(rounds):
         for (worker, arguments), answers in zip(asked, found, strict=True):
             time.sleep(pause_s)
-            answers.append(worker.ask("time", **arguments))
+            go_on(worker, arguments, answers, -(-least // rounds))
     return found
+
+
+def go_on(
+    worker: Worker, arguments: dict[str, Any], answers: list[dict[str, Any]], least: int
+) -> None:
+    """Append the answer to "time" of one more round, of so many calls at least."""
+    offset = sum(answer["calls"] for answer in answers)
+    answers.append(worker.ask("time", offset=offset, least=least, **arguments))

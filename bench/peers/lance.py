@@ -47,7 +47,7 @@ GRAPH = ((20, 1), (20, 2), (40, 2), (40, 4), (80, 4), (160, 4), (320, 8))
 
 
 class Lance(Peer):
-    """One table; an update by id is a merge, which a B-tree over the ids finds rows for.
+    """One table; new rows are appended, others merged by id, for which the ids have a B-tree.
 
     Each batch is a commit of its own: new files, then a new version, none of which the library
     syncs or can be told to. What is not indexed yet is scanned; `finish` compacts, builds the
@@ -61,6 +61,7 @@ class Lance(Peer):
         super().__init__(folder, shape)
         self.index = index
         self.sub = sub
+        self.codes = None if sub == SUB else whole(shape.dim, sub)
         self.metric: Any = shape.metric
         importlib.import_module("lancedb")  # here, so that `open` is timed without it
 
@@ -151,8 +152,7 @@ class Lance(Peer):
         lists = _lists(self.shape.rows)
         if self.index == "ivf_rq":
             return IvfRq(distance_type=self.metric, **lists)
-        codes = None if self.sub == SUB else whole(self.shape.dim, self.sub)
-        return IvfPq(distance_type=self.metric, num_sub_vectors=codes, **lists)
+        return IvfPq(distance_type=self.metric, num_sub_vectors=self.codes, **lists)
 
 
 class LanceTokens(Lance):

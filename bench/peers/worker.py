@@ -26,6 +26,8 @@ from bench.peers.base import Peer, Setting, Shape, UnsupportedError, Vectors
 
 BATCH_QUERIES = 256  # of one call in mode "batch"
 CALLS_MIN = 3
+SHORT_MS = 5.0  # calls that take less are gone on with, until there are enough for a p99
+WARM_S_MAX = 2.0
 
 
 class Session:
@@ -115,10 +117,17 @@ class Session:
         out: str,
         below: int | None = None,
         count: int | None = None,
+        *,
+        warm: bool = True,
     ) -> dict[str, Any]:
-        """The rows found for the case's queries, saved to `out`: int64 [Q, limit]."""
+        """The rows found for the case's queries, saved to `out`: int64 [Q, limit].
+
+        With `warm`, what is made at the first search of a setting is not in the seconds.
+        """
         queries = self._queries[:count] if count else self._queries
         self.peer.prepare(setting, self.peer.shape.threads)
+        if warm:
+            self._warm(queries, limit, setting, below)
         begun = time.perf_counter()
         found = [
             self.peer.search(queries[at : at + BATCH_QUERIES], limit, setting, below)
@@ -128,7 +137,14 @@ class Session:
         np.save(out, np.concatenate(found))
         return {"seconds": seconds, "queries": len(queries)}
 
-    def time(
+    def _warm(self, queries: Vectors, limit: int, setting: Setting, below: int | None) -> None:
+        """Search for one query, and for a batch too where that does not take long."""
+        begun = time.perf_counter()
+        self.peer.search(queries[:1], limit, setting, below)
+        if (time.perf_counter() - begun) * BATCH_QUERIES < WARM_S_MAX:
+            self.peer.search(queries[:BATCH_QUERIES], limit, setting, below)
+
+    def time(  # noqa: PLR0917 - a request has as many parts
         self,
         setting: Setting,
         limit: int,
@@ -136,11 +152,15 @@ class Session:
         threads: int,
         seconds: float,
         below: int | None = None,
+        offset: int = 0,
+        least: int = 0,
     ) -> dict[str, Any]:
         """Searches for some seconds: from `threads` threads, the process tied to as many cores.
 
-        One query a call, or with `batch` BATCH_QUERIES of them, from one thread. Returns queries
-        a second, and of one query a call p50, p95 and p99 in ms.
+        One query a call, or with `batch` BATCH_QUERIES of them, from one thread; begins with the
+        queries of call `offset`. Of one query a call, there are at least `least` calls where each
+        takes less than SHORT_MS. Returns queries a second, the number of calls, and of one query
+        a call the ms of each.
         """
         tie(threads)
         self.peer.prepare(setting, threads)
@@ -152,14 +172,14 @@ class Session:
             self.peer.search(queries, limit, setting, below)
             return len(queries)
 
-        call(0)  # what is made at the first search of a setting is not its speed
+        # What is made at the first search of a setting is not its speed.
+        call(offset - 1)
         callers = 1 if batch else threads
-        done, spent, elapsed = run_callers(call, callers, seconds)
+        done, spent, elapsed = run_callers(call, callers, seconds, offset, 0 if batch else least)
         tie(os.cpu_count() or 1)
-        answer = {"qps": done / elapsed, "calls": len(spent)}
+        answer: dict[str, Any] = {"qps": done / elapsed, "calls": len(spent)}
         if not batch:
-            p50, p95, p99 = np.quantile(spent, [0.5, 0.95, 0.99]).tolist()
-            answer |= {"p50": p50, "p95": p95, "p99": p99}
+            answer["ms"] = spent
         return answer
 
     def measure(self) -> dict[str, Any]:
@@ -171,18 +191,32 @@ class Session:
 
 
 def run_callers(
-    call: Callable[[int], int], callers: int, seconds: float
+    call: Callable[[int], int], callers: int, seconds: float, offset: int = 0, least: int = 0
 ) -> tuple[int, list[float], float]:
-    """Queries done, ms of each call, and the seconds they took."""
+    """Queries done, ms of each call, and the seconds they took.
+
+    Args:
+        call: is given the number of the turn, `offset` and on, and says how many queries it did.
+        callers: threads, which share the turns.
+        seconds: how long.
+        offset: the first turn.
+        least: calls to go on for, as long as they take less than SHORT_MS each.
+    """
     spent: list[list[float]] = [[] for _ in range(callers)]
     done = [0] * callers
     failed: list[BaseException] = []
-    stop = time.perf_counter() + seconds
+    own = -(-least // callers)
+    now = time.perf_counter()
+    stop, stop_short = now + seconds, now + own * SHORT_MS / 1e3
+
+    def more(calls: int) -> bool:
+        now = time.perf_counter()
+        return now < stop or calls < CALLS_MIN or (calls < own and now < stop_short)
 
     def loop(caller: int) -> None:
-        turn = caller
+        turn = offset + caller
         try:
-            while time.perf_counter() < stop or len(spent[caller]) < CALLS_MIN:
+            while more(len(spent[caller])):
                 begun = time.perf_counter()
                 done[caller] += call(turn)
                 spent[caller].append((time.perf_counter() - begun) * 1e3)

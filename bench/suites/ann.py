@@ -1,92 +1,79 @@
 """Nearest neighbours of dense vectors: every library at equal recall, and at equal bytes.
 
-Every peer is tuned over its own settings; at each recall aimed at, its fastest setting that gets
-there takes turns with vecstore's, round after round, so that the noise of the machine meets both.
+Every peer is tuned over its own settings; at each recall aimed at, its fastest settings that get
+there, one for one query a call and one for batches, take turns with vecstore's, round after round,
+so that the noise of the machine meets both.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.cases import Case
-from bench.databases import supply
+from bench.curves import Point, by_bytes, fastest
+from bench.databases import (
+    BATCHES,
+    MODES,
+    RECALL_ENOUGH,
+    SINGLES,
+    THREADS,
+    aligned,
+    asked,
+    over_rounds,
+    ratio,
+    supply,
+)
 from bench.measure import (
-    Interval,
+    INTERVALS,
     Settings,
     Table,
     bar,
+    bootstrap,
     error_row,
     first_hits,
     search_row,
     shares,
+    words,
 )
-from bench.peers import OURS, Entry, entries
-from bench.peers.base import Setting
+from bench.peers import OURS, Entry
 from bench.peers.drive import PeerFailedError, Worker, beside, take_turns
-from vecstore.types import Int64
 
 SIZES = (100_000, 1_000_000)
 QUICK_ROWS = 20_000
 QUICK_PEERS = ("faiss-ivfpqfs", "faiss-ivfrabitqfs", "faiss-hnswsq8", "faiss-binary")
 LIMIT = 10
-THREADS = 2
 QUERIES = 1_000
 TARGETS = (0.9, 0.95, 0.99)
 BAR_TARGET = 0.95
-BYTES = (64, 128, 256, 512, 1_024, 2_048)
 ROUNDS, SECONDS = 5, 0.4
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
+OPENED_S = 5.0  # searches after which the memory of a peer is looked at
 SLOW_ROWS_MAX = 200_000  # peers marked slow are not built beyond
-# A curve is not followed past this recall: more work finds nothing.
-RECALL_ENOUGH = 0.9995
-CURVE_COLUMNS = ("peer", "setting", "recall", "worst tenth", "flips")
-MODES = {
-    "single": {"batch": False, "threads": 1},
-    "single2": {"batch": False, "threads": 2},
-    "batch": {"batch": True, "threads": 1},
-    "batch2": {"batch": True, "threads": 2},
-}
+CURVE_COLUMNS = ("peer", "setting", "recall", "worst tenth", "flips", "disk B/vector")
+WAYS = {"single": SINGLES, "batch": BATCHES}
+TWO = {"single2": "one query a call, two callers", "batch2": "batches, two threads"}
+
+Answers = list[dict[str, Any]]
 
 
 def tables(settings: Settings) -> Iterator[Table]:
     """Run the suite."""
     sizes = [QUICK_ROWS] if settings.quick else [n for n in SIZES if n <= settings.rows]
-    names = QUICK_PEERS if settings.quick and settings.peers is None else settings.peers
     bars: list[dict[str, Any]] = []
     for count in sizes or [settings.rows]:
         folder = settings.folder / f"ann-{count}"
         queries = min(QUERIES, settings.calls)
         case = supply(settings, count, queries).case(folder / "case", count)
         run = Run(case, folder, settings)
-        for _ in run.every(entries("dense", names)):
+        for _ in run.every(asked(settings, "dense", QUICK_PEERS)):
             yield from run.tables()
         bars += run.bars()
-        yield Table("ann-bars", "Bars", bars)
+        yield Table("ann-bars", f"Bars; {INTERVALS}", bars)
         shutil.rmtree(folder)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A setting that was tried.
-
-    Attributes:
-        setting: the peer's own words.
-        found: int64 [Q, LIMIT].
-        recall: mean share of the true rows.
-        qps: queries a second of the whole set, in batches, once.
-    """
-
-    setting: Setting
-    found: Int64
-    recall: float
-    qps: float
 
 
 class Run:
@@ -99,9 +86,9 @@ class Run:
         self.seconds = QUICK_SECONDS if settings.quick else SECONDS
         self.rows: dict[float, list[dict[str, Any]]] = {target: [] for target in TARGETS}
         self.curve: list[dict[str, Any]] = []
-        self.ratios: dict[float, dict[str, Interval]] = {target: {} for target in TARGETS}
-        # What vecstore took in all turns, by target and mode.
-        self.ours: dict[float, dict[str, list[dict[str, Any]]]] = {
+        # vecstore's settings, by target and way; and what they took in all turns, by mode.
+        self.own: dict[float, dict[str, Point]] = {}
+        self.ours: dict[float, dict[str, Answers]] = {
             target: {mode: [] for mode in MODES} for target in TARGETS
         }
 
@@ -113,31 +100,27 @@ class Run:
         ours = next(entry for entry in found if entry.known.name == OURS)
         with Worker(ours, self.case, self.folder / OURS, THREADS) as anchor:
             built = anchor.build(self.case)
-            points = self._followed(anchor, built)
+            points, failed = self._followed(anchor, built)
+            if failed:
+                raise PeerFailedError("; ".join(failed), OURS)
+            for target in TARGETS:
+                self.own[target] = fastest(anchor, points, target)
+            built |= self._opened(ours, anchor, self.own[BAR_TARGET]["batch"])
+            anchor.restart()
             others = [entry for entry in found if entry is not ours]
             for entry in others:
-                self._peer(entry, anchor, points)
-                self._own_rows(anchor, built, points)
+                self._peer(entry, anchor)
+                self._own_rows(anchor, built)
                 yield
             if not others:
-                self._own_rows(anchor, built, points)
+                self._own_rows(anchor, built)
                 yield
 
-    def _peer(self, entry: Entry, anchor: Worker, ours: Sequence[Point]) -> None:
+    def _peer(self, entry: Entry, anchor: Worker) -> None:
         name = entry.known.name
         folder = self.folder / name
-
-        def measure() -> None:
-            if entry.known.slow and self.case.rows > SLOW_ROWS_MAX:
-                raise PeerFailedError(f"left out beyond {SLOW_ROWS_MAX:,} rows: slow to build")
-            shutil.rmtree(folder, ignore_errors=True)
-            with Worker(entry, self.case, folder, THREADS) as worker:
-                built = worker.build(self.case)
-                points = self._followed(worker, built)
-                for target in TARGETS:
-                    self._turns(worker, built, points, anchor, ours, target)
-
         try:
+            measure = partial(self._measure, entry, folder, anchor)
             beside(anchor, measure, partial(self._forget, name))
         except PeerFailedError as error:
             if error.peer == OURS:
@@ -148,46 +131,86 @@ class Run:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _measure(self, entry: Entry, folder: Path, anchor: Worker) -> None:
+        """Build a peer, follow its settings, and take turns at each recall."""
+        if entry.known.slow and self.case.rows > SLOW_ROWS_MAX:
+            raise PeerFailedError(f"left out beyond {SLOW_ROWS_MAX:,} rows: slow to build")
+        shutil.rmtree(folder, ignore_errors=True)
+        with Worker(entry, self.case, folder, THREADS) as worker:
+            built = worker.build(self.case)
+            points, failed = self._followed(worker, built)
+            for target in TARGETS:
+                self._turns(worker, built, points, anchor, target, failed)
+            reached = [point for point in points if point.recall >= BAR_TARGET]
+            place = max(reached or points, key=lambda each: each.qps if reached else each.recall)
+            memory = self._opened(entry, worker, place)
+        for row in self._rows_of(entry.known.name):
+            row["RSS of"] = memory["RSS of"]
+            if "rss" in memory:
+                row["RSS B/vector"] = memory["rss"] / self.case.rows
+
+    def _rows_of(self, name: str) -> list[dict[str, Any]]:
+        """Those with figures."""
+        every = [row for rows in self.rows.values() for row in rows if row["peer"] == name]
+        return [row for row in every if row["recall"] is not None]
+
+    def _opened(self, entry: Entry, built: Worker, point: Point) -> dict[str, Any]:
+        """Memory of a new process that opened what was built and searched; or why there is none.
+
+        The process that built it is ended first.
+        """
+        count = max(1, min(len(point.found), int(point.qps * OPENED_S)))
+        try:
+            built.ask("close")
+            built.kill()
+            with Worker(entry, self.case, built.folder, THREADS) as worker:
+                worker.ask("open")
+                worker.find(point.setting, LIMIT, count=count)
+                return {"rss": worker.ask("measure")["rss"], "RSS of": "opened"}
+        except PeerFailedError as error:
+            return {"RSS of": f"built: {error}"}
+
     def _forget(self, name: str) -> None:
         """Drop what was found with a peer, which begins again."""
         for rows in (self.curve, *self.rows.values()):
             rows[:] = [row for row in rows if row["peer"] != name]
-        for ratios in self.ratios.values():
-            ratios.pop(name, None)
 
-    def _own_rows(self, anchor: Worker, built: dict[str, Any], points: Sequence[Point]) -> None:
+    def _own_rows(self, anchor: Worker, built: dict[str, Any]) -> None:
         """Put vecstore's rows first, of all turns so far; it is opened anew where it failed."""
         try:
-            rows = [self._own_row(anchor, built, points, target) for target in TARGETS]
+            rows = [self._own_row(anchor, built, target) for target in TARGETS]
         except PeerFailedError:
             anchor.restart()
-            rows = [self._own_row(anchor, built, points, target) for target in TARGETS]
+            rows = [self._own_row(anchor, built, target) for target in TARGETS]
         for target, row in zip(TARGETS, rows, strict=True):
             others = [each for each in self.rows[target] if each["peer"] != OURS]
             self.rows[target] = [row, *others]
 
-    def _followed(self, worker: Worker, built: dict[str, Any]) -> list[Point]:
-        """Every setting of a peer, from fast to thorough, until no more is to be found."""
+    def _followed(self, worker: Worker, built: dict[str, Any]) -> tuple[list[Point], list[str]]:
+        """Every setting of a peer, from fast to thorough, until no more is to be found.
+
+        And why some of them failed.
+        """
         points: list[Point] = []
+        failed: list[str] = []
         for setting in worker.ask("settings"):
             if points and points[-1].recall >= RECALL_ENOUGH and worker.name != OURS:
                 break
-            found, qps = worker.find(setting, LIMIT)
-            recall = float(shares(found, self.case.truth, LIMIT).mean())
-            points.append(Point(setting, found, recall, qps))
-            row = search_row(
-                worker.name,
-                setting,
-                shares=shares(found, self.case.truth, LIMIT),
-                first=first_hits(found, self.case.truth),
-                built=built,
-                rows=self.case.rows,
-                times={},
-            )
-            names = (*CURVE_COLUMNS, "disk B/vector")
-            self.curve.append({name: row[name] for name in names} | {"q/s": qps})
+            try:
+                found, qps = worker.find(setting, LIMIT)
+            except PeerFailedError as error:
+                if not worker.alive:
+                    raise
+                failed.append(f"{words(setting)}: {error}")
+                continue
+            share = shares(found, self.case.truth, LIMIT)
+            points.append(Point(setting, found, float(share.mean()), qps))
+            row = self._searched(worker.name, points[-1], built, {})
+            self.curve.append({name: row[name] for name in CURVE_COLUMNS} | {"q/s": qps})
+        if not points:
+            raise PeerFailedError("; ".join(failed) or "no settings", worker.name)
         built |= worker.ask("measure")  # maps count once they are read
-        return points
+        return points, failed
 
     def _turns(
         self,
@@ -195,50 +218,84 @@ class Run:
         built: dict[str, Any],
         points: Sequence[Point],
         anchor: Worker,
-        ours: Sequence[Point],
         target: float,
+        failed: Sequence[str],
     ) -> None:
-        chosen, own = fastest(points, target), fastest(ours, target)
-        if chosen is None:
+        """A row of a peer at a recall, with what could be timed, and why the rest could not."""
+        errors = list(failed)
+        try:
+            chosen = fastest(worker, points, target)
+        except PeerFailedError as error:
+            if not worker.alive:
+                raise
+            errors.append(f"chosen by one pass, as timed again: {error}")
+            reached = [point for point in points if point.recall >= target]
+            chosen = dict.fromkeys(WAYS, max(reached, key=lambda point: point.qps))
+        if not chosen:
             best = max(point.recall for point in points)
-            self.rows[target].append(error_row(worker.name, f"not reached: {best:.4f} at best"))
+            said = "; ".join((f"not reached: {best:.4f} at best", *errors))
+            self.rows[target].append(error_row(worker.name, said))
             return
         times: dict[str, Any] = {}
-        for mode, how in MODES.items():
-            asked = {"limit": LIMIT, "seconds": self.seconds, **how}
-            sides = [(worker, asked | {"setting": chosen.setting})]
-            if own is not None:
-                sides.append((anchor, asked | {"setting": own.setting}))
-            theirs, *rest = take_turns(sides, self.rounds)
-            times[mode] = median(theirs)
-            if rest:
-                self.ours[target][mode] += rest[0]
-                pairs = [b["qps"] / a["qps"] for a, b in zip(theirs, rest[0], strict=True)]
-                times[f"x {mode}"] = Interval(float(np.median(pairs)), min(pairs), max(pairs))
+        for way, mode in ((way, mode) for way, modes in WAYS.items() for mode in modes):
+            if not worker.alive:
+                break
+            try:
+                self._mode(times, mode, (worker, chosen[way]), anchor, target)
+            except PeerFailedError as error:
+                if error.peer != worker.name:
+                    raise
+                errors.append(f"{mode}: {error}")
         row = self._row(worker.name, chosen, built, times)
-        self.rows[target].append(row)
-        if "x batch2" in times:
-            self.ratios[target][worker.name] = times["x batch2"]
+        self.rows[target].append(row | {"error": "; ".join(errors)})
+        if not worker.alive:
+            raise PeerFailedError(errors[-1], worker.name)
 
-    def _own_row(
-        self, anchor: Worker, built: dict[str, Any], points: Sequence[Point], target: float
-    ) -> dict[str, Any]:
-        chosen = fastest(points, target)
-        assert chosen is not None, "exact search reaches every recall"
+    def _mode(
+        self,
+        times: dict[str, Any],
+        mode: str,
+        side: tuple[Worker, Point],
+        anchor: Worker,
+        target: float,
+    ) -> None:
+        """Time a peer's setting by turns with ours; or ours alone, where it would take too long."""
+        worker, point = side
+        own = self._asked(anchor, self.own[target], mode)
+        if MODES[mode]["batch"] and point.slow:
+            if MODES[mode]["threads"] < THREADS:  # than the first pass had
+                return
+            (ours,) = take_turns([own], self.rounds)
+            times[mode] = {"qps": point.qps}
+            theirs: Sequence[Mapping[str, Any]] = [times[mode]] * self.rounds
+        else:
+            asking = self._asked(worker, {"single": point, "batch": point}, mode)
+            theirs, ours = take_turns([asking, own], self.rounds)
+            times[mode] = over_rounds(theirs)
+        self.ours[target][mode] += ours
+        times[f"x {mode}"] = ratio(ours, theirs)
+
+    def _asked(
+        self, worker: Worker, chosen: Mapping[str, Point], mode: str
+    ) -> tuple[Worker, dict[str, Any]]:
+        how = MODES[mode]
+        point = chosen["batch" if how["batch"] else "single"]
+        return worker, {"limit": LIMIT, "seconds": self.seconds, "setting": point.setting, **how}
+
+    def _own_row(self, anchor: Worker, built: dict[str, Any], target: float) -> dict[str, Any]:
+        chosen = self.own[target]
         times: dict[str, Any] = {}
-        for mode, how in MODES.items():
-            answers = self.ours[target][mode]
-            if not answers:  # no peer came so far
-                asked = {"limit": LIMIT, "seconds": self.seconds, **how}
-                sides = [(anchor, asked | {"setting": chosen.setting})]
-                answers += take_turns(sides, self.rounds)[0]
-            times[mode] = median(answers)
+        ours = self.ours[target]
+        for mode in MODES:
+            if not ours[mode]:  # no peer came so far
+                ours[mode] += take_turns([self._asked(anchor, chosen, mode)], self.rounds)[0]
+            times[mode] = over_rounds(ours[mode])
         return self._row(OURS, chosen, built, times)
 
-    def _row(
-        self, name: str, point: Point, built: dict[str, Any], times: dict[str, Any]
+    def _searched(
+        self, name: str, point: Point, built: Mapping[str, Any], times: Mapping[str, Any]
     ) -> dict[str, Any]:
-        row = search_row(
+        return search_row(
             name,
             point.setting,
             shares=shares(point.found, self.case.truth, LIMIT),
@@ -247,49 +304,54 @@ class Run:
             rows=self.case.rows,
             times=times,
         )
-        error = row.pop("error")
-        turned = {f"vecstore x, {mode}": times.get(f"x {mode}") for mode in ("single2", "batch2")}
-        return row | turned | {"error": error}
+
+    def _row(
+        self,
+        name: str,
+        chosen: Mapping[str, Point],
+        built: Mapping[str, Any],
+        times: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """A row of the table of a recall: that of any search, and what is of batches and turns."""
+        batch = chosen["batch"]
+        own: dict[str, dict[str, Any]] = {
+            "batch q/s 1 thread": {
+                "batch setting": words(batch.setting),
+                "batch recall": bootstrap(shares(batch.found, self.case.truth, LIMIT)),
+            },
+            "build s": {"RSS of": built.get("RSS of", "built")},
+            "error": {f"vecstore x, {mode}": times.get(f"x {mode}") for mode in TWO},
+        }
+        row: dict[str, Any] = {}
+        for column, value in self._searched(name, chosen["single"], built, times).items():
+            row |= own.get(column, {}) | {column: value}
+        return row
 
     def tables(self) -> Iterator[Table]:
         """What was found: at equal recall, the curves, at equal bytes."""
         size = f"{self.case.rows:,} x {self.case.dim}, {self.case.name}"
         tag = f"{self.case.rows // 1000}k"
         for target, rows in self.rows.items():
-            same = [{name: row.get(name) for name in rows[0]} for row in rows]
-            title = f"Recall@{LIMIT} >= {target} over {size}; vecstore x: its q/s by turns"
-            yield Table(f"ann-{tag}-{round(100 * target)}", title, same)
-        yield Table(f"ann-{tag}-curve", f"Every setting tried over {size}, batches", self.curve)
-        yield Table(f"ann-{tag}-bytes", f"The best recall within bytes, {size}", self._by_bytes())
-
-    def _by_bytes(self) -> list[dict[str, Any]]:
-        rows = []
-        for most in BYTES:
-            fit = [row for row in self.curve if row["disk B/vector"] <= most]
-            best: dict[str, dict[str, Any]] = {}
-            for row in fit:
-                held = best.get(row["peer"])
-                if held is None or row["recall"].mean > held["recall"].mean:
-                    best[row["peer"]] = row
-            ranked = sorted(best.values(), key=lambda row: -row["recall"].mean)
-            rows += [{"B/vector at most": str(most), **row} for row in ranked]
-        return rows
+            what = f"Recall@{LIMIT} >= {target} over {size}; vecstore x: its q/s by turns"
+            yield Table(f"ann-{tag}-{round(100 * target)}", f"{what}; {INTERVALS}", aligned(rows))
+        what = f"Every setting tried over {size}, one pass in batches"
+        yield Table(f"ann-{tag}-curve", f"{what}; {INTERVALS}", self.curve)
+        what = f"Within so many bytes a vector on disk, {size}: each peer's best recall, and its "
+        what += "best q/s in batches, of one pass, at recalls of at least so much"
+        yield Table(f"ann-{tag}-bytes", what, by_bytes(self.curve, TARGETS))
 
     def bars(self) -> list[dict[str, Any]]:
-        """Whether vecstore answers more queries a second than each peer, at equal recall."""
+        """Whether vecstore answers more queries a second than each peer, at equal recall.
+
+        It does where it did in every round.
+        """
         rows = []
-        for name, ratio in self.ratios[BAR_TARGET].items():
-            what = f"vecstore's q/s in batches x {name}'s, recall {BAR_TARGET}, {self.case.rows:,}"
-            rows.append(bar(what, ratio.mean, "> 1", met=ratio.mean > 1))
+        for mode, how in TWO.items():
+            for row in self.rows[BAR_TARGET]:
+                name, found = row["peer"], row.get(f"vecstore x, {mode}")
+                if name.startswith(OURS):
+                    continue
+                what = f"vecstore's q/s x {name}'s, {how}, recall {BAR_TARGET}, {self.case.rows:,}"
+                met = None if found is None else found.low > 1
+                rows.append(bar(what, found, "> 1 in every round", met=met))
         return rows
-
-
-def fastest(points: Sequence[Point], target: float) -> Point | None:
-    """The fastest setting that reaches a recall."""
-    reached = [point for point in points if point.recall >= target]
-    return max(reached, key=lambda point: point.qps, default=None)
-
-
-def median(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of several answers to "time", each figure's median."""
-    return {name: float(np.median([answer[name] for answer in answers])) for name in answers[0]}

@@ -20,7 +20,7 @@ import vecstore as vs
 from bench.cases import nearest
 from bench.data import BATCH, Dataset, real, synthetic
 from bench.databases import narrow, over_rounds
-from bench.measure import Settings, Table, error_row, first_hits, search_row, shares
+from bench.measure import INTERVALS, Settings, Table, error_row, first_hits, search_row, shares
 from bench.peers.worker import run_callers
 from bench.suites.quality import best, filled, judged, judged_sets, rescored, trained
 from vecstore.codec.affine import AffinePrepared
@@ -89,9 +89,11 @@ def tables(settings: Settings) -> Iterator[Table]:
     rows: Rows = []
     for place, data in enumerate(sets):
         rows += _qualities(_few(data, QUERIES), slow=place < SLOW_SETS and not settings.quick)
-    yield Table("codecs", f"Top {TOP} by each codec's scores alone; bytes of a code", rows)
+    yield Table(
+        "codecs", f"Top {TOP} by each codec's scores alone; bytes of a code; {INTERVALS}", rows
+    )
     source, vectors, queries = _speed_rows(settings)
-    title = f"One query a call over {len(vectors):,} rows, {source}, by turns; median of rounds"
+    title = f"One query a call over {len(vectors):,} rows, {source}, by turns; {INTERVALS}"
     yield Table("codecs-speed", title, _speeds(vectors, queries, settings))
     study: Rows = []
     for place, data in enumerate(sets[: 1 if settings.quick else STUDY_SETS]):
@@ -240,7 +242,7 @@ def _speeds(vectors: Float32, queries: Float32, settings: Settings) -> Rows:
             made.append(coded)
     rounds = QUICK_ROUNDS if settings.quick else ROUNDS
     modes = {"single": 1, "single2": 2}
-    spent: dict[tuple[int, str], list[dict[str, float]]] = {}
+    spent: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for _ in range(rounds):
         for place, (mode, callers) in itertools.product(range(len(made)), modes.items()):
             answer = _timed(made[place], queries, callers, SECONDS)
@@ -253,7 +255,7 @@ def _speeds(vectors: Float32, queries: Float32, settings: Settings) -> Rows:
     return [_speed_columns(row) for row in rows + errors]
 
 
-def _timed(coded: Coded, queries: Float32, callers: int, seconds: float) -> dict[str, float]:
+def _timed(coded: Coded, queries: Float32, callers: int, seconds: float) -> dict[str, Any]:
     def call(turn: int) -> int:
         at = turn % len(queries)
         coded.search(queries[at : at + 1], TOP)
@@ -261,8 +263,7 @@ def _timed(coded: Coded, queries: Float32, callers: int, seconds: float) -> dict
 
     call(0)
     done, each, elapsed = run_callers(call, callers, seconds)
-    p50, p95, p99 = np.quantile(each, [0.5, 0.95, 0.99]).tolist()
-    return {"qps": done / elapsed, "p50": p50, "p95": p95, "p99": p99}
+    return {"qps": done / elapsed, "ms": each}
 
 
 def _speed_row(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ import numpy as np
 from bench.cases import Case, nearest
 from bench.databases import (
     LIMIT,
-    MODES,
     ROUNDS,
+    SINGLES,
     TARGET,
     THREADS,
     Rows,
@@ -29,12 +29,12 @@ from bench.databases import (
     first_enough,
     narrow,
     over_rounds,
+    ratio,
     seconds,
-    spread,
     supply,
 )
 from bench.measure import (
-    Interval,
+    INTERVALS,
     Settings,
     Table,
     bar,
@@ -64,6 +64,7 @@ def tables(settings: Settings) -> Iterator[Table]:
         run = Run(case, settings.folder / f"{kind}-peers", settings)
         title = f"Filters over {rows:,} x {case.dim}, {KINDS[kind]}; {case.name}"
         legend = "short: queries with fewer hits than there are; vecstore x: its q/s by turns"
+        legend += f"; {INTERVALS}"
         for found in run.every(asked(settings, "filter")):
             yield Table(f"filters-{kind}", f"{title}; {legend}", found)
         bars += _bars(run.rows, kind)
@@ -161,7 +162,7 @@ class Run:
         found, _ = worker.find(setting, LIMIT, below=below)
         times: dict[str, Any] = {}
         ratios: dict[str, Any] = {}
-        for mode, how in MODES.items():
+        for mode, how in SINGLES.items():
             asking = {"limit": LIMIT, "seconds": self.seconds, "below": below, **how}
             sides = [(worker, asking | {"setting": setting})]
             if anchor is not None:
@@ -188,11 +189,6 @@ class Run:
             "forbidden hits": int(wrong.sum()),
         }
         self.rows.append(named | narrow(row) | ratios)
-
-
-def ratio(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> Interval:
-    """Queries a second of one by those of the other, round by round."""
-    return spread([own["qps"] / its["qps"] for own, its in zip(ours, theirs, strict=True)])
 
 
 def _truth(case: Case, below: int) -> Int64:

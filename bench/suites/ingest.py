@@ -25,7 +25,7 @@ from bench.databases import (
     supply,
     sync_ms,
 )
-from bench.measure import Settings, Table, bar
+from bench.measure import INTERVALS, Settings, Table, bar
 from bench.peers import OURS, Entry
 from bench.peers.drive import Worker
 
@@ -49,6 +49,7 @@ def tables(settings: Settings) -> Iterator[Table]:
             yield named | writing(built, rows, plain) | searches
 
     title = f"{rows:,} x {case.dim} in batches of {BATCH_ROWS:,}, then indexed; {case.name}"
+    title += f"; {INTERVALS}"
     found: Rows = []
     for found in every(asked(settings, "database"), settings.folder, measure):
         yield Table("ingest", title, found)

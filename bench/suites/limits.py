@@ -16,7 +16,9 @@ import numpy as np
 
 from bench.cases import Case, dense_case, nearest
 from bench.data import BATCH, DIM, Dataset, Synthetic, synthetic
+from bench.databases import MODES, over_rounds
 from bench.measure import (
+    INTERVALS,
     Interval,
     Settings,
     Table,
@@ -29,8 +31,7 @@ from bench.measure import (
     worst_tenth,
 )
 from bench.peers import OURS, Entry, entries
-from bench.peers.drive import BUILD_S_MAX, INSERT_ROWS, PeerFailedError, Worker
-from bench.suites.ann import MODES
+from bench.peers.drive import BUILD_S_MAX, INSERT_ROWS, PeerFailedError, Worker, take_turns
 from bench.suites.quality import ndcg, recall
 from bench.tokens import TokenSet, load, ranking
 from vecstore.types import Float32, Int64
@@ -45,7 +46,7 @@ QUICK_DIMS, QUICK_SIZES = (32, 128, DIM), (1_000, 3_000, 10_000)
 ITEMS = 1_000  # the known items are among so many first rows, and so in every corpus
 QUERIES, QUICK_QUERIES = 500, 200
 LIMIT, THREADS = 10, 2
-SECONDS, QUICK_SECONDS = 0.4, 0.1
+ROUNDS, SECONDS, QUICK_SECONDS = 3, 0.2, 0.1
 EXACT = "exact float32"
 PLAN = {"plan": "default"}
 KNOWN = "recall@{} of known items"
@@ -66,7 +67,7 @@ def tables(settings: Settings) -> Iterator[Table]:
     title = (
         f"Known items of {synthetic(settings.data).source}: recall against corpus size, by the "
         f"dimensions that a PCA keeps; recall: of exact float32's first {LIMIT}; "
-        "vecstore's corpus grows, build s is of all so far"
+        f"vecstore's corpus grows, build s is of all so far; {INTERVALS}"
     )
     curve: list[dict[str, Any]] = []
     for row in _curve(settings):
@@ -182,10 +183,9 @@ class Dimension:
         finished = worker.ask("finish", limit_s=BUILD_S_MAX)
         return float(inserted["seconds"] + finished["seconds"])
 
-    def _time(self, worker: Worker, how: Mapping[str, Any]) -> dict[str, Any]:
+    def _time(self, worker: Worker, how: dict[str, Any]) -> dict[str, Any]:
         asked: dict[str, Any] = {"setting": PLAN, "limit": LIMIT, "seconds": self.seconds}
-        answer: dict[str, Any] = worker.ask("time", **asked, **how)
-        return answer
+        return over_rounds(take_turns([(worker, asked | how)], ROUNDS)[0])
 
     def _row(
         self,

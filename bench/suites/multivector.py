@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.cases import Case, nearest, token_case
+from bench.databases import MODES, RECALL_ENOUGH, asked, over_rounds
 from bench.measure import (
+    INTERVALS,
     Settings,
     Table,
     bootstrap,
@@ -22,11 +24,10 @@ from bench.measure import (
     search_row,
     shares,
 )
-from bench.peers import OURS, Entry, entries
+from bench.peers import OURS, Entry
 from bench.peers.base import Setting
-from bench.peers.drive import PeerFailedError, Worker
+from bench.peers.drive import CALLS_LEAST, PeerFailedError, Worker, go_on
 from bench.peers.exact_maxsim import DENSE_FIRST, ENVIRONMENT
-from bench.suites.ann import MODES, median
 from bench.suites.quality import ndcg
 from bench.tokens import SETS, TokenSet, load, ranking, synthetic, with_dense
 from vecstore.types import Int64
@@ -36,8 +37,6 @@ LIMIT, THREADS = 10, 2
 ROUNDS, SECONDS = 3, 0.6
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_QUERIES = 2, 0.2, 50
 SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES = 500, 100
-# A peer's settings are not followed past this overlap: more work finds nothing.
-OVERLAP_ENOUGH = 0.9995
 # Batches that took longer at first are not timed again: their speed is that of the first.
 BATCH_S_MAX = 2.0
 
@@ -47,20 +46,13 @@ def tables(settings: Settings) -> Iterator[Table]:
     for found in _sets(settings):
         data = found.first(QUICK_QUERIES) if settings.quick else found
         run = Run(data, settings)
-        run.every(_peers(settings))
+        run.every(asked(settings, "late"))
         yield run.table()
 
 
 def _sets(settings: Settings) -> list[TokenSet]:
     found = [data for name in SETS if (data := load(settings.data, name)) is not None]
     return found or [synthetic(SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES)]
-
-
-def _peers(settings: Settings) -> list[Entry]:
-    found = entries("late", settings.peers)
-    if settings.quick and settings.peers is None:
-        return [entry for entry in found if not entry.environment.requirements]
-    return found
 
 
 @dataclass(kw_only=True)
@@ -149,7 +141,7 @@ class Run:
             for setting in worker.ask("settings"):
                 found, qps = worker.find(setting, LIMIT)
                 points.append(Point(setting=setting, found=found, qps=qps))
-                if shares(found, self.truth, LIMIT).mean() >= OVERLAP_ENOUGH:
+                if shares(found, self.truth, LIMIT).mean() >= RECALL_ENOUGH:
                     break
         except PeerFailedError as error:
             self.failed[name] = str(error)
@@ -164,18 +156,17 @@ class Run:
         modes = {
             mode: how for mode, how in MODES.items() if batch_s <= BATCH_S_MAX or not how["batch"]
         }
-        asked: dict[str, Any] = {"setting": point.setting, "limit": LIMIT, "seconds": self.seconds}
+        what = {"setting": point.setting, "limit": LIMIT, "seconds": self.seconds}
+        least = -(-CALLS_LEAST // self.rounds)
         for mode, how in modes.items():
             if mode in point.errors or worker.name in self.gone:
                 continue
             try:
-                answer = worker.ask("time", **asked, **how)
+                go_on(worker, what | how, point.times.setdefault(mode, []), least)
             except PeerFailedError as error:
                 point.errors[mode] = str(error)
                 if not worker.alive:
                     self.gone.add(worker.name)
-            else:
-                point.times.setdefault(mode, []).append(answer)
 
     def table(self) -> Table:
         """What was found."""
@@ -188,12 +179,14 @@ class Run:
         title = (
             f"{self.data.name}: {documents:,} documents, {tokens:,} vectors, "
             f"{len(self.data.queries):,} queries; recall is of exact MaxSim's first {LIMIT}, "
-            f"whose nDCG@{LIMIT} is {bootstrap(ndcg(self.truth, self.data.relevant))}"
+            f"whose nDCG@{LIMIT} is {bootstrap(ndcg(self.truth, self.data.relevant))}; {INTERVALS}"
         )
         return Table(f"multivector-{self.data.name.partition(',')[0]}", title, rows)
 
     def _row(self, held: Held, point: Point) -> dict[str, Any]:
-        times: dict[str, Any] = {mode: median(answers) for mode, answers in point.times.items()}
+        times: dict[str, Any] = {
+            mode: over_rounds(answers) for mode, answers in point.times.items() if answers
+        }
         times.setdefault("batch2", {"qps": point.qps})
         row = search_row(
             held.worker.name,

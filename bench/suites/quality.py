@@ -17,14 +17,16 @@ import numpy as np
 import vecstore as vs
 from bench.cases import Case, dense_case
 from bench.data import SETS, Dataset, load, synthetic
-from bench.databases import THREADS, aligned, asked, narrow, timed
+from bench.databases import THREADS, aligned, asked, first_enough, narrow, timed
 from bench.measure import (
+    INTERVALS,
     Settings,
     Table,
     bar,
     bootstrap,
     error_row,
     first_hits,
+    flips,
     search_row,
     shares,
     worst_tenth,
@@ -46,7 +48,10 @@ EXACT = "exact (NumPy)"
 SYNTHETIC_ROWS_MAX = 20_000
 SYNTHETIC_QUERIES = 500
 QUICK_SETS = ("scifact", "code-mini", "vaswani")
-TITLE = f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}"
+TITLE = (
+    f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}; "
+    f"{INTERVALS}"
+)
 FINE_BYTES = 2  # a dimension of float16, with which the default plan ends
 
 Rows = list[dict[str, Any]]
@@ -123,7 +128,7 @@ def judged(data: Dataset, truth: Int64, found: Int64) -> dict[str, Any]:
         f"recall@{TOP}": bootstrap(recall(found[:, :TOP], data.relevant)),
         f"overlap@{TOP}": bootstrap(shared),
         "worst tenth": worst_tenth(shared),
-        "flips": float(1 - first_hits(found, truth).mean()),
+        "flips": flips(first_hits(found, truth)),
     }
 
 
@@ -169,14 +174,11 @@ def _peer(
     try:
         with Worker(entry, case, folder, THREADS) as worker:
             built = worker.build(case)
-            for setting in worker.ask("settings"):
-                found, _ = worker.find(setting, TOP)
-                if shares(found, case.truth, TOP).mean() >= ENOUGH:
-                    break
+            tried = first_enough(worker, case.truth, ENOUGH)
             # More hits are asked of the same setting: those of ten are judged as they came.
-            deep, _ = worker.find(setting, DEEP)
-            times = timed(worker, setting, settings)
-            return _row(data, case, worker.name, setting, found, deep, built, times)
+            deep, _ = worker.find(tried.setting, DEEP)
+            times = timed(worker, tried.setting, settings)
+            return _row(data, case, worker.name, tried.setting, tried.found, deep, built, times)
     except PeerFailedError as error:
         return {"set": data.name} | narrow(error_row(entry.known.name, str(error)))
     finally:

@@ -37,7 +37,7 @@ from bench.databases import (
     sizes,
     supply,
 )
-from bench.measure import Settings, Table, bar, error_row
+from bench.measure import INTERVALS, Settings, Table, bar, error_row
 from bench.peers import OURS, Entry
 from bench.peers.drive import PeerFailedError, Worker
 from vecstore.types import Bool, Float32
@@ -73,7 +73,7 @@ def tables(settings: Settings) -> Iterator[Table]:
         yield {"peer": entry.known.name, "synced": entry.synced} | run.summary() | searches
 
     batches = f"batches of {BATCH_ROWS} after {rows:,} x {case.dim}"
-    title = f"SIGKILL during inserts, {batches}; the machine stays up; {case.name}"
+    title = f"SIGKILL during inserts, {batches}; the machine stays up; {case.name}; {INTERVALS}"
     found: Rows = []
     for found in every(asked(settings, "database"), settings.folder, measure):
         yield Table("recovery", title, found)
@@ -212,7 +212,7 @@ class Run:
             worker.ask("open", limit_s=OPEN_S_MAX)
             opened = time.perf_counter() - begun
             thorough = worker.ask("settings")[-1]
-            _, rate = worker.find(thorough, LIMIT, count=1)
+            _, rate = worker.find(thorough, LIMIT, count=1, warm=False)
             there = self._there(worker, written.start, written.flying)
         except PeerFailedError as error:
             raise PeerFailedError(f"after {number} kills: {error}") from None

@@ -13,14 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from bench.cases import Case, dense_case, nearest
 from bench.cold import disk_row, fresh, read_ahead_kib
 from bench.data import BATCH, DIM, synthetic
-from bench.databases import aligned
+from bench.databases import SINGLES, TARGET, aligned, first_enough, over_rounds, ratio
 from bench.measure import (
-    Interval,
+    INTERVALS,
     Settings,
     Table,
     bar,
@@ -32,7 +30,6 @@ from bench.measure import (
 from bench.peers import OURS, Entry, entries
 from bench.peers.base import Setting
 from bench.peers.drive import PeerFailedError, Worker, take_turns
-from bench.suites.ann import median
 from vecstore.errors import VecstoreError
 from vecstore.types import Int64
 
@@ -40,16 +37,17 @@ SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 QUICK_ROWS = 30_000
 LADDERS = (OURS, "vecstore-bits1")
 RIVAL, RIVAL_ROWS_MAX = "faiss-ivfpqfs+refine", 1_000_000
-RECALL_MIN = 0.95  # of the rival's setting; vecstore goes by its default plan
 # Of disk for each row: float32, two databases, and one of them again while it is compacted.
 BYTES_NEEDED = 4_500
 QUERIES, LIMIT, THREADS = 200, 10, 2
 ROUNDS, SECONDS = 3, 1.0
 CALLS = 500  # fewer than these, and turns are shorter in proportion
-MODES = {"single": 1, "single2": 2}
 PROCESSES = 3
 OPEN_MS_MAX = 50
-TITLE = "Search of N x {dim}, {source}, default plan, by turns; vecstore x: its q/s by turns"
+TITLE = (
+    "Search of N x {dim}, {source}, default plan, by turns; vecstore x: its q/s by turns; "
+    f"{INTERVALS}"
+)
 DISK_TITLE = "From the disk, one thread: the page cache dropped before each cold call, new queries"
 
 
@@ -186,8 +184,8 @@ class Size:
         worker = stack.enter_context(Worker(entry, self.case, folder, THREADS))
         worker.ask("open")
         setting, found = self._tuned(worker)
-        for threads in MODES.values():  # what fails does so here, and not while others wait
-            worker.ask("time", **timing(setting, threads, 0))
+        for how in SINGLES.values():  # what fails does so here, and not while others wait
+            worker.ask("time", **timing(setting, how, 0))
         memory = worker.ask("measure")
         spent = {"build_s": built["insert_s"] + built["finish_s"]}
         known = built | spent | {"rss": memory["rss"], "anon": memory["anon"]}
@@ -195,12 +193,9 @@ class Size:
 
     def _tuned(self, worker: Worker) -> tuple[Setting, Int64]:
         """Ours: the default plan. The rival: its first setting that finds enough, else its last."""
-        for setting in worker.ask("settings"):
-            found, _ = worker.find(setting, LIMIT)
-            recall = shares(found, self.case.truth, LIMIT).mean()
-            if worker.name in LADDERS or recall >= RECALL_MIN:
-                break
-        return setting, found
+        enough = 0.0 if worker.name in LADDERS else TARGET
+        tried = first_enough(worker, self.case.truth, enough)
+        return tried.setting, tried.found
 
     def _timed(self, held: Sequence[Held]) -> dict[str, str]:
         """Time those that are there by turns; why some failed, without which it begins again."""
@@ -216,15 +211,14 @@ class Size:
     def _turns(self, held: Sequence[Held]) -> list[dict[str, Any]]:
         times: list[dict[str, Any]] = [{} for _ in held]
         ours = next((place for place, each in enumerate(held) if each.worker.name == OURS), None)
-        for mode, threads in MODES.items():
+        for mode, how in SINGLES.items():
             seconds = SECONDS * min(1, self.calls / CALLS)
-            sides = [(each.worker, timing(each.setting, threads, seconds)) for each in held]
+            sides = [(each.worker, timing(each.setting, how, seconds)) for each in held]
             turns = take_turns(sides, ROUNDS)
             for place, answers in enumerate(turns):
-                times[place][mode] = median(answers)
+                times[place][mode] = over_rounds(answers)
                 if ours is not None and place != ours:
-                    pairs = zip(turns[ours], answers, strict=True)
-                    times[place][f"x {mode}"] = _spread([a["qps"] / b["qps"] for a, b in pairs])
+                    times[place][f"x {mode}"] = ratio(turns[ours], answers)
         return [self._row(*each) for each in zip(held, times, strict=True)]
 
     def _row(self, held: Held, times: dict[str, Any]) -> dict[str, Any]:
@@ -244,9 +238,9 @@ class Size:
             "insert rows/s": rows / held.built["insert_s"],
             "RSS anon MiB": held.built["anon"] / 2**20,
             "open ms": held.open_ms,
-            "p50 ms a million rows": row["p50 ms"] / rows * 1e6,
+            "p50 ms a million rows": row["p50 ms"].times(1e6 / rows),
         }
-        row |= {f"vecstore x, {mode}": times.get(f"x {mode}") for mode in MODES}
+        row |= {f"vecstore x, {mode}": times.get(f"x {mode}") for mode in SINGLES}
         return _numbered(rows, row | {"error": error})
 
     def _from_disk(self, name: str) -> None:
@@ -264,14 +258,9 @@ class Size:
                 each["open ms"] = row.get("open ms")
 
 
-def timing(setting: Setting, threads: int, seconds: float) -> dict[str, Any]:
-    """The arguments of the request "time": one query a call, from some threads."""
-    asked = {"limit": LIMIT, "batch": False, "threads": threads, "seconds": seconds}
-    return asked | {"setting": setting}
-
-
-def _spread(ratios: Sequence[float]) -> Interval:
-    return Interval(float(np.median(ratios)), min(ratios), max(ratios))
+def timing(setting: Setting, how: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The arguments of the request "time", in one of the ways of MODES."""
+    return {"limit": LIMIT, "seconds": seconds, "setting": setting, **how}
 
 
 def _bars(disk: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

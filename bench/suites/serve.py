@@ -26,6 +26,7 @@ from bench.measure import (
     bar,
     bootstrap,
     first_hits,
+    flips,
     percentiles,
     shares,
     take_turns,
@@ -146,7 +147,7 @@ def _quality(
     return {
         "recall": bootstrap(found),
         "worst tenth": worst_tenth(found),
-        "flips": float(1 - first_hits(there, truth).mean()),
+        "flips": flips(first_hits(there, truth)),
         "same hits": bool((here == there).all()),
     }
 

@@ -31,7 +31,7 @@ from bench.databases import (
     sizes,
     supply,
 )
-from bench.measure import Settings, Table, bar
+from bench.measure import INTERVALS, Settings, Table, bar
 from bench.peers import OURS, Entry
 from bench.peers.base import Setting
 from bench.peers.drive import Worker
@@ -62,6 +62,7 @@ def tables(settings: Settings) -> Iterator[Table]:
 
     what = f"overwrite {OVERWRITTEN:.0%}, delete {DELETED:.0%} of {rows:,} x {study.case.dim}"
     title = f"{what} in each round, {study.case.name}; B/vector and x fresh: of records there"
+    title += f"; {INTERVALS}"
     found: Rows = []
     for found in every(asked(settings, "database"), settings.folder, measure):
         yield Table("updates", title, found)

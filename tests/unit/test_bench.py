@@ -270,8 +270,10 @@ def test_shares_of_the_truth() -> None:
 
 def test_worst_tenth() -> None:
     """The worst tenth is the mean of the lowest tenth, of one value where there are few."""
-    assert measure.worst_tenth(np.arange(40.0)[::-1]) == 1.5
-    assert measure.worst_tenth(np.array([0.7, 0.2])) == 0.2
+    found = measure.worst_tenth(np.arange(40.0)[::-1])
+    assert found.mean == 1.5
+    assert 0 < found.low < 1.5 < found.high < 10
+    assert measure.worst_tenth(np.array([0.7, 0.2])) == measure.Interval(0.2, 0.2, 0.7)
 
 
 def test_search_row_has_every_column() -> None:
@@ -283,10 +285,11 @@ def test_search_row_has_every_column() -> None:
         first=np.array([True, False]),
         built={"disk": 800, "rss": 1_600, "insert_s": 2.0, "finish_s": 1.0},
         rows=8,
-        times={"single": {"qps": 9.0, "p50": 1.0, "p95": 2.0, "p99": 3.0}, "batch2": {"qps": 5.0}},
+        times={"single": {"qps": 9.0, "p50": 1.0, "p95": 2.0, "p99": 3.0, "calls": 7}},
     )
     assert tuple(row) == measure.SEARCH_COLUMNS == tuple(measure.error_row("peer", "none"))
-    assert (row["setting"], row["flips"], row["worst tenth"]) == ("nprobe 4, k 2", 0.5, 0.5)
+    assert row["setting"] == "nprobe 4, k 2"
+    assert (row["flips"].mean, row["worst tenth"].mean, row["calls"]) == (0.5, 0.5, 7)
     assert (row["disk B/vector"], row["RSS B/vector"], row["build s"]) == (100, 200, 3)
     assert (row["p99 ms"], row["q/s 1 thread"], row["q/s 2 threads"]) == (3, 9, None)
     assert row["recall"].mean == 0.75

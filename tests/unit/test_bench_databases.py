@@ -32,7 +32,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only vecstore, and only its default: other libraries are not what is tested."""
     monkeypatch.setattr(bench.peers, "ADAPTERS", ("vecstore_local",))
     found = [entry for entry in bench.peers.entries("database") if entry.known.name == OURS]
-    monkeypatch.setattr(databases, "entries", lambda _ability, _names: found)
+    monkeypatch.setattr(databases, "entries", lambda _ability, _names=None: found)
     monkeypatch.setattr(databases, "QUICK_SECONDS", 0.01)
     monkeypatch.setattr(databases, "QUICK_QUERIES", 20)
     monkeypatch.setattr(databases, "ROUNDS", 1)
@@ -222,7 +222,7 @@ def test_quick_leaves_out_environments(tmp_path: Path, monkeypatch: pytest.Monke
     """A quick run has the peers that need no environment, unless some are named."""
     other = Entry(Known("other", "Other"), "other", Environment("other", ("other==1",)))
     found = [entry(), other]
-    monkeypatch.setattr(databases, "entries", lambda _ability, _names: found)
+    monkeypatch.setattr(databases, "entries", lambda _ability, _names=None: found)
     settings = quick(tmp_path)
     assert databases.asked(settings, "database") == found[:1]
     named = measure.Settings(

@@ -125,7 +125,7 @@ def test_ann_outlives_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(ann, name, value)
     own = next(entry for entry in entries("dense", [OURS]) if entry.known.name == OURS)
     twin = replace(own, known=replace(own.known, name="twin"))
-    monkeypatch.setattr(ann, "entries", lambda *_: [own, twin])
+    monkeypatch.setattr(ann, "asked", lambda *_: [own, twin])
     turns, left = ann.take_turns, [1]
 
     def dying(sides: Any, rounds: int) -> Any:
