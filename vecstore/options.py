@@ -11,6 +11,7 @@ from vecstore.types import Durability
 
 DIM_MAX = 65_536
 PCA_DIMS_MAX = 2_048
+SUBQUANTIZERS_MAX = 4_096
 ID_BYTES_MAX = 255
 BATCH_ROWS_MAX = 100_000
 BATCH_BYTES_MAX = 1 << 30

@@ -6,11 +6,61 @@ import re
 from dataclasses import dataclass
 
 from vecstore.errors import SchemaError
-from vecstore.options import DIM_MAX, PCA_DIMS_MAX
+from vecstore.options import DIM_MAX, PCA_DIMS_MAX, SUBQUANTIZERS_MAX
 
-# Coarse to fine.
-CODECS = ("bits1", "bits2", "bits4", "int8", "bits8", "float16", "float32")
-_PATTERN = re.compile(rf"(?:(prefix|pca)([1-9][0-9]{{0,5}})/)?({'|'.join(CODECS)})")
+# Those whose names are fixed, coarse to fine, and the bits that each keeps of a dimension.
+BITS = {
+    "sign": 1,
+    "bits1": 1,
+    "bebr1": 1,
+    "bits2": 2,
+    "bebr2": 2,
+    "bebr3": 3,
+    "bits4": 4,
+    "lvq4": 4,
+    "bebr4": 4,
+    "int8": 8,
+    "bits8": 8,
+    "lvq4x4": 8,
+    "lvq8": 8,
+    "lvq4x8": 12,
+    "float16": 16,
+    "float32": 32,
+}
+CODECS = tuple(BITS)
+# Those that are named by their number of subquantizers M.
+TABLES = ("pqM", "opqM", "rqM", "pqMx4", "opqMx4")
+_PATTERN = re.compile(
+    r"(?:(?P<transform>prefix|pca)(?P<dims>[1-9][0-9]{0,5})/)?"
+    rf"(?P<codec>{'|'.join(sorted(CODECS, key=len, reverse=True))}"
+    r"|(?P<table>o?pq|rq)(?P<count>[1-9][0-9]{0,4})(?P<small>x4)?(?P<balanced>\+balanced)?)"
+)
+# What a codec's codes begin with, finest first: they can be read as if they were these.
+_CONTAINED = {
+    "lvq4x4": ("lvq4",),
+    "lvq4x8": ("lvq4",),
+    "bebr2": ("bebr1",),
+    "bebr3": ("bebr2", "bebr1"),
+    "bebr4": ("bebr3", "bebr2", "bebr1"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What the name of a codec of the table family says.
+
+    Attributes:
+        method: "pq" (product quantization after a balanced PCA rotation), "opq" (after a learned
+            one) or "rq" (residual quantization).
+        count: subquantizers M.
+        bits: of the index of each, 8 or 4.
+        balanced: rows are dealt to the centroids so that each is used about as often.
+    """
+
+    method: str
+    count: int
+    bits: int
+    balanced: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,32 +71,54 @@ class Spec:
         transform: "", "prefix" (the first `dims` dimensions) or "pca" (the leading `dims`
             principal ones).
         dims: dimensions kept; None without a transform.
-        codec: one of CODECS.
+        codec: one of CODECS, or a name as in TABLES.
+        table: what the name of a table codec says, None for others.
     """
 
     transform: str
     dims: int | None
     codec: str
+    table: Table | None = None
 
     def __str__(self) -> str:
-        return f"{self.transform}{self.dims}/{self.codec}" if self.transform else self.codec
+        return self._named(self.codec)
+
+    def _named(self, codec: str) -> str:
+        return f"{self.transform}{self.dims}/{codec}" if self.transform else codec
 
     @property
-    def fineness(self) -> tuple[int, int]:
-        """Sorts the representations of one field, coarse to fine."""
-        return (self.dims or DIM_MAX + 1, CODECS.index(self.codec))
+    def fineness(self) -> tuple[int, int, int]:
+        """Sorts the representations of one field, coarse to fine.
+
+        By dimensions kept; table codecs, whose size has nothing to do with these, come before
+        all others.
+        """
+        dims = self.dims or DIM_MAX + 1
+        if self.table is not None:
+            return (dims, 0, self.table.count * self.table.bits)
+        return (dims, BITS[self.codec], 1 + CODECS.index(self.codec))
 
     @property
     def trained(self) -> bool:
         """True if it needs a sample of vectors before it can encode."""
-        return self.transform == "pca" or self.codec == "int8"
+        if self.transform == "pca" or self.codec == "int8" or self.table is not None:
+            return True
+        return self.codec.startswith("lvq")
+
+    @property
+    def contained(self) -> tuple[str, ...]:
+        """Representations that its codes begin with, finest first; they can be read in its place.
+
+        Of lvq4x8 that is lvq4, its first level; of bebr3 it is bebr2 and bebr1.
+        """
+        return tuple(self._named(codec) for codec in _CONTAINED.get(self.codec, ()))
 
     def makes(self, other: Spec) -> bool:
         """True if `other` can be made from this one and be as good as its name says.
 
         Neither with more levels for a dimension, nor with dimensions that this one lacks.
         """
-        if CODECS.index(other.codec) > CODECS.index(self.codec):
+        if other.fineness[1:] > self.fineness[1:]:
             return False
         if self.dims is None:
             return True
@@ -62,10 +134,11 @@ def parse_spec(text: str, dim: int) -> Spec:
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise SchemaError(
-            f"representation is {text!r}, expected one of {', '.join(CODECS)}, or one of them "
-            "after 'prefixN/' or 'pcaN/', such as 'prefix128/bits4'"
+            f"representation is {text!r}, expected one of {', '.join((*CODECS, *TABLES))}, M a "
+            "number of subquantizers, or one of them after 'prefixN/' or 'pcaN/', such as "
+            "'prefix128/bits4'"
         )
-    transform, dims, codec = match.groups()
+    transform, dims, codec = match["transform"] or "", match["dims"], match["codec"]
     if dims and int(dims) >= dim:
         raise SchemaError(
             f"representation {text!r} keeps {dims} dimensions of {dim}, expected fewer; "
@@ -76,4 +149,31 @@ def parse_spec(text: str, dim: int) -> Spec:
             f"representation {text!r} keeps {dims} principal dimensions, expected at most "
             f"{PCA_DIMS_MAX:,}"
         )
-    return Spec(transform=transform or "", dims=int(dims) if dims else None, codec=codec)
+    kept = int(dims) if dims else None
+    table = _table(text, match, kept or dim) if match["table"] else None
+    return Spec(transform=transform, dims=kept, codec=codec, table=table)
+
+
+def _table(text: str, match: re.Match[str], dim: int) -> Table:
+    method, count = match["table"], int(match["count"])
+    most = SUBQUANTIZERS_MAX if method == "rq" else min(dim, SUBQUANTIZERS_MAX)
+    if count > most:
+        raise SchemaError(
+            f"representation {text!r} has {count} subquantizers, expected at most {most} for "
+            f"{dim} dimensions"
+        )
+    if method == "rq" and (match["small"] or match["balanced"]):
+        raise SchemaError(f"representation {text!r} is unknown, expected 'rq{count}'")
+    if method != "rq" and dim % count:
+        near = max(each for each in range(1, count) if dim % each == 0)
+        raise SchemaError(
+            f"representation {text!r} has {count} subquantizers, which do not divide {dim} "
+            f"dimensions; the next fewer that do are {near}"
+        )
+    if match["small"] and count % 2:
+        raise SchemaError(
+            f"representation {text!r} has {count} subquantizers of 4 bits, expected an even "
+            "number, as two share a byte"
+        )
+    bits = 4 if match["small"] else 8
+    return Table(method=method, count=count, bits=bits, balanced=bool(match["balanced"]))
