@@ -55,8 +55,9 @@ PEERS = (
         "faiss-hnswsq8-m32",
         "Faiss",
         options={"factory": "HNSW32,SQ8", "hnsw_build": HNSW_BUILD_MORE},
+        slow=True,
     ),
-    Known("faiss-hnswflat", "Faiss", _FILTERED, {"factory": "HNSW16,Flat"}),
+    Known("faiss-hnswflat", "Faiss", _FILTERED, {"factory": "HNSW16,Flat"}, slow=True),
     Known("faiss-binary+rescore", "FaissBinary", _FILTERED),
 )
 

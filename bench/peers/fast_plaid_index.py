@@ -19,6 +19,7 @@ PEERS = (
 )
 # n_ivf_probe and n_full_scores; its defaults are 8 and 4,096.
 SEARCHES = ((2, 128), (4, 256), (8, 256), (4, 1024), (8, 1024), (8, 4096), (16, 4096), (32, 8192))
+FULL_SCORES_MAX = 4  # times the documents
 
 
 class FastPlaid(Documents):
@@ -42,7 +43,9 @@ class FastPlaid(Documents):
         self.index: Any = Library(index=str(self.folder / "index"), device="cpu")
 
     def settings(self) -> list[Setting]:
-        return [{"n_ivf_probe": probe, "n_full_scores": scores} for probe, scores in SEARCHES]
+        # To score many more documents than there are finds nothing more.
+        tried = [found for found in SEARCHES if found[1] <= FULL_SCORES_MAX * self.shape.rows]
+        return [{"n_ivf_probe": probe, "n_full_scores": scores} for probe, scores in tried]
 
     def prepare(self, setting: Setting, threads: int) -> None:
         import torch

@@ -32,8 +32,8 @@ EF_BITS = (
 ENVIRONMENT = Environment("graphs", ("hnswlib==0.8.0", "usearch==2.26.6"))
 PEERS = (
     Known("hnswlib", "Hnswlib", ("dense", "filter")),
-    Known("hnswlib-m32", "Hnswlib", options={"links": LINKS_MORE, "build": BUILD_MORE}),
-    Known("usearch-f32", "Usearch", options={"kind": "f32"}),
+    Known("hnswlib-m32", "Hnswlib", options={"links": LINKS_MORE, "build": BUILD_MORE}, slow=True),
+    Known("usearch-f32", "Usearch", options={"kind": "f32"}, slow=True),
     Known("usearch-i8", "Usearch", options={"kind": "i8"}),
     Known("usearch-b1", "Usearch", options={"kind": "b1"}),
 )

@@ -30,8 +30,8 @@ INSERT_DOCUMENTS = 500  # of several vectors each, in one merge
 ENVIRONMENT = Environment("lancedb", ("lancedb==0.40.0",))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
-    Known("lancedb-ivf_pq", "Lance", _DATABASE, {"index": "ivf_pq"}),
-    Known("lancedb-ivf_pq-sub8", "Lance", _DATABASE, {"index": "ivf_pq", "sub": 8}),
+    Known("lancedb-ivf_pq", "Lance", _DATABASE, {"index": "ivf_pq"}, slow=True),
+    Known("lancedb-ivf_pq-sub8", "Lance", _DATABASE, {"index": "ivf_pq", "sub": 8}, slow=True),
     Known("lancedb-ivf_rq", "Lance", _DATABASE, {"index": "ivf_rq"}),
     Known("lancedb-ivf_hnsw_sq", "Lance", _DATABASE, {"index": "ivf_hnsw_sq"}),
     Known("lancedb-multivector", "LanceTokens", ("late",), {"index": "ivf_pq"}),

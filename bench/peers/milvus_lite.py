@@ -18,8 +18,8 @@ LISTS = 4  # times the square root of a segment's rows
 ENVIRONMENT = Environment("milvus-lite", ("milvus-lite==3.2.2", "pymilvus==3.0.2"))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
-    Known("milvus-lite-hnsw", "MilvusLite", _DATABASE, {"index": "HNSW"}),
-    Known("milvus-lite-hnsw_sq", "MilvusLite", _DATABASE, {"index": "HNSW_SQ"}),
+    Known("milvus-lite-hnsw", "MilvusLite", _DATABASE, {"index": "HNSW"}, slow=True),
+    Known("milvus-lite-hnsw_sq", "MilvusLite", _DATABASE, {"index": "HNSW_SQ"}, slow=True),
     Known("milvus-lite-ivf_flat", "MilvusLite", _DATABASE, {"index": "IVF_FLAT"}),
     Known("milvus-lite-ivf_sq8", "MilvusLite", _DATABASE, {"index": "IVF_SQ8"}),
 )

@@ -29,12 +29,15 @@ INSERT_DOCUMENTS = 500  # of several vectors each, in one update
 ENVIRONMENT = Environment("qdrant-edge", ("qdrant-edge-py==0.9.0",))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
-    Known("qdrant-edge", "QdrantEdge", _DATABASE),
+    Known("qdrant-edge", "QdrantEdge", _DATABASE, slow=True),
     Known(
-        "qdrant-edge-m32", "QdrantEdge", options={"m": M_MORE, "ef_construct": EF_CONSTRUCT_MORE}
+        "qdrant-edge-m32",
+        "QdrantEdge",
+        options={"m": M_MORE, "ef_construct": EF_CONSTRUCT_MORE},
+        slow=True,
     ),
     Known("qdrant-edge-scalar", "QdrantEdge", _DATABASE, {"quantization": "scalar"}),
-    Known("qdrant-edge-binary", "QdrantEdge", _DATABASE, {"quantization": "binary"}),
+    Known("qdrant-edge-binary", "QdrantEdge", _DATABASE, {"quantization": "binary"}, slow=True),
     Known("qdrant-edge-tq4", "QdrantEdge", _DATABASE, {"quantization": "tq4"}),
     Known("qdrant-edge-multivector", "QdrantEdgeTokens", ("late",)),
     Known(

@@ -31,7 +31,7 @@ CONFIG, GRAPH, DATA = "config", "graph", "data"
 
 ENVIRONMENT = Environment("svs", ("scalable-vs==0.5.0",))
 PEERS = (
-    Known("svs-f32", "Svs", options={"kind": "f32"}),
+    Known("svs-f32", "Svs", options={"kind": "f32"}, slow=True),
     Known("svs-lvq4x8", "Svs", options={"kind": "lvq"}),
     Known("svs-leanvec", "Svs", options={"kind": "leanvec"}),
 )

@@ -17,7 +17,7 @@ LISTS = 4  # times the square root of the rows
 ENVIRONMENT = Environment("zvec", ("zvec==0.8.0",))
 _DATABASE = ("dense", "filter", "database")
 PEERS = (
-    Known("zvec-hnsw", "Zvec", _DATABASE, {"index": "hnsw"}),
+    Known("zvec-hnsw", "Zvec", _DATABASE, {"index": "hnsw"}, slow=True),
     Known("zvec-hnsw-int8", "Zvec", _DATABASE, {"index": "hnsw-int8"}),
     Known("zvec-ivf-rabitq", "Zvec", _DATABASE, {"index": "ivf-rabitq"}),
 )
