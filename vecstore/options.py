@@ -43,7 +43,24 @@ GATHER_SHARE_MAX = 0.01
 # Rows that one thread scans at least; fewer are not worth handing to another thread.
 PARALLEL_BYTES_MIN = 4 << 20
 # Candidates that the default plan scans for each hit asked, by the codec it scans, and at least.
-OVERSAMPLING = {"bits1": 32, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
+OVERSAMPLING = {
+    "sign": 64,
+    "bits1": 32,
+    "bebr1": 32,
+    "bits2": 8,
+    "bebr2": 8,
+    "bebr3": 4,
+    "bits4": 4,
+    "lvq4": 4,
+    "bebr4": 4,
+    "int8": 2,
+    "bits8": 2,
+    "lvq4x4": 2,
+    "lvq8": 2,
+    "lvq4x8": 2,
+    "float16": 1,
+    "float32": 1,
+}
 OVERSAMPLING_SHORTENED = 64
 KEEP_MIN = 50
 # Segments of about one size, next to each other, that are merged into one.

@@ -275,9 +275,13 @@ def decoded(spec: str, form: tuple[int, str], trained: Arrays, codes: Arrays) ->
         found = codes["values"].astype(np.float64)
     elif kind == "int8":
         found = trained["low"] + trained["step"] * codes["codes"].astype(np.float64)
-    else:
+    elif kind.startswith("lvq"):
+        found = of_lvq(kind, kept, codes) + trained["mean"]
+    elif kind.startswith("bits"):
         found = of_bits(int(kind.removeprefix("bits")), (kept, metric), codes)
-    if kind in ("float16", "int8") and metric == "cosine":
+    else:
+        found = of_planes(kind, (kept, metric), codes)
+    if (kind in ("float16", "int8") or kind.startswith("lvq")) and metric == "cosine":
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         found = found / np.where(lengths == 0, 1, lengths)
     if transform.startswith("pca"):
@@ -299,6 +303,36 @@ def of_bits(bits: int, form: tuple[int, str], codes: Arrays) -> Any:
             squared = float(scale > 0)
         turned = rotated_back(y, dim)
         found.append(turned / np.linalg.norm(turned) * math.sqrt(max(squared, 0)))
+    return np.array(found)
+
+
+def of_lvq(kind: str, dim: int, codes: Arrays) -> Any:
+    width, found = codes["scale"].astype(np.float64)[:, None], codes["shift"][:, None]
+    for name, bits in zip(("codes", "residual"), map(int, kind[3:].split("x")), strict=False):
+        shifts = np.arange(0, 8, bits)
+        values = (codes[name][:, :, None] >> shifts & 2**bits - 1).reshape(len(found), -1)[:, :dim]
+        found = found + width * (values - (2**bits - 1) / 2)
+        width = width / (2 ** int(kind[-1]) - 1)
+    return found
+
+
+def of_planes(kind: str, form: tuple[int, str], codes: Arrays) -> Any:
+    dim, metric = form
+    found = []
+    for row in range(len(codes["codes" if kind == "sign" else "scale"])):
+        plane = codes["codes"][row] if kind == "sign" else codes["codes"][row // 16, :, row % 16]
+        y = 2.0 * np.unpackbits(plane, bitorder="little") - 1
+        length = 1.0 if metric == "cosine" else float(codes["scale"][row])
+        if kind != "sign":
+            length = float(codes["scale"][row] > 0 if metric == "cosine" else codes["norm"][row])
+            y = y * codes["scale"][row]
+        for u in range(1, int(kind[4:] or 1)):
+            plane = codes[f"codes{u}"][row // 16, :, row % 16]
+            b = 2.0 * np.unpackbits(plane, bitorder="little") - 1
+            y = (y + codes[f"scale{u}"][row] * b) * codes[f"gain{u}"][row]
+        turned = rotated_back(y, dim)
+        length = length if kind == "sign" else math.sqrt(length)
+        found.append(turned / (np.linalg.norm(turned) or 1) * length)
     return np.array(found)
 
 

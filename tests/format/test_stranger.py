@@ -94,7 +94,25 @@ def test_int8() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @pytest.mark.parametrize(
-    "text", ["bits1", "bits2", "bits4", "bits8", "int8", "float16", "prefix40/bits4", "pca9/int8"]
+    "text",
+    [
+        "bits1",
+        "bits2",
+        "bits4",
+        "bits8",
+        "int8",
+        "float16",
+        "prefix40/bits4",
+        "pca9/int8",
+        "lvq4",
+        "lvq8",
+        "lvq4x4",
+        "pca9/lvq4x8",
+        "sign",
+        "bebr1",
+        "bebr2",
+        "prefix40/bebr4",
+    ],
 )
 def test_decoding(text: str, metric: vs.Metric) -> None:
     """Vectors that are brought back as drawn are those that vecstore brings back."""

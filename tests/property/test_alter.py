@@ -36,6 +36,8 @@ LADDERS = st.sampled_from(
         ("prefix2/bits4", "bits8", "float16"),
         ("pca2/int8", "bits2", "float16"),
         ("int8", "float16"),
+        ("lvq4x8", "float16"),
+        ("sign", "bebr2", "lvq4", "float16"),
     ]
 )
 # No flush can run in the thread that is in the middle of the cut-over.

@@ -63,9 +63,13 @@ def dense_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> C
     digits = rng.integers(-128, 128, (queries, 2, width), dtype=np.int8)
     factors, scale, norm = affine_factors(rng, rows, queries, l2)
     chosen = scale if rng.random() < 0.5 else None
+    shift = None
+    if rng.random() < 0.5:
+        shift = tied(rng, (rows,))
+        factors = np.concatenate([factors, rng.standard_normal((queries, 1))], axis=1)
     return Case(
-        twin.affine_scores(dots(codes, digits), factors, chosen, norm),
-        [kernel(codes, digits, factors, chosen, norm, name) for name in VARIANTS],
+        twin.affine_scores(dots(codes, digits), factors, chosen, norm, shift),
+        [kernel(codes, digits, factors, chosen, norm, name, shift) for name in VARIANTS],
     )
 
 
@@ -82,7 +86,36 @@ def packed_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> 
     )
 
 
-FAMILIES = [flat_case, dense_case, packed_case]
+def signs_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    width = 8 * int(rng.choice([1, 2, 6, 17]))
+    codes = rng.integers(0, 256, (rows, width), dtype=np.uint8)
+    signs = rng.integers(0, 256, (queries, width), dtype=np.uint8)
+    lengths = rng.random(queries, dtype=np.float32)
+    table = rng.standard_normal(8 * width + 1, dtype=np.float32)
+    scale = tied(rng, (rows,)) if l2 or rng.random() < 0.5 else None
+    return Case(
+        twin.sign_scores(codes, signs, lengths, table, scale, l2),
+        [_kernels.signs(codes, signs, lengths, table, scale, l2, name) for name in VARIANTS],
+    )
+
+
+def total_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    families = rng.choice([flat_case, dense_case, packed_case, signs_case], rng.integers(1, 4))
+    terms = [family(rng, rows, queries, rng.random() < 0.5) for family in families]
+    gains = [
+        tied(rng, (rows,)) if place and rng.random() < 0.5 else None for place in range(len(terms))
+    ]
+    norm, norms = (tied(rng, (rows,)), tied(rng, (queries,))) if l2 else (None, None)
+    return Case(
+        twin.total_scores([term.scores for term in terms], gains, norm, norms),
+        [
+            _kernels.total(list(scorers), gains, norm, norms)
+            for scorers in zip(*(term.scorers for term in terms), strict=True)
+        ],
+    )
+
+
+FAMILIES = [flat_case, dense_case, packed_case, signs_case, total_case]
 Family = Callable[[np.random.Generator, int, int, bool], Case]
 
 
@@ -265,6 +298,44 @@ def test_packed_shapes_are_checked_against_each_other() -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match="expected"):
             wrong()
+
+
+def test_signs_and_totals_are_checked() -> None:
+    """Too few signs, lengths, entries, rows, queries or gains raise ValueError."""
+    codes, signs = np.zeros((17, 8), np.uint8), np.zeros((1, 8), np.uint8)
+    one, each = np.ones(1, dtype=np.float32), np.ones(17, dtype=np.float32)
+    table = np.zeros(65, dtype=np.float32)
+    term = _kernels.signs(codes, signs, one, table, each, True)
+    other = _kernels.signs(codes[:16], signs, one, table, None, False)
+    slow = _kernels.signs(codes, signs, one, table, each, True, VARIANTS[0])
+    both = _kernels.total([term, term], [None, each], each, one)
+    wrongs: tuple[Callable[[], object], ...] = (
+        lambda: _kernels.signs(codes, signs[:, :7].copy(), one, table, None, False),
+        lambda: _kernels.signs(codes, signs, each, table, None, False),
+        lambda: _kernels.signs(codes, signs, one, table[:64], None, False),
+        lambda: _kernels.signs(codes, signs, one, table, None, True),
+        lambda: _kernels.signs(codes, signs, one, table, one, False),
+        lambda: _kernels.total([], [], None, None),
+        lambda: _kernels.total([term, other], [None, None], None, None),
+        lambda: _kernels.total([term, both], [None, None], None, None),
+        lambda: _kernels.total([term], [None, None], None, None),
+        lambda: _kernels.total([term], [each], None, None),
+        lambda: _kernels.total([term, term], [None, one], None, None),
+        lambda: _kernels.total([term], [None], each, None),
+        lambda: _kernels.total([term], [None], one, one),
+        lambda: _kernels.octets(
+            codes, np.zeros((1, 2, 8), np.int8), np.zeros((1, 4)), None, None, None, each
+        ),
+        lambda: _kernels.octets(
+            codes, np.zeros((1, 2, 8), np.int8), np.zeros((1, 5)), None, None, None, one
+        ),
+    )
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="expected"):
+            wrong()
+    if len(VARIANTS) > 1:
+        with pytest.raises(ValueError, match="variant"):
+            _kernels.total([term, slow], [None, None], None, None)
 
 
 @given(st.integers(0, 3 * 4096 + 1))

@@ -5,6 +5,8 @@ Shapes  N rows, Q queries, D dimensions, P rotated dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vecstore.types import Float32, Float64, Metric
@@ -83,3 +85,38 @@ def best_bits(x: Float64, bits: int, tries: int = 300) -> Float64:
         if cosine > closeness:
             found, closeness = y, cosine
     return found
+
+
+def lvq_values(vectors: Float32, mean: Float32, bits: Sequence[int]) -> list[Float64]:
+    """What LVQ's first level, then all levels, stand for: vectors [N, D] each."""
+    left = vectors.astype(np.float64) - mean
+    low, high = left.min(axis=1, keepdims=True), left.max(axis=1, keepdims=True)
+    values, start, width, found = mean + np.zeros_like(left), low, high - low, []
+    for level in bits:
+        step = width / (2**level - 1)
+        codes = np.rint((left - start) / np.where(step > 0, step, 1)).clip(0, 2**level - 1)
+        near = start + step * codes
+        values = values + near
+        found.append(values)
+        left, start, width = left - near, -step / 2, step
+    return found
+
+
+def bebr_values(vectors: Float32, planes: int) -> list[Float64]:
+    """What one plane, two planes, ... stand for: rotated vectors [N, P] each, unbiased."""
+    x = vectors.astype(np.float64) @ rotation_matrix(vectors.shape[1]).T
+    near, found = np.zeros_like(x), []
+    for _ in range(planes):
+        left = x - near
+        near = near + np.abs(left).mean(axis=1, keepdims=True) * np.where(left >= 0, 1, -1)
+        along = (x * near).sum(axis=1, keepdims=True)
+        found.append(near * (x * x).sum(axis=1, keepdims=True) / np.where(along > 0, along, np.inf))
+    return found
+
+
+def sign_cosines(queries: Float32, vectors: Float32) -> Float64:
+    """Estimates of cosines [Q, N] from how many signs of rotated vectors differ."""
+    rotation = rotation_matrix(vectors.shape[1])
+    q, x = queries @ rotation.T >= 0, vectors @ rotation.T >= 0
+    cosines: Float64 = np.cos(np.pi * (q[:, None] != x[None]).mean(axis=2))
+    return cosines

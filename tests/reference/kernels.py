@@ -5,6 +5,8 @@ Shapes  N rows, Q queries, D dimensions, B bytes of a row's codes, P rotated dim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vecstore.types import Array, Bool, Float32, Float64, Int8, Int64, Uint8, Uint64
@@ -64,16 +66,52 @@ def packed_dots(codes: Uint8, tables: Uint8, rows: int) -> Int64:
 
 
 def affine_scores(
-    dots: Int64, factors: Float64, scale: Float32 | None, norm: Float32 | None
+    dots: Int64,
+    factors: Float64,
+    scale: Float32 | None,
+    norm: Float32 | None,
+    shift: Float32 | None = None,
 ) -> Float32:
-    """Scores [Q, N] from exact products [Q, N]; factors [Q, 4] as in `_kernels.octets`."""
-    step, offset, query_norm = factors[:, 1:].astype(np.float32).T[:, :, None]
+    """Scores [Q, N] from exact products [Q, N]; factors [Q, 4 or 5] as in `_kernels.octets`."""
+    step, offset, query_norm = factors[:, 1:4].astype(np.float32).T[:, :, None]
     scores: Float32 = (2 * dots + factors[:, :1].astype(np.int64)).astype(np.float32) * step
     if scale is not None:
         scores = scores * scale
+    if shift is not None:
+        scores = scores + shift * factors[:, 4:].astype(np.float32)
     scores = scores + offset
     if norm is not None:
         scores = (scores + scores) - (norm + query_norm)
+    return scores
+
+
+def sign_scores(
+    codes: Uint8, signs: Uint8, lengths: Float32, table: Float32, scale: Float32 | None, l2: bool
+) -> Float32:
+    """Scores [Q, N] of rows of bits [N, B] against bits of queries [Q, B]."""
+    differing = np.unpackbits(codes[None] ^ signs[:, None], axis=2).sum(axis=2)
+    scores: Float32 = table[differing] * lengths[:, None]
+    if scale is not None:
+        scores = scores * scale
+    if l2 and scale is not None:
+        scores = (scores + scores) - (scale * scale + (lengths * lengths)[:, None])
+    return scores
+
+
+def total_scores(
+    terms: Sequence[Float32],
+    gains: Sequence[Float32 | None],
+    norm: Float32 | None,
+    norms: Float32 | None,
+) -> Float32:
+    """Scores [Q, N] from those of each term."""
+    scores = terms[0]
+    for term, gain in zip(terms[1:], gains[1:], strict=True):
+        scores = scores + term
+        if gain is not None:
+            scores = scores * gain
+    if norm is not None and norms is not None:
+        scores = (scores + scores) - (norm + norms[:, None])
     return scores
 
 

@@ -1,8 +1,8 @@
 """Scores of integer codes: exact integer products, then one rounding to float32.
 
-A row stands for scale * (c - K / 2) or low + step * c, with c an integer for each dimension; the
-query is rounded to integers too, so a kernel computes code . query exactly and the result is the
-same on every machine.
+A row stands for scale * (c - K / 2) or low + step * c, with c an integer for each dimension, or for
+a sum of such; the query is rounded to integers too, so a kernel computes code . query exactly and
+the result is the same on every machine.
 """
 
 from __future__ import annotations
@@ -39,10 +39,34 @@ def two_digits(integers: Int64) -> Int8:
     return np.stack([high, integers - RADIX * high], axis=1).astype(np.int8)
 
 
-def factors_of(bias: Array, step: Array, offset: Array, norm: Array) -> Float64:
-    """Return what the kernels want to know of each query, [Q, 4]; see `_kernels.octets`."""
-    columns = np.broadcast_arrays(bias, step, offset, norm)
+def one_digit(integers: Int64) -> Int8:
+    """Integers [Q, D] as `_kernels.nibbles` takes them: [Q, 2, ceil(D / 2)], even and odd ones."""
+    queries, dim = integers.shape
+    digits = np.zeros((queries, 2, -(-dim // 2)), dtype=np.int8)
+    digits[:, 0] = integers[:, ::2]
+    digits[:, 1, : dim // 2] = integers[:, 1::2]
+    return digits
+
+
+def factors_of(bias: Array, step: Array, *others: Array) -> Float64:
+    """Return what the kernels want to know of each query, [Q, 4 or 5]; see `_kernels.octets`.
+
+    Args:
+        bias: [Q].
+        step: [Q].
+        others: offset, norm and, for rows with a shift, its weight; each [Q] or [1].
+    """
+    columns = np.broadcast_arrays(bias, step, *others)
     return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float64)
+
+
+class Names(NamedTuple):
+    """The arrays that hold the rows' part of a score; "" for none."""
+
+    codes: str = "codes"
+    scale: str = "scale"
+    norm: str = "norm"
+    shift: str = ""
 
 
 class AffinePrepared(NamedTuple):
@@ -51,29 +75,38 @@ class AffinePrepared(NamedTuple):
     Attributes:
         kernel: `_kernels.octets`, `nibbles` or `packed`.
         integers: what the kernel multiplies codes with: digits or tables.
-        factors: float64 [Q, 4]: bias, step, offset, squared length.
+        factors: float64 [Q, 4 or 5]: bias, step, offset, squared length, weight of the shift.
         metric: what scores estimate.
+        names: what is read.
     """
 
     kernel: Callable[..., _kernels.Scorer]
     integers: Int8 | Uint8
     factors: Float64
     metric: Metric
+    names: Names = Names()
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
-        return self.kernel(
-            parts["codes"], self.integers, self.factors, parts.get("scale"), parts.get("norm")
-        )
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
+        """All queries against all rows."""
+        names = self.names
+        rows = (parts.get(names.scale), parts.get(names.norm) if self.metric == "l2" else None)
+        if not names.shift:
+            return self.kernel(parts[names.codes], self.integers, self.factors, *rows)
+        shift = parts[names.shift]
+        return self.kernel(parts[names.codes], self.integers, self.factors, *rows, shift=shift)
+
+    def only(self, query: int) -> AffinePrepared:
+        """One of the queries."""
+        integers, factors = self.integers[query : query + 1], self.factors[query : query + 1]
+        return AffinePrepared(self.kernel, integers, factors, self.metric, self.names)
 
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
-        integers, factors = self.integers[query : query + 1], self.factors[query : query + 1]
-        alone = AffinePrepared(self.kernel, integers, factors, self.metric)
-        return alone._scorer(parts).score(0, rows)
+        return self.only(query).scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """ERROR_BOUND_SIGMAS standard deviations, over random rotations, of the estimate."""
@@ -83,6 +116,43 @@ class AffinePrepared(NamedTuple):
         half = from_bfloat16(parts["error"][rows])
         half *= sigmas * math.sqrt(self.factors[query, 3])
         return half
+
+
+class TotalPrepared(NamedTuple):
+    """Queries for codes of several parts, whose scores add up; see `_kernels.total`.
+
+    Attributes:
+        terms: the queries for each part.
+        gains: for each part, the array that the sum up to it is multiplied with; "" for none.
+        norm: the array of squared lengths for l2; "" for other metrics.
+        norms: float32 [Q], squared lengths of the queries.
+    """
+
+    terms: tuple[AffinePrepared, ...]
+    gains: tuple[str, ...]
+    norm: str
+    norms: Float32
+
+    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+        return _kernels.total(
+            [term.scorer(parts) for term in self.terms],
+            [parts.get(gain) for gain in self.gains],
+            parts.get(self.norm),
+            self.norms if self.norm else None,
+        )
+
+    def scan(
+        self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
+        terms = tuple(term.only(query) for term in self.terms)
+        alone = self._replace(terms=terms, norms=self.norms[query : query + 1])
+        return alone._scorer(parts).score(0, rows)
+
+    def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
+        return None
 
 
 def to_bfloat16(values: Float32) -> Array:

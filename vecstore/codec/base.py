@@ -91,6 +91,11 @@ class Prepared(Protocol):
         ...
 
 
+def layout_of(codec: Codec) -> tuple[str, ...]:
+    """The names of the arrays that `pack` makes."""
+    return tuple(codec.pack(np.empty((0, codec.code_bytes), dtype=np.uint8)))
+
+
 def normalized(vectors: Float32) -> Float32:
     """Return the vectors at unit length; zeros stay zeros."""
     lengths: Float32 = np.linalg.norm(vectors, axis=1, keepdims=True)

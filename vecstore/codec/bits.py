@@ -24,6 +24,7 @@ from vecstore.codec.affine import (
     AffinePrepared,
     factors_of,
     from_bfloat16,
+    one_digit,
     to_bfloat16,
     to_integers,
     two_digits,
@@ -90,12 +91,8 @@ class BitsCodec:
     def pack(self, codes: Uint8) -> Parts:
         scale, error, norm = self._factors(codes)
         rows = codes[:, : self.width]
-        if self.packed:
-            groups = -(-len(rows) // GROUP)
-            whole = np.zeros((groups * GROUP, self.width), dtype=np.uint8)
-            whole[: len(rows)] = rows
-            rows = whole.reshape(groups, GROUP, self.width).transpose(0, 2, 1)
-        parts: dict[str, Array] = {"codes": np.ascontiguousarray(rows), "scale": scale}
+        laid = interleave(rows) if self.packed else np.ascontiguousarray(rows)
+        parts: dict[str, Array] = {"codes": laid, "scale": scale}
         parts["error"] = error
         if norm is not None:
             parts["norm"] = norm
@@ -103,7 +100,7 @@ class BitsCodec:
 
     def unpack(self, parts: Parts, rows: Int64) -> Uint8:
         codes = parts["codes"]
-        taken = codes[rows // GROUP, :, rows % GROUP] if self.packed else codes[rows]
+        taken = interleaved(codes, rows) if self.packed else codes[rows]
         names = ("scale", "error", "norm") if self.metric == "l2" else ("scale", "error")
         columns = [parts[name][rows][:, None].view(np.uint8) for name in names]
         return np.concatenate([taken, *columns], axis=1)
@@ -131,9 +128,21 @@ class BitsCodec:
         factors = factors_of(bias, steps / 2, np.zeros(1), norms)
         if self.bits == 8:
             return AffinePrepared(_kernels.octets, two_digits(integers), factors, self.metric)
-        halves = integers.reshape(len(integers), self.width, 2).transpose(0, 2, 1)
-        digits = np.ascontiguousarray(halves, dtype=np.int8)
-        return AffinePrepared(_kernels.nibbles, digits, factors, self.metric)
+        return AffinePrepared(_kernels.nibbles, one_digit(integers), factors, self.metric)
+
+
+def interleave(rows: Uint8) -> Uint8:
+    """Bytes of rows [N, W] as `_kernels.packed` takes them, [ceil(N / 16), W, 16]; zeros follow."""
+    groups, width = -(-len(rows) // GROUP), rows.shape[1]
+    whole = np.zeros((groups * GROUP, width), dtype=np.uint8)
+    whole[: len(rows)] = rows
+    return np.ascontiguousarray(whole.reshape(groups, GROUP, width).transpose(0, 2, 1))
+
+
+def interleaved(codes: Uint8, rows: Int64) -> Uint8:
+    """The bytes [n, W] of some rows of what `interleave` made."""
+    taken: Uint8 = codes[rows // GROUP, :, rows % GROUP]
+    return taken
 
 
 def pack_bits(values: Uint8, bits: int) -> Uint8:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from vecstore.codec.base import Codec
+from vecstore.codec.bebr import BebrCodec
 from vecstore.codec.bits import BitsCodec
 from vecstore.codec.flat import FlatCodec
 from vecstore.codec.int8 import Int8Codec, train_ranges
+from vecstore.codec.lvq import LvqCodec, train_mean
+from vecstore.codec.sign import SignCodec
 from vecstore.codec.spec import Spec
 from vecstore.codec.transform import ReducedCodec, train_basis
 from vecstore.types import Array, Float32, Metric
@@ -36,6 +39,12 @@ def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> 
         return Int8Codec(dim=dim, metric=metric, low=params["low"], step=params["step"])
     if name.startswith("bits"):
         return BitsCodec(spec=name, dim=dim, metric=metric)
+    if name.startswith("lvq"):
+        return LvqCodec(spec=name, dim=dim, metric=metric, mean=params["mean"])
+    if name.startswith("bebr"):
+        return BebrCodec(spec=name, dim=dim, metric=metric)
+    if name == "sign":
+        return SignCodec(dim=dim, metric=metric)
     return FlatCodec(spec=name, dim=dim, metric=metric)
 
 
@@ -53,12 +62,20 @@ def train_codec(
     if spec.transform == "pca":
         assert spec.dims is not None
         params["basis"] = train_basis(sample, spec.dims, seed)
-    if spec.codec == "int8":
+    train = _TRAINING.get(spec.codec)
+    if train is not None:
         kept = sample
         if spec.transform:
             inner = _plain("float32", spec.dims or dim, metric, {})
             kept = ReducedCodec(
                 spec=str(spec), dim=dim, inner=inner, basis=params.get("basis")
             ).reduce(sample)
-        params.update(train_ranges(np.ascontiguousarray(kept)))
+        params.update(train(np.ascontiguousarray(kept)))
     return params
+
+
+# What learns more from a sample [n, D] than its transform does.
+_TRAINING: Mapping[str, Callable[[Float32], dict[str, Array]]] = {
+    "int8": train_ranges,
+    **dict.fromkeys(("lvq4", "lvq8", "lvq4x4", "lvq4x8"), train_mean),
+}

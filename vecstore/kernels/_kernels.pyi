@@ -5,6 +5,8 @@ little-endian; a wrong type raises TypeError, a wrong shape or row ValueError. `
 of `variants()`; None is the fastest. All variants return the same bits.
 """
 
+from collections.abc import Sequence
+
 from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint64
 
 class Scorer:
@@ -42,18 +44,22 @@ def octets(
     scale: Float32 | None,
     norm: Float32 | None,
     variant: str | None = None,
+    shift: Float32 | None = None,
 ) -> Scorer:
     """Rows of one byte a dimension, scored by exact integer products.
 
     d = code . query; then in float32: v = float(2 d + bias) * step, v = v * scale[row],
-    v = v + offset, and with norm: v = (v + v) - (norm[row] + query norm).
+    v = v + shift[row] * weight, v = v + offset, and with norm: v = (v + v) - (norm[row] + query
+    norm).
 
     Args:
         codes: [N, B].
         digits: [Q, 2, B], high and low: a query integer is 128 high + low.
-        factors: [Q, 4]: bias (a whole number), step, offset, query norm.
+        factors: [Q, 4]: bias (a whole number), step, offset, query norm; with shift [Q, 5]: then
+            its weight.
         scale: [N], or None for 1.
         norm: [N] squared lengths for l2, or None.
+        shift: [N], or None for 0.
     """
 
 def nibbles(
@@ -63,6 +69,7 @@ def nibbles(
     scale: Float32 | None,
     norm: Float32 | None,
     variant: str | None = None,
+    shift: Float32 | None = None,
 ) -> Scorer:
     """As `octets`, for rows of two dimensions a byte.
 
@@ -85,6 +92,46 @@ def packed(
         tables: [Q, 2 * B, 16]: what each low nibble adds, then what each high nibble adds; the
             two of a byte at most 255 together. Where those of bytes 16 i + j, 16 i + j + 4,
             16 i + j + 8 and 16 i + j + 12, j < 4, are too, a scan is faster.
+    """
+
+def signs(
+    codes: Uint8,
+    signs: Uint8,
+    lengths: Float32,
+    table: Float32,
+    scale: Float32 | None,
+    l2: bool,
+    variant: str | None = None,
+) -> Scorer:
+    """Rows of one bit a dimension, scored by how many bits differ from those of a query.
+
+    In float32: v = table[differing bits] * length, v = v * scale[row], and with l2:
+    v = (v + v) - (scale[row] * scale[row] + length * length).
+
+    Args:
+        codes: [N, B], B a multiple of 8.
+        signs: [Q, B].
+        lengths: [Q].
+        table: [8 B + 1].
+        scale: [N], or None for 1; not None with l2.
+    """
+
+def total(
+    terms: Sequence[Scorer],
+    gains: Sequence[Float32 | None],
+    norm: Float32 | None,
+    norms: Float32 | None,
+) -> Scorer:
+    """What scorers of the same rows, queries and variant give, added up.
+
+    In float32: v is what the first gives; then for each other one v = v + what it gives,
+    v = v * gain[row]; and with norm: v = (v + v) - (norm[row] + norms[query]).
+
+    Args:
+        terms: at least one; none of them a total.
+        gains: [N] or None for 1, for each; None for the first.
+        norm: [N] squared lengths for l2, or None.
+        norms: [Q], of the queries; None without norm.
     """
 
 def packed_queries(

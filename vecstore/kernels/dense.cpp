@@ -81,6 +81,7 @@ static inline void dots(const u8* const* x, const i8* q, i64 bytes, i64* out) {
 static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64 row) {
     float value = float(i64(2 * u64(dot) + u64(query.bias))) * query.step;
     if (job.rows.scale) value *= job.rows.scale[row];
+    if (job.rows.shift) value += job.rows.shift[row] * query.weight;
     value += query.offset;
     if (job.rows.norm) value = (value + value) - (job.rows.norm[row] + query.norm);
     return value;

@@ -22,6 +22,7 @@ constexpr i64 GROUP = 16;  // rows whose codes are interleaved byte by byte in t
 constexpr i64 UNIT = 4;    // bytes of each row of a group that are looked up at once
 constexpr i64 RUN = 4;     // units whose table entries a query may let add up in 8 bits
 constexpr i64 LANES = 16;  // partial sums of every float32 accumulation, on every machine
+constexpr i64 QUERIES = 16;  // whose scores of one block are at hand at a time, at most
 
 // Float rows against float queries.
 struct FlatJob {
@@ -34,17 +35,20 @@ struct FlatJob {
 };
 
 // How an exact integer product d = code . query becomes a score, in float32, in this order:
-//   v = float(2 * d + bias) * step;  v = v * scale[row];  v = v + offset;
+//   v = float(2 * d + bias) * step;  v = v * scale[row];  v = v + shift[row] * weight;
+//   v = v + offset;
 //   l2: v = (v + v) - (norm[row] + norm)
 struct Query {
     i64 bias;
     float step;
     float offset;
     float norm;
+    float weight;
 };
 
 struct Rows {
     const float* scale;  // [N] or null
+    const float* shift;  // [N] or null; only of dense rows
     const float* norm;   // [N] squared lengths; null unless l2
 };
 
@@ -69,8 +73,8 @@ struct PackedJob {
     i64 run;    // RUN or 1: bytes b, b + UNIT, ... of so many units add up to 255 at most
 };
 
-// Rows [row, row + count), count <= BLOCK, of a job against its queries [first, last);
-// out is [last - first][BLOCK].
+// Rows [row, row + count), count <= BLOCK, of a job against its queries [first, last), QUERIES at
+// most; out is [last - first][BLOCK].
 using BlockFn = void (*)(const void* job, i64 first, i64 last, i64 row, i64 count, float* out);
 // Given rows against one query; out is [count].
 using RowsFn = void (*)(const void* job, i64 query, const i64* rows, i64 count, float* out);
@@ -80,9 +84,37 @@ struct Family {
     RowsFn rows;
 };
 
+// Rows of signs, one bit each, against the signs of queries: v = table[differing bits] * length,
+// v = v * scale[row]; l2: v = (v + v) - (scale[row]^2 + length^2).
+struct SignsJob {
+    const u8* codes;       // [N][bytes]
+    const u8* signs;       // [Q][bytes]
+    const float* lengths;  // [Q]
+    const float* table;    // [8 * bytes + 1]
+    const float* scale;    // [N] or null; not null if l2
+    i64 bytes;             // a multiple of 8
+    bool l2;
+};
+
+// The scores of some jobs about the same rows and queries, added in their order:
+// v = first; then for each other one v = v + its score, v = v * gain[row];
+// l2: v = (v + v) - (norm[row] + norms[query]).
+struct Term {
+    Family family;
+    const void* job;
+    const float* gain;  // [N] or null
+};
+
+struct TotalJob {
+    const Term* terms;
+    i64 count;           // of terms, at least 1
+    const float* norm;   // [N] squared lengths; null unless l2
+    const float* norms;  // [Q] squared lengths
+};
+
 struct Variant {
     const char* name;
-    Family flat, dense, packed;
+    Family flat, dense, packed, signs, total;
     // Bit i is set where scores[i] > threshold; scores is [BLOCK].
     u64 (*above)(const float* scores, float threshold);
     // vectors [count][dim] -> out [count][padded]; signs is [rounds][padded] of +1 and -1.

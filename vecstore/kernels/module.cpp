@@ -17,18 +17,11 @@
 
 #include "query.h"
 #include "scan.h"
+#include "variants.h"
 
 namespace nb = nanobind;
 
 namespace vecstore {
-
-namespace portable { extern const Variant variant; }
-#ifdef HAS_v3
-namespace v3 { extern const Variant variant; }
-#endif
-#ifdef HAS_v4
-namespace v4 { extern const Variant variant; }
-#endif
 
 namespace {
 
@@ -41,36 +34,6 @@ using Factors = std::optional<In<float, 1>>;
 
 void check(bool ok, const char* expected) {
     if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
-}
-
-// The variants this machine can run, slowest first.
-std::vector<const Variant*> supported() {
-    std::vector<const Variant*> found{&portable::variant};
-#ifdef HAS_v3
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-        __builtin_cpu_supports("f16c"))
-        found.push_back(&v3::variant);
-    if (found.size() == 2 && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
-        found.push_back(&v4::variant);
-#endif
-    return found;
-}
-
-const std::vector<const Variant*>& variants() {
-    static const std::vector<const Variant*> found = supported();
-    return found;
-}
-
-const Variant& variant_named(const std::optional<std::string>& name) {
-    if (!name) return *variants().back();
-    for (const Variant* variant : variants())
-        if (*name == variant->name) return *variant;
-    throw std::invalid_argument("expected one of variants(), got '" + *name + "'");
 }
 
 // A numpy array that owns a copy of the vector it is given.
@@ -86,15 +49,22 @@ class Scorer {
   public:
     Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<std::string>& name);
     Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale, Factors norm,
-           bool nibbles, const std::optional<std::string>& name);
+           Factors shift, bool nibbles, const std::optional<std::string>& name);
     Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale, Factors norm,
            const std::optional<std::string>& name);
+
+    Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
+           Factors scale, bool l2, const std::optional<std::string>& name);
+    Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& gains, Factors norm,
+           Factors norms);
 
     nb::list scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
 
   private:
-    void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm);
+    void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
+                const Factors& shift = std::nullopt);
+    const float* held(const Factors& values, i64 count, const char* expected);
 
     const Variant& variant_;
     Family family_;
@@ -103,8 +73,9 @@ class Scorer {
     std::vector<float> padded_;
     std::vector<Query> queries_;
     Rows factors_{};
+    std::vector<Term> terms_;
     std::vector<nb::object> held_;  // the arrays that the job points into
-    std::variant<FlatJob, DenseJob, PackedJob> job_;
+    std::variant<FlatJob, DenseJob, PackedJob, SignsJob, TotalJob> job_;
 
     const void* job() const {
         return std::visit([](const auto& job) -> const void* { return &job; }, job_);
@@ -130,24 +101,32 @@ Scorer::Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<st
     job_ = FlatJob{values.data(), padded_.data(), dim, padded, half, l2};
 }
 
-void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm) {
-    check(i64(factors.shape(0)) == count_ && factors.shape(1) == 4,
-          "factors of shape [Q, 4]: bias, step, offset, norm");
+// Optional values, one for each row or query, which the job may point to.
+const float* Scorer::held(const Factors& values, i64 count, const char* expected) {
+    if (!values) return nullptr;
+    check(i64(values->shape(0)) == count, expected);
+    held_.push_back(nb::cast(*values));
+    return values->data();
+}
+
+void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
+                    const Factors& shift) {
+    const i64 width = shift ? 5 : 4;
+    check(i64(factors.shape(0)) == count_ && i64(factors.shape(1)) == width,
+          "factors of shape [Q, 4]: bias, step, offset, norm; with shift [Q, 5]: and its weight");
     const double* f = factors.data();
-    for (i64 q = 0; q < count_; q++, f += 4) {
+    for (i64 q = 0; q < count_; q++, f += width) {
         check(std::fabs(f[0]) < 0x1p53, "an exact bias");
-        queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3])});
+        const float weight = shift ? float(f[4]) : 0.0f;
+        queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3]), weight});
     }
-    for (const auto& [from, to] : {std::pair{&scale, &factors_.scale}, {&norm, &factors_.norm}})
-        if (*from) {
-            check(i64((*from)->shape(0)) == rows_, "one scale and norm for each row");
-            *to = (*from)->data();
-            held_.push_back(nb::cast(**from));
-        }
+    const char* expected = "one scale, shift and norm for each row";
+    factors_ = {held(scale, rows_, expected), held(shift, rows_, expected),
+                held(norm, rows_, expected)};
 }
 
 Scorer::Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale,
-               Factors norm, bool nibbles, const std::optional<std::string>& name)
+               Factors norm, Factors shift, bool nibbles, const std::optional<std::string>& name)
     : variant_(variant_named(name)),
       family_(variant_.dense),
       rows_(i64(codes.shape(0))),
@@ -155,7 +134,7 @@ Scorer::Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors
     const i64 bytes = i64(codes.shape(1));
     check(0 < bytes && bytes <= 65536, "codes of 1 to 65,536 bytes");
     check(digits.shape(1) == 2 && i64(digits.shape(2)) == bytes, "digits of shape [Q, 2, bytes]");
-    finish(factors, scale, norm);
+    finish(factors, scale, norm, shift);
     held_.push_back(nb::cast(codes));
     held_.push_back(nb::cast(digits));
     job_ = DenseJob{codes.data(), digits.data(), queries_.data(), factors_, bytes, nibbles};
@@ -183,6 +162,46 @@ Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors
         run = std::min(run, packed_run(tables.data() + q * 2 * bytes * 16, bytes));
     check(run > 0, "tables whose entries for a byte of codes add up to 255 at most");
     job_ = PackedJob{codes.data(), tables.data(), queries_.data(), factors_, bytes, run};
+}
+
+Scorer::Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
+               Factors scale, bool l2, const std::optional<std::string>& name)
+    : variant_(variant_named(name)),
+      family_(variant_.signs),
+      rows_(i64(codes.shape(0))),
+      count_(i64(signs.shape(0))) {
+    const i64 bytes = i64(codes.shape(1));
+    check(bytes > 0 && bytes % 8 == 0 && i64(signs.shape(1)) == bytes,
+          "codes and signs of the same number of bytes, a multiple of 8");
+    check(i64(lengths.shape(0)) == count_, "a length for each query");
+    check(i64(table.shape(0)) == 8 * bytes + 1, "a table of shape [8 bytes + 1]");
+    check(scale || !l2, "a scale for each row");
+    const float* scales = held(scale, rows_, "a scale for each row");
+    held_.insert(held_.end(), {nb::cast(codes), nb::cast(signs), nb::cast(lengths),
+                               nb::cast(table)});
+    job_ = SignsJob{codes.data(), signs.data(), lengths.data(), table.data(), scales, bytes, l2};
+}
+
+Scorer::Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& gains, Factors norm,
+               Factors norms)
+    : variant_(terms.empty() || !terms[0] ? *variants().back() : terms[0]->variant_),
+      family_(variant_.total),
+      rows_(0),
+      count_(0) {
+    check(!terms.empty() && gains.size() == terms.size(), "a scorer or more, a gain for each");
+    for (size_t t = 0; t < terms.size(); t++) {
+        const Scorer* term = terms[t];
+        check(term && !std::holds_alternative<TotalJob>(term->job_), "scorers that are no totals");
+        if (!t) rows_ = term->rows_, count_ = term->count_;
+        check(term->rows_ == rows_ && term->count_ == count_ && &term->variant_ == &variant_,
+              "scorers of the same rows, queries and variant");
+        held_.push_back(nb::find(term));
+        terms_.push_back({term->family_, term->job(), held(gains[t], rows_, "a gain for each row")});
+    }
+    check(!gains[0], "no gain for the first scorer");
+    check(norm.has_value() == norms.has_value(), "both squared lengths or none");
+    job_ = TotalJob{terms_.data(), i64(terms_.size()), held(norm, rows_, "a norm for each row"),
+                    held(norms, count_, "a norm for each query")};
 }
 
 nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const {
@@ -321,8 +340,8 @@ NB_MODULE(_kernels, m) {
     const auto variant = nb::arg("variant") = nb::none();
     const auto dense = [](bool nibbles) {
         return [nibbles](In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale,
-                         Factors norm, const Name& name) {
-            return new Scorer(codes, digits, factors, scale, norm, nibbles, name);
+                         Factors norm, const Name& name, Factors shift) {
+            return new Scorer(codes, digits, factors, scale, norm, shift, nibbles, name);
         };
     };
 
@@ -338,14 +357,24 @@ NB_MODULE(_kernels, m) {
     m.def("flat", [](Any values, In<float, 2> queries, bool l2, const Name& name) {
         return new Scorer(values, queries, l2, name);
     }, in("values"), in("queries"), nb::arg("l2"), variant);
+    const auto shift = nb::arg("shift").noconvert().none() = nb::none();
     m.def("octets", dense(false), in("codes"), in("digits"), in("factors"), in("scale").none(),
-          in("norm").none(), variant);
+          in("norm").none(), variant, shift);
     m.def("nibbles", dense(true), in("codes"), in("digits"), in("factors"), in("scale").none(),
-          in("norm").none(), variant);
+          in("norm").none(), variant, shift);
     m.def("packed", [](In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
                        Factors norm, const Name& name) {
         return new Scorer(codes, tables, factors, scale, norm, name);
     }, in("codes"), in("tables"), in("factors"), in("scale"), in("norm").none(), variant);
+    m.def("signs", [](In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
+                      Factors scale, bool l2, const Name& name) {
+        return new Scorer(codes, signs, lengths, table, scale, l2, name);
+    }, in("codes"), in("signs"), in("lengths"), in("table"), in("scale").none(), nb::arg("l2"),
+          variant);
+    m.def("total", [](const std::vector<Scorer*>& terms, const std::vector<Factors>& gains,
+                      Factors norm, Factors norms) {
+        return new Scorer(terms, gains, norm, norms);
+    }, in("terms"), in("gains"), in("norm").none(), in("norms").none());
     m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
     m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);

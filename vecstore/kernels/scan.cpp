@@ -12,8 +12,7 @@ bool better(const Hit& a, const Hit& b) {
     return a.score > b.score || (a.score == b.score && a.row < b.row);
 }
 
-constexpr i64 QUERIES = 16;  // whose scores of one block are at hand at a time
-constexpr int FEW = 6;       // allowed rows of a block that are scored one by one
+constexpr int FEW = 6;  // allowed rows of a block that are scored one by one
 
 struct Scanner {
     const Variant& variant;

@@ -12,6 +12,10 @@ void dense_block(const void*, i64, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
 void packed_block(const void*, i64, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
+void signs_block(const void*, i64, i64, i64, i64, float*);
+void signs_rows(const void*, i64, const i64*, i64, float*);
+void total_block(const void*, i64, i64, i64, i64, float*);
+void total_rows(const void*, i64, const i64*, i64, float*);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
@@ -42,6 +46,8 @@ const Variant variant = {
     {flat_block, flat_rows},
     {dense_block, dense_rows},
     {packed_block, packed_rows},
+    {signs_block, signs_rows},
+    {total_block, total_rows},
     above,
     rotate,
     unrotate,

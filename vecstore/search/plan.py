@@ -21,13 +21,14 @@ def make_plan(request: SearchRequest, vector: Vector, *, few: bool) -> Cascade:
 
     Returns:
         The explicit plan, checked against the field; else one scan of the finest representation
-        for an exact search or few rows; else a scan of the smallest full-width representation,
-        rescored with the finest.
+        for an exact search or few rows; else a scan of the smallest full-width representation, or
+        of the least that its codes begin with, rescored with the finest.
     """
     if request.plan is None:
         return _default_plan(vector, request.limit, exact=request.exact or few)
+    readable = _readable(vector)
     for stage in request.plan.stages:
-        if stage.representation not in vector.representations:
+        if stage.representation not in readable:
             raise NotFoundError(
                 f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
                 f"{', '.join(map(repr, vector.representations))}"
@@ -55,11 +56,19 @@ def _coarse(vector: Vector) -> str:
     """The smallest full-width representation; a shortened one only where nothing else is."""
     ladder = vector.representations
     full = [spec for spec in ladder if not parse_spec(spec, vector.dim).transform]
-    return full[0] if len(full) > 1 else ladder[0]
+    smallest = full[0] if len(full) > 1 else ladder[0]
+    return (smallest, *parse_spec(smallest, vector.dim).contained)[-1]
+
+
+@lru_cache(maxsize=1024)
+def _readable(vector: Vector) -> frozenset[str]:
+    """The representations of a field, and those that their codes begin with."""
+    contained = (parse_spec(spec, vector.dim).contained for spec in vector.representations)
+    return frozenset(vector.representations).union(*contained)
 
 
 def _oversampling(coarse: str, vector: Vector) -> int:
     spec = parse_spec(coarse, vector.dim)
     if spec.transform:
         return options.OVERSAMPLING_SHORTENED
-    return options.OVERSAMPLING[spec.codec]
+    return options.OVERSAMPLING.get(spec.codec, options.OVERSAMPLING_SHORTENED)

@@ -125,5 +125,8 @@ class Source(Protocol):
         ...
 
     def codes(self, field: str, spec: str) -> Codes | None:
-        """The codes of one representation, or None where there is none of that spec."""
+        """The codes of one representation, or None where there are none.
+
+        Codes that begin with those of `spec` (see `Spec.contained`) can be read as if they were.
+        """
         ...

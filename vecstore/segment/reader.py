@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from vecstore.codec import build_codec
-from vecstore.codec.base import Codec
+from vecstore.codec.base import Codec, layout_of
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError, NotFoundError, StorageError
 from vecstore.schema import Schema
@@ -192,10 +192,10 @@ class Segment:
         return None if found is None else found[1].codec
 
     def codes(self, field: str, spec: str) -> Codes | None:
-        """The codes of one representation, or None where there is none of that spec."""
+        """The codes of one representation, or None where there is none that begins with it."""
         found = self._codes.get((field, spec))
         if found is None:
-            item = self._representation(field, spec)
+            item = self._representation(field, spec) or self._containing(field, spec)
             if item is not None:
                 found = self._codes[field, spec] = self._read_codes(*item)
         return found
@@ -299,14 +299,21 @@ class Segment:
                 return info, item
         return None
 
+    def _containing(self, field: str, spec: str) -> tuple[FieldInfo, RepresentationInfo] | None:
+        """The coarsest representation whose codes begin with those of `spec`, as if it was that."""
+        info = self.info.field(field)
+        for item in () if info is None else info.representations:
+            if info is not None and spec in parse_spec(item.spec, info.dim).contained:
+                return info, RepresentationInfo(spec, item.component, item.codec)
+        return None
+
     @_blaming
     def _read_codes(self, field: FieldInfo, item: RepresentationInfo) -> Codes:
         component = self._component(item.component, "codes")
-        return Codes(
-            codec=self._codecs(field, item),
-            parts=component.arrays,
-            touch=_Touch(self, component, field.count),
-        )
+        codec = self._codecs(field, item)
+        # Of a component that holds more than these codes, the other arrays are left alone.
+        parts = {name: component.array(name) for name in layout_of(codec)}
+        return Codes(codec=codec, parts=parts, touch=_Touch(self, component, parts, field.count))
 
 
 class _Touch:
@@ -314,17 +321,16 @@ class _Touch:
 
     __slots__ = ("_component", "_folder", "_info", "_shifts")
 
-    def __init__(self, segment: Segment, component: Component, rows: int) -> None:
+    def __init__(self, segment: Segment, component: Component, parts: Arrays, rows: int) -> None:
         self._component = component
         self._folder, self._info = segment.folder, segment.info
         self._shifts = {
-            name: _shift(len(array) if array.ndim else 0, rows)
-            for name, array in component.arrays.items()
+            name: _shift(len(array) if array.ndim else 0, rows) for name, array in parts.items()
         }
 
     def __call__(self, rows: Int64 | None = None) -> None:
         self._component.expect(rows)
-        if len(self._component.verified) == len(self._shifts):
+        if self._shifts.keys() <= self._component.verified:
             return
         try:
             for name, shift in self._shifts.items():
