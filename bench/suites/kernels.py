@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from mmap import mmap
 from typing import Any
@@ -29,7 +30,16 @@ SPECS = ("bits1", "bits2", "bits4", "bits8", "int8", "float16")
 RESCORED = ("bits1", "bits4", "bits8", "int8", "float16")
 SCORED_ROWS = 1_000
 SCORE_MS_MAX = 0.2
-FAISS_TIMES_MIN = 2
+# Flat indexes of FAISS, named as its factories do, of as many bytes as a representation of ours.
+RIVALS = {
+    "bits1": ("BFlat", "RaBitQ", "RaBitQfs"),
+    "bits4": ("SQ4",),
+    "bits8": ("SQ8",),
+    "int8": ("SQ8",),
+    "float16": ("SQfp16",),
+}
+FAISS_TIMES_MIN = 1.0
+FAISS_TIMES_MIN_BITS1 = 2.0  # of a single query
 QUERIES = 64
 TOP = 10
 CANDIDATES = (10, 20, 40, 80, 160, 320, 640)
@@ -38,6 +48,9 @@ READ_BYTES = 256 << 20
 ROUNDS = 9
 RUNS = 3  # of each call in a round, after one that is not timed
 SCORE_RUNS = 30
+# Calls of more scores than this are slow: they are made once in each of a few rounds.
+SLOW_SCORES = 2_000_000
+SLOW_ROUNDS = 3
 # Long enough for the threads of FAISS, which spin after a search, to fall asleep.
 PAUSE_S = 0.02
 
@@ -46,18 +59,19 @@ def tables(settings: Settings) -> Iterator[Table]:
     """Run the suite."""
     rows = min(settings.rows, ROWS)
     workers = Workers(Options().thread_count())
-    bits1 = _filled("bits1", rows)
-    versus = _faiss(bits1, workers, settings)
     size = f"{rows:,} x {DIM}"
-    if versus:
-        title = (
-            f"bits1 beside faiss IndexBinaryFlat, {size} random, the same bits; ratios of rounds"
-        )
-        yield Table("faiss", title, versus)
-    else:
+    if _faiss() is None:
         print("no faiss to compare with; install it with: pip install 'vecstore[cpu]'\n")
-    speeds = [_speed(spec, rows, workers, settings) for spec in SPECS]
+    versus: list[dict[str, Any]] = []
+    speeds = []
+    for spec in SPECS:
+        filled = _filled(spec, rows)
+        versus += _versus(spec, filled, workers, settings)
+        speeds.append(_speed(spec, filled, workers, settings))
     workers.close()
+    if versus:
+        title = f"Beside the fastest flat index of faiss of as many bytes, {size} random, by turns"
+        yield Table("faiss", title, versus)
     title = f"Scan of {size} random, one query unless told; read: a plain sum of memory, by turns"
     yield Table("scan", title, [scan for scan, _ in speeds])
     scores = [score for _, score in speeds]
@@ -75,17 +89,25 @@ def tables(settings: Settings) -> Iterator[Table]:
 def _bars(
     size: str, versus: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    # The last row of a single query is that with all threads.
-    times = [row["x faiss"] for row in versus if row["queries"] == 1][-1] if versus else None
-    what = f"bits1 scan of {size}, one query, all cores, x faiss IndexBinaryFlat"
-    met = None if times is None else times >= FAISS_TIMES_MIN
-    bars = [bar(what, times, f">= {FAISS_TIMES_MIN}", met=met)]
+    bars = [_faiss_bar(size, row) for row in versus]
+    if not versus:
+        bars = [bar("scans x faiss", None, f">= {FAISS_TIMES_MIN}", met=None)]
     spent = {row["representation"]: row["p50 ms"] for row in scores}
     for spec in RESCORED:
         what = f"{spec}: score of {SCORED_ROWS:,} rows of {size}, ms"
         met = spent[spec] <= SCORE_MS_MAX
         bars.append(bar(what, spent[spec], f"<= {SCORE_MS_MAX}", met=met))
     return bars
+
+
+def _faiss_bar(size: str, row: dict[str, Any]) -> dict[str, Any]:
+    single = row["representation"] == "bits1" and row["queries"] == 1
+    least = FAISS_TIMES_MIN_BITS1 if single else FAISS_TIMES_MIN
+    what = (
+        f"{row['representation']}: scan of {size}, queries {row['queries']}, "
+        f"threads {row['threads']}, x faiss {row['faiss']}"
+    )
+    return bar(what, row["x faiss"], f">= {least}", met=row["x faiss"] >= least)
 
 
 def by_rounds(
@@ -164,12 +186,11 @@ def _scanned_bytes(parts: Parts) -> int:
 
 
 def _speed(
-    text: str, rows: int, workers: Workers, settings: Settings
+    text: str, filled: tuple[Codec, Uint8], workers: Workers, settings: Settings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of one representation: its row of scans, and its row of scores."""
-    codec, codes = _filled(text, rows)
-    parts = _aligned(codec.pack(codes))
-    del codes
+    codec, codes = filled
+    parts, rows = _aligned(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)
     one, many = codec.prepare(queries[:1]), codec.prepare(queries)
     scanned = _scanned_bytes(parts)
@@ -183,7 +204,7 @@ def _speed(
     ]
     alone, read, every, read_every = np.median(by_rounds(calls, settings), axis=0).tolist()
     batch = [lambda _: workers.run(_scan(many, parts, spans))]
-    few = Settings(data=None, rows=rows, calls=min(3, settings.calls), folder=settings.folder)
+    few = _fewer(settings)
     scan = {
         "representation": text,
         "bytes": codec.code_bytes,
@@ -206,52 +227,89 @@ def _speed(
     return scan, score
 
 
-def _faiss(
-    filled: tuple[Codec, Uint8], workers: Workers, settings: Settings
-) -> list[dict[str, Any]]:
-    """The scan of bits1 beside that of IndexBinaryFlat over the same bits; none without faiss."""
+def _fewer(settings: Settings) -> Settings:
+    """For calls that take long."""
+    return replace(settings, calls=min(SLOW_ROUNDS, settings.calls))
+
+
+def _faiss() -> Any:
+    """The module, or None."""
     # Threads of FAISS that spin after a search would take the cores of the one that follows.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss
     except ImportError:
+        return None
+    return faiss
+
+
+def _rival(name: str, codec: Codec, codes: Uint8) -> tuple[Any, Callable[[Float32], Array]]:
+    """A flat index of the rows that `_filled` encoded, and what it wants of queries."""
+    faiss = _faiss()
+    if name == "BFlat":
+        index = faiss.index_binary_factory(DIM, name)
+        bits = DIM // 8
+        index.add(np.ascontiguousarray(codes[:, :bits]))
+        return index, lambda queries: np.ascontiguousarray(codec.encode(queries)[:, :bits])
+    index = faiss.index_factory(DIM, name, faiss.METRIC_INNER_PRODUCT)
+    index.train(_random(0, SAMPLE_ROWS))
+    for seed, start in enumerate(range(0, len(codes), SAMPLE_ROWS)):
+        index.add(_random(seed, min(SAMPLE_ROWS, len(codes) - start)))
+    return index, lambda queries: queries
+
+
+def _versus(
+    text: str, filled: tuple[Codec, Uint8], workers: Workers, settings: Settings
+) -> list[dict[str, Any]]:
+    """The scan of a representation beside its rivals; nothing without faiss, or a rival."""
+    faiss, names = _faiss(), RIVALS.get(text, ())
+    if faiss is None or not names:
         return []
     codec, codes = filled
-    index = faiss.IndexBinaryFlat(DIM)
-    index.add(np.ascontiguousarray(codes[:, : DIM // 8]))
     parts, rows = _aligned(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)
-    asked = np.ascontiguousarray(codec.encode(queries)[:, : DIM // 8])
+    rivals = []
+    for name in names:
+        index, wanted = _rival(name, codec, codes)
+        rivals.append((name, index, wanted(queries)))
 
-    def theirs(threads: int, count: int) -> Callable[[int], object]:
+    def theirs(index: Any, asked: Array, threads: int) -> Callable[[int], object]:
         def search(_: int) -> object:
             faiss.omp_set_num_threads(threads)
-            return index.search(asked[:count], TOP)
+            return index.search(asked, TOP)
 
         return search
 
+    memory = np.ones(READ_BYTES // 8, dtype=np.uint64)
     found = []
-    for count, threads in ((1, 1), (1, workers.count), (QUERIES, workers.count)):
+    for count, threads in sorted({(n, t) for n in (1, QUERIES) for t in (1, workers.count)}):
         spans = [(0, rows)] if threads == 1 else workers.spans(rows, _scanned_bytes(parts))
         work = _scan(codec.prepare(queries[:count]), parts, spans)
-        rivals = [theirs(each, count) for each in sorted({1, threads})]
-        calls = [_ignoring(partial(workers.run, work)), *rivals]
-        found.append(_faiss_row(threads, count, by_rounds(calls, settings)))
+        reads = [memory.sum] if threads == 1 else _read(memory, workers)
+        calls = [_ignoring(partial(workers.run, each)) for each in (work, reads)]
+        tried = [(rival, n) for rival in rivals for n in sorted({1, threads})]
+        calls += [theirs(index, asked[:count], n) for (_, index, asked), n in tried]
+        slow = rows * count > SLOW_SCORES
+        spent = by_rounds(calls, _fewer(settings) if slow else settings, 1 if slow else RUNS)
+        row = _versus_row([name for (name, *_), _ in tried], spent, _scanned_bytes(parts))
+        found.append({"representation": text, "queries": count, "threads": threads} | row)
     return found
 
 
-def _faiss_row(threads: int, count: int, spent: Float64) -> dict[str, Any]:
-    """Of milliseconds [rounds, 1 + r]: bits1, then faiss with each number of threads it may use."""
-    ours, rival = spent[:, 0], spent[:, 1:].min(axis=1)
-    ratios = rival / ours
+def _versus_row(names: Sequence[str], spent: Float64, scanned: int) -> dict[str, Any]:
+    """Of milliseconds [rounds, 2 + r]: ours, a read of memory, then each rival's of those names."""
+    ours, read, rivals = spent[:, 0], spent[:, 1], spent[:, 2:]
+    ratios = rivals.min(axis=1) / ours
+    fastest = int(np.median(rivals, axis=0).argmin())
     return {
-        "threads": threads,
-        "queries": count,
-        "bits1 ms": float(np.median(ours)),
-        "faiss ms": float(np.median(rival)),
+        "ms": float(np.median(ours)),
+        "faiss": names[fastest],
+        "faiss ms": float(np.median(rivals[:, fastest])),
         "x faiss": float(np.median(ratios)),
         "least": float(ratios.min()),
         "most": float(ratios.max()),
+        "GB/s": scanned / float(np.median(ours)) / 1e6,
+        "read GB/s": READ_BYTES / float(np.median(read)) / 1e6,
     }
 
 

@@ -3,80 +3,141 @@
 
 namespace vecstore::VARIANT {
 
-constexpr int TILE = 4;     // rows at a time
 constexpr i64 RADIX = 128;  // of the two digits of a query integer
 
-// Inner products of N rows with one query; exact, so in any order. No sum of one plane reaches
-// 2^31, as bytes <= 65,536.
+// Octets have a sum for each digit of the query, nibbles one for both halves of a byte.
+template <bool NIBBLES>
+constexpr int PLANES = NIBBLES ? 1 : 2;
+
+// A tile: sums of Q queries, whose digits follow each other, and R rows: out[plane * BLOCK + row].
+// They are exact, so in any order; none reaches 2^31, as bytes <= 65,536.
 #if defined(__AVX512VNNI__)
 
-template <bool NIBBLES, int N>
-static inline void dots(const u8* const* x, const i8* q, i64 bytes, i64* out) {
-    __m512i sums[N][2];
-    for (int r = 0; r < N; r++) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
-    for (i64 at = 0; at < bytes; at += 64) {
-        __mmask64 some = bytes - at < 64 ? (u64(1) << (bytes - at)) - 1 : ~u64(0);
-        __m512i first = _mm512_maskz_loadu_epi8(some, q + at);
-        __m512i second = _mm512_maskz_loadu_epi8(some, q + bytes + at);
-        for (int r = 0; r < N; r++) {
-            __m512i low = _mm512_maskz_loadu_epi8(some, x[r] + at), high = low;
+constexpr int SUMS = 16;  // of a tile, as many as a register has lanes
+template <bool NIBBLES>
+constexpr int PAIRS = SUMS / PLANES<NIBBLES>;  // of a query and a row
+template <bool NIBBLES>
+constexpr int MANY = PAIRS<NIBBLES> / 4;  // queries that share what is read of four rows
+
+typedef i32 Sums __attribute__((vector_size(64)));
+
+// Lane i is the sum of v[i]'s lanes: a transposition that adds on its way.
+static inline Sums totals(const Sums (&v)[SUMS]) {
+    auto two = [](Sums a, Sums b) {
+        Sums low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21,  //
+                                           8, 24, 9, 25, 12, 28, 13, 29);
+        Sums high = __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23,  //
+                                            10, 26, 11, 27, 14, 30, 15, 31);
+        return low + high;
+    };
+    auto four = [](Sums a, Sums b) {
+        Sums low = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21,  //
+                                           8, 9, 24, 25, 12, 13, 28, 29);
+        Sums high = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23,  //
+                                            10, 11, 26, 27, 14, 15, 30, 31);
+        return low + high;
+    };
+    auto halve = [](Sums a, Sums b) {
+        Sums even = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11,  //
+                                            16, 17, 18, 19, 24, 25, 26, 27);
+        Sums odd = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15,  //
+                                           20, 21, 22, 23, 28, 29, 30, 31);
+        return even + odd;
+    };
+    Sums fours[4];
+    for (int i = 0; i < 4; i++)
+        fours[i] = four(two(v[4 * i], v[4 * i + 1]), two(v[4 * i + 2], v[4 * i + 3]));
+    return halve(halve(fours[0], fours[1]), halve(fours[2], fours[3]));
+}
+
+template <bool NIBBLES, int Q, int R>
+static inline void tile(const i8* digits, const u8* const* x, i64 bytes, i32* out) {
+    constexpr int P = PLANES<NIBBLES>;
+    Sums sums[SUMS] = {};  // [Q][P][R]
+    auto add = [](Sums& to, __m512i a, __m512i b) {
+        to = Sums(_mm512_dpbusd_epi32(__m512i(to), a, b));
+    };
+    auto step = [&](i64 at, auto fetch) {
+        __m512i of[Q][2];
+        for (int i = 0; i < 2 * Q; i++) of[i / 2][i % 2] = fetch(digits + i * bytes + at);
+        for (int r = 0; r < R; r++) {
+            __m512i low = fetch(x[r] + at), high = low;
             if constexpr (NIBBLES) {
                 high = _mm512_and_si512(_mm512_srli_epi16(low, 4), _mm512_set1_epi8(15));
                 low = _mm512_and_si512(low, _mm512_set1_epi8(15));
             }
-            sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], low, first);
-            sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], high, second);
+            for (int q = 0; q < Q; q++) {
+                add(sums[q * P * R + r], low, of[q][0]);
+                add(sums[(q * P + P - 1) * R + r], high, of[q][1]);
+            }
         }
+    };
+    i64 at = 0;
+    for (; at + 64 <= bytes; at += 64)
+        step(at, [](const void* from) { return _mm512_loadu_si512(from); });
+    if (at < bytes) {
+        __mmask64 some = (u64(1) << (bytes - at)) - 1;
+        step(at, [=](const void* from) { return _mm512_maskz_loadu_epi8(some, from); });
     }
-    for (int r = 0; r < N; r++) {
-        if constexpr (NIBBLES)
-            out[r] = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[r][0], sums[r][1]));
-        else
-            out[r] = RADIX * _mm512_reduce_add_epi32(sums[r][0]) +
-                     _mm512_reduce_add_epi32(sums[r][1]);
-    }
+    Sums found = totals(sums);
+    for (int p = 0; p < Q * P; p++)
+        __builtin_memcpy(out + p * BLOCK, reinterpret_cast<const i32*>(&found) + p * R,
+                         R * sizeof(i32));
 }
 
 #else
 
-template <bool NIBBLES, int N>
-static inline void dots(const u8* const* x, const i8* q, i64 bytes, i64* out) {
-    for (int r = 0; r < N; r++) {
-        const u8* row = x[r];
-        i64 first = 0, second = 0;
-        i64 at = 0;
+template <bool>
+constexpr int PAIRS = 1;
+template <bool>
+constexpr int MANY = 1;
+
+template <bool NIBBLES, int, int>
+static inline void tile(const i8* q, const u8* const* x, i64 bytes, i32* out) {
+    const u8* row = *x;
+    i32 first = 0, second = 0;
+    i64 at = 0;
 #if defined(__AVX2__)
-        typedef i32 Int8 __attribute__((vector_size(32)));
-        __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        auto sixteen = [](const void* from) {
-            return _mm_loadu_si128(static_cast<const __m128i*>(from));
-        };
-        for (; at + 16 <= bytes; at += 16) {
-            __m256i low = _mm256_cvtepu8_epi16(sixteen(row + at)), high = low;
-            if constexpr (NIBBLES) {
-                high = _mm256_srli_epi16(low, 4);
-                low = _mm256_and_si256(low, _mm256_set1_epi16(15));
-            }
-            __m256i qa = _mm256_cvtepi8_epi16(sixteen(q + at));
-            __m256i qb = _mm256_cvtepi8_epi16(sixteen(q + bytes + at));
-            sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, qa));
-            sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, qb));
+    typedef i32 Int8 __attribute__((vector_size(32)));
+    __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    auto sixteen = [](const void* from) {
+        return _mm_loadu_si128(static_cast<const __m128i*>(from));
+    };
+    for (; at + 16 <= bytes; at += 16) {
+        __m256i low = _mm256_cvtepu8_epi16(sixteen(row + at)), high = low;
+        if constexpr (NIBBLES) {
+            high = _mm256_srli_epi16(low, 4);
+            low = _mm256_and_si256(low, _mm256_set1_epi16(15));
         }
-        for (int lane = 0; lane < 8; lane++) {
-            first += Int8(sums[0])[lane];
-            second += Int8(sums[1])[lane];
-        }
+        __m256i qa = _mm256_cvtepi8_epi16(sixteen(q + at));
+        __m256i qb = _mm256_cvtepi8_epi16(sixteen(q + bytes + at));
+        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, qa));
+        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, qb));
+    }
+    for (int lane = 0; lane < 8; lane++) {
+        first += Int8(sums[0])[lane];
+        second += Int8(sums[1])[lane];
+    }
 #endif
-        i32 a = 0, b = 0;
-        for (; at < bytes; at++) {
-            a += (NIBBLES ? row[at] & 15 : row[at]) * q[at];
-            b += (NIBBLES ? row[at] >> 4 : row[at]) * q[bytes + at];
-        }
-        out[r] = (NIBBLES ? 1 : RADIX) * (first + a) + second + b;
+    for (; at < bytes; at++) {
+        first += (NIBBLES ? row[at] & 15 : row[at]) * q[at];
+        second += (NIBBLES ? row[at] >> 4 : row[at]) * q[bytes + at];
+    }
+    if constexpr (NIBBLES) {
+        out[0] = first + second;
+    } else {
+        out[0] = first;
+        out[BLOCK] = second;
     }
 }
 
 #endif
+
+// The product, from the planes of a query.
+template <bool NIBBLES>
+static inline i64 dot(const i32* found) {
+    return NIBBLES ? i64(*found) : RADIX * i64(found[0]) + found[BLOCK];
+}
 
 static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64 row) {
     float value = float(i64(2 * u64(dot) + u64(query.bias))) * query.step;
@@ -87,34 +148,55 @@ static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64
     return value;
 }
 
-template <bool NIBBLES>
-static void block(const DenseJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
-    const u8* x[BLOCK];
-    for (i64 i = 0; i < count; i++) x[i] = job.codes + (row + i) * job.bytes;
-    for (i64 q = first; q < last; q++, out += BLOCK) {
-        const i8* digits = job.digits + q * 2 * job.bytes;
-        i64 found[BLOCK];
-        i64 i = 0;
-        for (; i + TILE <= count; i += TILE) {
-            if (q == first) prefetch(x[i], AHEAD, TILE * job.bytes);
-            dots<NIBBLES, TILE>(x + i, digits, job.bytes, found + i);
-        }
-        for (; i < count; i++) dots<NIBBLES, 1>(x + i, digits, job.bytes, found + i);
-        for (i = 0; i < count; i++) out[i] = finish(job, job.queries[q], found[i], row + i);
+// Q queries from `q` on against rows of a block; x is [BLOCK].
+template <bool NIBBLES, int Q>
+static void some(const DenseJob& job, i64 q, const u8* const* x, bool cold, i64 row, i64 count,
+                 float* out) {
+    constexpr int R = PAIRS<NIBBLES> / Q;
+    const i8* digits = job.digits + q * 2 * job.bytes;
+    i32 found[Q * PLANES<NIBBLES> * BLOCK];
+    for (i64 i = 0; i < count; i += R) {
+        if (cold) prefetch(x[i], AHEAD + R * job.bytes, R * job.bytes);
+        tile<NIBBLES, Q, R>(digits, x + i, job.bytes, found + i);
+    }
+    const DenseJob copy = job;  // which no score that is written can change
+    for (int k = 0; k < Q; k++, out += BLOCK) {
+        const Query query = job.queries[q + k];
+        const i32* of = found + k * PLANES<NIBBLES> * BLOCK;
+        for (i64 i = 0; i < count; i++)
+            out[i] = finish(copy, query, dot<NIBBLES>(of + i), row + i);
     }
 }
 
 template <bool NIBBLES>
+static void block(const DenseJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+    constexpr int Q = MANY<NIBBLES>;
+    const u8* x[BLOCK];  // the last row stands in for rows that a tile has too many
+    for (i64 i = 0; i < BLOCK; i++)
+        x[i] = job.codes + (row + (i < count ? i : count - 1)) * job.bytes;
+    i64 q = first;
+    for (; q + Q <= last; q += Q, out += Q * BLOCK)
+        some<NIBBLES, Q>(job, q, x, q == first, row, count, out);
+    for (; q < last; q++, out += BLOCK)
+        some<NIBBLES, 1>(job, q, x, q == first, row, count, out);
+}
+
+template <bool NIBBLES>
 static void some_rows(const DenseJob& job, i64 q, const i64* rows, i64 count, float* out) {
+    constexpr int R = PAIRS<NIBBLES>;
     const i8* digits = job.digits + q * 2 * job.bytes;
-    auto at = [&](i64 i) { return job.codes + rows[i] * job.bytes; };
-    for (i64 i = -EARLY; i < count; i++) {
-        if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.bytes);
-        if (i < 0) continue;
-        const u8* x = at(i);
-        i64 dot;
-        dots<NIBBLES, 1>(&x, digits, job.bytes, &dot);
-        out[i] = finish(job, job.queries[q], dot, rows[i]);
+    auto at = [&](i64 i) { return job.codes + rows[i < count ? i : count - 1] * job.bytes; };
+    for (i64 i = 0; i < R + EARLY && i < count; i++) prefetch(at(i), 0, job.bytes);
+    for (i64 i = 0; i < count; i += R) {
+        const u8* x[R];
+        for (i64 r = 0; r < R; r++) {
+            x[r] = at(i + r);
+            if (i + R + EARLY + r < count) prefetch(at(i + R + EARLY + r), 0, job.bytes);
+        }
+        i32 found[PLANES<NIBBLES> * BLOCK];
+        tile<NIBBLES, 1, R>(digits, x, job.bytes, found);
+        for (i64 r = 0; r < R && i + r < count; r++)
+            out[i + r] = finish(job, job.queries[q], dot<NIBBLES>(found + r), rows[i + r]);
     }
 }
 

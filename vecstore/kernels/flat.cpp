@@ -50,10 +50,11 @@ template <class T, bool L2, int QN>
 static void some(const FlatJob& job, const float* const* q, const T* const* x, i64 count, bool cold,
                  float* out) {
     i64 r = 0;
-    for (; r + TILE <= count; r += TILE) {
-        if (cold) prefetch(x[r], AHEAD, TILE * job.dim * i64(sizeof(T)));
-        tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
-    }
+    if constexpr (QN > 1)  // one query reads row after row, which memory is best at
+        for (; r + TILE <= count; r += TILE) {
+            if (cold) prefetch(x[r], AHEAD, TILE * job.dim * i64(sizeof(T)));
+            tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
+        }
     for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, out + r, BLOCK);
 }
 

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -36,11 +37,22 @@ void check(bool ok, const char* expected) {
     if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
 }
 
-// A numpy array that owns a copy of the vector it is given.
+// Starts vectors where a cache line does: no register that a kernel loads lies across two.
 template <class T>
-Out<T> array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
-    auto* owned = new std::vector<T>(std::move(values));
-    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+struct Aligned {
+    using value_type = T;
+    static constexpr std::align_val_t LINE{64};
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), LINE)); }
+    void deallocate(T* p, size_t) { ::operator delete(p, LINE); }
+    bool operator==(const Aligned&) const = default;
+};
+
+// A numpy array that owns the vector it is given.
+template <class T, class A>
+Out<T> array(std::vector<T, A>&& values, std::initializer_list<size_t> shape) {
+    using Values = std::vector<T, A>;
+    auto* owned = new Values(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<Values*>(p); });
     return Out<T>(owned->data(), shape, owner);
 }
 
@@ -290,7 +302,7 @@ nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
     const Variant& variant = variant_named(name);
     const size_t bytes = padded * size_t(bits) / 8;
     std::vector<float> rotated(count * padded);
-    std::vector<u8> tables(count * 2 * bytes * 16);
+    std::vector<u8, Aligned<u8>> tables(count * 2 * bytes * 16);
     std::vector<double> factors(count * 4);
     {
         nb::gil_scoped_release release;

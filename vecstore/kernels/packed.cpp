@@ -12,126 +12,124 @@ namespace vecstore::VARIANT {
 
 constexpr u8 LOW = 15;
 
-struct Tables {
-    const u8* low;   // [bytes][16]
-    const u8* high;  // [bytes][16]
-};
+// Sums of one group's rows and Q queries, whose tables follow each other: out[query * BLOCK + row].
+// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most.
 
 // A sum of 16 bits takes this many of 8, in every lane of a register, before it could overflow.
 constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
 
 #if defined(__AVX512BW__)
 
-// Tables whose entries for `Run` steps, of UNIT bytes each, add up to 255 at most.
-template <i64 Run>
-static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
+constexpr int MANY = 4;  // queries that share what is read of a group
+
+template <i64 Run, int Q>
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
     const __m512i mask = _mm512_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
-    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
-        auto step = [&](i64 s) {  // u8
-            __m512i code = _mm512_loadu_si512(codes + 64 * s);
-            __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.low + 64 * s),
-                                            _mm512_and_si512(code, mask));
-            __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(tables.high + 64 * s),
-                                            _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
-            return _mm512_add_epi8(a, b);
-        };
-        __m512i total = _mm512_setzero_si512();
-        for (i64 start = 0; start < steps; start += CHUNK * Run) {
-            i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
-            // u16: even rows plus 256 times the odd ones; odd rows.
-            __m512i even = _mm512_setzero_si512(), odd = even;
-            auto add = [&](__m512i both) {
-                even = _mm512_add_epi16(even, both);
-                odd = _mm512_add_epi16(odd, _mm512_srli_epi16(both, 8));
-            };
-            i64 s = start;
-            for (; s + Run <= stop; s += Run) {
-                __m512i both = step(s);
-                for (i64 i = 1; i < Run; i++) both = _mm512_add_epi8(both, step(s + i));
-                add(both);
+    __m512i total[Q] = {};
+    for (i64 start = 0; start < steps; start += CHUNK * Run) {
+        const i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
+        // u16: even rows plus 256 times the odd ones; odd rows.
+        __m512i even[Q] = {}, odd[Q] = {};
+        auto add = [&](i64 s, auto count) {
+            __m512i both[Q];  // u8
+            for (i64 i = 0; i < count(); i++) {
+                __m512i code = _mm512_loadu_si512(codes + 64 * (s + i));
+                __m512i low = _mm512_and_si512(code, mask);
+                __m512i high = _mm512_and_si512(_mm512_srli_epi16(code, 4), mask);
+                for (int q = 0; q < Q; q++) {
+                    const u8* table = tables + q * 2 * bytes * 16 + 64 * (s + i);
+                    __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(table), low);
+                    __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(table + bytes * 16), high);
+                    __m512i step = _mm512_add_epi8(a, b);
+                    both[q] = i ? _mm512_add_epi8(both[q], step) : step;
+                }
             }
-            for (; s < stop; s++) add(step(s));
-            even = _mm512_sub_epi16(even, _mm512_slli_epi16(odd, 8));
-            auto fold = [](__m512i v) {
-                __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
-                                             _mm512_extracti64x4_epi64(v, 1));
-                return _mm_add_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
-            };
-            __m128i e = fold(even), o = fold(odd);
+            for (int q = 0; q < Q; q++) {
+                even[q] = _mm512_add_epi16(even[q], both[q]);
+                odd[q] = _mm512_add_epi16(odd[q], _mm512_srli_epi16(both[q], 8));
+            }
+        };
+        i64 s = start;
+        for (; s + Run <= stop; s += Run) add(s, [] { return Run; });
+        for (; s < stop; s++) add(s, [] { return 1; });
+        auto fold = [](__m512i v) {
+            __m256i w = _mm256_add_epi16(_mm512_castsi512_si256(v),
+                                         _mm512_extracti64x4_epi64(v, 1));
+            return _mm_add_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+        };
+        for (int q = 0; q < Q; q++) {
+            __m128i e = fold(_mm512_sub_epi16(even[q], _mm512_slli_epi16(odd[q], 8)));
+            __m128i o = fold(odd[q]);
             __m256i rows = _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
-            total = _mm512_add_epi32(total, _mm512_cvtepu16_epi32(rows));
+            total[q] = _mm512_add_epi32(total[q], _mm512_cvtepu16_epi32(rows));
         }
-        _mm512_storeu_si512(out, total);
     }
+    for (int q = 0; q < Q; q++) _mm512_storeu_si512(out + q * BLOCK, total[q]);
 }
 
 #elif defined(__AVX2__)
 
-template <i64 Run>
-static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
+constexpr int MANY = 1;
+
+template <i64 Run, int>
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
     const __m256i mask = _mm256_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     auto at = [](const u8* from) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     };
-    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
-        auto step = [&](i64 place) {  // u8
-            __m256i code = at(codes + place);
-            __m256i a = _mm256_shuffle_epi8(at(tables.low + place), _mm256_and_si256(code, mask));
-            __m256i b = _mm256_shuffle_epi8(at(tables.high + place),
-                                            _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
-            return _mm256_add_epi8(a, b);
+    auto step = [&](i64 place) {  // u8
+        __m256i code = at(codes + place);
+        __m256i a = _mm256_shuffle_epi8(at(tables + place), _mm256_and_si256(code, mask));
+        __m256i b = _mm256_shuffle_epi8(at(tables + bytes * 16 + place),
+                                        _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
+        return _mm256_add_epi8(a, b);
+    };
+    __m256i first = _mm256_setzero_si256(), second = first;  // i32: rows 0..7, 8..15
+    for (i64 start = 0; start < steps; start += CHUNK * Run) {
+        i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
+        __m256i even = _mm256_setzero_si256(), odd = even;
+        auto add = [&](__m256i both) {
+            even = _mm256_add_epi16(even, both);
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(both, 8));
         };
-        __m256i first = _mm256_setzero_si256(), second = first;  // i32: rows 0..7, 8..15
-        for (i64 start = 0; start < steps; start += CHUNK * Run) {
-            i64 stop = steps - start < CHUNK * Run ? steps : start + CHUNK * Run;
-            __m256i even = _mm256_setzero_si256(), odd = even;
-            auto add = [&](__m256i both) {
-                even = _mm256_add_epi16(even, both);
-                odd = _mm256_add_epi16(odd, _mm256_srli_epi16(both, 8));
-            };
-            i64 s = start;
-            for (; s + Run <= stop; s += Run)
-                for (i64 half = 0; half < 64; half += 32) {
-                    __m256i both = step(64 * s + half);
-                    for (i64 i = 1; i < Run; i++)
-                        both = _mm256_add_epi8(both, step(64 * (s + i) + half));
-                    add(both);
-                }
-            for (i64 at = 64 * s; at < 64 * stop; at += 32) add(step(at));
-            even = _mm256_sub_epi16(even, _mm256_slli_epi16(odd, 8));
-            auto fold = [](__m256i v) {
-                return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-            };
-            __m128i e = fold(even), o = fold(odd);
-            first = _mm256_add_epi32(first, _mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)));
-            second = _mm256_add_epi32(second, _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o)));
-        }
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), first);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), second);
+        i64 s = start;
+        for (; s + Run <= stop; s += Run)
+            for (i64 half = 0; half < 64; half += 32) {
+                __m256i both = step(64 * s + half);
+                for (i64 i = 1; i < Run; i++)
+                    both = _mm256_add_epi8(both, step(64 * (s + i) + half));
+                add(both);
+            }
+        for (i64 at = 64 * s; at < 64 * stop; at += 32) add(step(at));
+        even = _mm256_sub_epi16(even, _mm256_slli_epi16(odd, 8));
+        auto fold = [](__m256i v) {
+            return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        };
+        __m128i e = fold(even), o = fold(odd);
+        first = _mm256_add_epi32(first, _mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)));
+        second = _mm256_add_epi32(second, _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o)));
     }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), first);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), second);
 }
 
 #else
 
-template <i64>
-static void sums(const u8* codes, i64 groups, i64 bytes, Tables tables, i32* out) {
-    for (i64 g = 0; g < groups; g++, codes += bytes * GROUP, out += GROUP) {
-        for (int i = 0; i < GROUP; i++) out[i] = 0;
-        for (i64 b = 0; b < bytes; b++)
-            for (int i = 0; i < GROUP; i++) {
-                u8 code = codes[b * GROUP + i];
-                out[i] += tables.low[b * 16 + (code & LOW)] + tables.high[b * 16 + (code >> 4)];
-            }
-    }
+constexpr int MANY = 1;
+
+template <i64, int>
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+    for (int i = 0; i < GROUP; i++) out[i] = 0;
+    for (i64 b = 0; b < bytes; b++)
+        for (int i = 0; i < GROUP; i++) {
+            u8 code = codes[b * GROUP + i];
+            out[i] += tables[b * 16 + (code & LOW)] + tables[(bytes + b) * 16 + (code >> 4)];
+        }
 }
 
 #endif
-
-static void sums(const PackedJob& job, const u8* codes, i64 groups, Tables tables, i32* out) {
-    (job.run == RUN ? sums<RUN> : sums<1>)(codes, groups, job.bytes, tables, out);
-}
 
 static inline float finish(i32 sum, const Query& query, float scale) {
     // |2 sum + bias| stays below 2^24 for honest queries; unsigned, so that others only wrap.
@@ -144,29 +142,34 @@ static inline float negated_distance(float dot, float norm, const Query& query) 
     return (dot + dot) - (norm + query.norm);
 }
 
-static Tables tables_of(const PackedJob& job, i64 query) {
-    const u8* low = job.tables + query * 2 * job.bytes * 16;
-    return {low, low + job.bytes * 16};
-}
-
-void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
-    const PackedJob& job = *static_cast<const PackedJob*>(any);
-    const u8* codes = job.codes + row * job.bytes;
+// Q queries from `q` on against the groups of a block.
+template <i64 Run, int Q>
+static void some(const PackedJob& job, i64 q, i64 row, i64 count, float* out) {
+    const u8* tables = job.tables + q * 2 * job.bytes * 16;
+    i32 found[Q * BLOCK];
+    for (i64 i = 0; i < count; i += GROUP)
+        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, found + i);
     const float* scale = job.rows.scale + row;
     const float* norm = job.rows.norm ? job.rows.norm + row : nullptr;
-    for (i64 q = first; q < last; q++, out += BLOCK) {
-        i32 found[BLOCK];
-        sums(job, codes, (count + GROUP - 1) / GROUP, tables_of(job, q), found);
-        const Query query = job.queries[q];
-        for (i64 i = 0; i < count; i++) out[i] = finish(found[i], query, scale[i]);
+    for (int k = 0; k < Q; k++, out += BLOCK) {
+        const Query query = job.queries[q + k];
+        for (i64 i = 0; i < count; i++) out[i] = finish(found[k * BLOCK + i], query, scale[i]);
         if (norm)
             for (i64 i = 0; i < count; i++) out[i] = negated_distance(out[i], norm[i], query);
     }
 }
 
-void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) {
-    const PackedJob& job = *static_cast<const PackedJob*>(any);
-    const Tables tables = tables_of(job, q);
+template <i64 Run>
+static void block(const PackedJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+    i64 q = first;
+    for (; q + MANY <= last; q += MANY, out += MANY * BLOCK)
+        some<Run, MANY>(job, q, row, count, out);
+    for (; q < last; q++, out += BLOCK) some<Run, 1>(job, q, row, count, out);
+}
+
+template <i64 Run>
+static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, float* out) {
+    const u8* tables = job.tables + q * 2 * job.bytes * 16;
     const Query query = job.queries[q];
     auto start = [&](i64 i) { return job.codes + rows[i] / GROUP * GROUP * job.bytes; };
     for (i64 i = -EARLY; i < count; i++) {
@@ -176,10 +179,20 @@ void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out)
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
-        sums(job, start(i), 1, tables, found);
+        sums<Run, 1>(start(i), job.bytes, tables, found);
         out[i] = finish(found[rows[i] % GROUP], query, job.rows.scale[rows[i]]);
         if (job.rows.norm) out[i] = negated_distance(out[i], job.rows.norm[rows[i]], query);
     }
+}
+
+void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+    const PackedJob& job = *static_cast<const PackedJob*>(any);
+    (job.run == RUN ? block<RUN> : block<1>)(job, first, last, row, count, out);
+}
+
+void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
+    const PackedJob& job = *static_cast<const PackedJob*>(any);
+    (job.run == RUN ? some_rows<RUN> : some_rows<1>)(job, query, rows, count, out);
 }
 
 }  // namespace vecstore::VARIANT
