@@ -45,6 +45,9 @@ PARALLEL_BYTES_MIN = 4 << 20
 # Candidates that the default plan scans for each hit asked, by the codec it scans, and at least.
 OVERSAMPLING = {"bits1": 32, "bits2": 8, "bits4": 4, "bits8": 2, "int8": 2, "float16": 1}
 OVERSAMPLING_SHORTENED = 64
+# Of table codecs: as many as make up for so many bits of each dimension. They have no error bounds
+# by which a scan that kept too few is widened.
+OVERSAMPLING_TABLE_BITS = 16
 KEEP_MIN = 50
 # Segments of about one size, next to each other, that are merged into one.
 COMPACTION_FANOUT = 4

@@ -26,6 +26,9 @@ from vecstore.types import Array, Float32, Float64, Uint8
 ROWS = 1_000_000
 SAMPLE_ROWS = 20_000
 SPECS = ("bits1", "bits2", "bits4", "bits8", "int8", "float16")
+# Table codecs, and what FAISS calls those of the same bytes.
+TABLES = (("pq48", "PQ48"), ("pq96x4", "PQ96x4fs"))
+FAISS_ROUNDS = 2  # of its k-means: how good its codebooks are makes no difference here
 RESCORED = ("bits1", "bits4", "bits8", "int8", "float16")
 SCORED_ROWS = 1_000
 SCORE_MS_MAX = 0.2
@@ -56,6 +59,9 @@ def tables(settings: Settings) -> Iterator[Table]:
         yield Table("faiss", title, versus)
     else:
         print("no faiss to compare with; install it with: pip install 'vecstore[cpu]'\n")
+    beside = [row for spec, name in TABLES for row in _tables(spec, name, rows, settings)]
+    if beside:
+        yield Table("tables", f"Table codes beside those of faiss, {size} random", beside)
     speeds = [_speed(spec, rows, workers, settings) for spec in SPECS]
     workers.close()
     title = f"Scan of {size} random, one query unless told; read: a plain sum of memory, by turns"
@@ -69,11 +75,14 @@ def tables(settings: Settings) -> Iterator[Table]:
     else:
         title = f"{data.name}, {len(data.vectors):,} rows: share of the exact top {TOP} in the best"
         yield Table("codes", title, _quality(data))
-    yield Table("kernels-bars", "Bars", _bars(size, versus, scores))
+    yield Table("kernels-bars", "Bars", _bars(size, versus, scores, beside))
 
 
 def _bars(
-    size: str, versus: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]]
+    size: str,
+    versus: Sequence[dict[str, Any]],
+    scores: Sequence[dict[str, Any]],
+    beside: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     # The last row of a single query is that with all threads.
     times = [row["x faiss"] for row in versus if row["queries"] == 1][-1] if versus else None
@@ -85,6 +94,13 @@ def _bars(
         what = f"{spec}: score of {SCORED_ROWS:,} rows of {size}, ms"
         met = spent[spec] <= SCORE_MS_MAX
         bars.append(bar(what, spent[spec], f"<= {SCORE_MS_MAX}", met=met))
+    measured = {(row["representation"], row["queries"]): row["x faiss"] for row in beside}
+    for spec, name in TABLES:
+        for count in (1, QUERIES):
+            times = measured.get((spec, count))
+            what = f"{spec}: scan of {size}, {count} at once, one thread, x faiss {name}"
+            met = None if times is None else times >= 1
+            bars.append(bar(what, times, ">= 1", met=met))
     return bars
 
 
@@ -240,6 +256,47 @@ def _faiss(
     return found
 
 
+def _tables(text: str, name: str, rows: int, settings: Settings) -> list[dict[str, Any]]:
+    """Scans of a table codec beside the index of FAISS of the same bytes; none without faiss."""
+    try:
+        import faiss
+    except ImportError:
+        return []
+    index = faiss.index_factory(DIM, name, faiss.METRIC_INNER_PRODUCT)
+    index.pq.cp.niter = FAISS_ROUNDS
+    index.pq.cp.min_points_per_centroid = 1
+    index.train(_random(0, SAMPLE_ROWS))
+    for seed, start in enumerate(range(0, rows, SAMPLE_ROWS)):
+        index.add(_random(seed, min(SAMPLE_ROWS, rows - start)))
+    codec, codes = _filled(text, rows)
+    parts = _aligned(codec.pack(codes))
+    queries = _random(rows, QUERIES)
+    faiss.omp_set_num_threads(1)
+    found = []
+    for count in (1, QUERIES):
+
+        def ours(_: int, count: int = count) -> object:
+            return codec.prepare(queries[:count]).scan(parts, (0, rows), None, TOP)
+
+        def theirs(_: int, count: int = count) -> object:
+            return index.search(queries[:count], TOP)
+
+        ratios = (spent := by_rounds([ours, theirs], settings))[:, 1] / spent[:, 0]
+        found.append(
+            {
+                "representation": text,
+                "bytes": codec.code_bytes,
+                "queries": count,
+                "ms": float(np.median(spent[:, 0])),
+                "faiss ms": float(np.median(spent[:, 1])),
+                "x faiss": float(np.median(ratios)),
+                "least": float(ratios.min()),
+                "most": float(ratios.max()),
+            }
+        )
+    return found
+
+
 def _faiss_row(threads: int, count: int, spent: Float64) -> dict[str, Any]:
     """Of milliseconds [rounds, 1 + r]: bits1, then faiss with each number of threads it may use."""
     ours, rival = spent[:, 0], spent[:, 1:].min(axis=1)
@@ -261,7 +318,7 @@ def _faiss_row(threads: int, count: int, spent: Float64) -> dict[str, Any]:
 def _encoding(settings: Settings) -> list[dict[str, Any]]:
     vectors = _random(0, min(settings.rows, SAMPLE_ROWS))
     rows = []
-    for text in (*SPECS, "pca128/float16", "prefix128/bits1"):
+    for text in (*SPECS, *(spec for spec, _ in TABLES), "pca128/float16", "prefix128/bits1"):
         codec = _built(text, _random(0, SAMPLE_ROWS))
         calls = (partial(codec.encode, vectors), partial(codec.prepare, vectors[:1]))
         spent = by_rounds([_ignoring(call) for call in calls], settings)
@@ -276,7 +333,8 @@ def _quality(data: Dataset) -> list[dict[str, Any]]:
     exact = data.queries @ data.vectors.T
     top = np.argsort(-exact, axis=1, kind="stable")[:, :TOP]
     rows = []
-    for text in (*SPECS, "prefix128/float16", "pca128/float16", "pca128/bits4"):
+    tables = ("pq16", *(spec for spec, _ in TABLES))
+    for text in (*SPECS, *tables, "prefix128/float16", "pca128/float16", "pca128/bits4"):
         codec = _built(text, data.vectors)
         parts = codec.pack(codec.encode(data.vectors))
         prepared = codec.prepare(data.queries)

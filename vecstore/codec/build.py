@@ -10,7 +10,10 @@ from vecstore.codec.base import Codec
 from vecstore.codec.bits import BitsCodec
 from vecstore.codec.flat import FlatCodec
 from vecstore.codec.int8 import Int8Codec, train_ranges
+from vecstore.codec.product import ProductCodec
+from vecstore.codec.residual import ResidualCodec
 from vecstore.codec.spec import Spec
+from vecstore.codec.training import train_table
 from vecstore.codec.transform import ReducedCodec, train_basis
 from vecstore.types import Array, Float32, Metric
 
@@ -24,7 +27,11 @@ def build_codec(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array
         metric: what scores estimate.
         params: what `train_codec` returned; nothing is read where `spec` is not trained.
     """
-    inner = _plain(spec.codec, spec.dims or dim, metric, params)
+    kept = spec.dims or dim
+    if spec.table is None:
+        inner = _plain(spec.codec, kept, metric, params)
+    else:
+        inner = _of_tables(spec, kept, metric, params)
     if not spec.transform:
         return inner
     basis = params["basis"] if spec.transform == "pca" else None
@@ -37,6 +44,20 @@ def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> 
     if name.startswith("bits"):
         return BitsCodec(spec=name, dim=dim, metric=metric)
     return FlatCodec(spec=name, dim=dim, metric=metric)
+
+
+def _of_tables(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array]) -> Codec:
+    assert spec.table is not None
+    if spec.table.method == "rq":
+        return ResidualCodec(spec=spec.codec, dim=dim, metric=metric, books=params["books"])
+    return ProductCodec(
+        spec=spec.codec,
+        dim=dim,
+        metric=metric,
+        books=params["books"],
+        rotation=params.get("rotation"),
+        potential=params.get("potential"),
+    )
 
 
 def train_codec(
@@ -53,12 +74,13 @@ def train_codec(
     if spec.transform == "pca":
         assert spec.dims is not None
         params["basis"] = train_basis(sample, spec.dims, seed)
-    if spec.codec == "int8":
+    if spec.codec == "int8" or spec.table is not None:
         kept = sample
         if spec.transform:
             inner = _plain("float32", spec.dims or dim, metric, {})
             kept = ReducedCodec(
                 spec=str(spec), dim=dim, inner=inner, basis=params.get("basis")
             ).reduce(sample)
-        params.update(train_ranges(np.ascontiguousarray(kept)))
+        kept = np.ascontiguousarray(kept)
+        params.update(train_table(spec.table, kept, seed) if spec.table else train_ranges(kept))
     return params

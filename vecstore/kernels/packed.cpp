@@ -1,11 +1,11 @@
-// 1- and 2-bit rows: each nibble of a code looks up what it adds to code . query (1 bit: four
-// dimensions, 2 bits: two). Sixteen rows are interleaved byte by byte, so that one 16-byte
-// lane holds the same byte of all of them:
+// Two small integers a byte, each of which looks up what it adds to the score: 1-bit rows (four
+// dimensions), 2-bit rows (two), and product quantization of 4 bits (a subquantizer). Sixteen
+// rows are interleaved byte by byte, so that one 16-byte lane holds the same byte of all of them:
 //
 //   group g of 16 rows:  byte 0 of rows 16g .. 16g + 15 | byte 1 of the same rows | ...
 //
 // The table look-up in registers is FAISS's "fast scan" (André et al., "Cache locality is not
-// enough", VLDB 2015); here the tables are exact, as the query holds small integers.
+// enough", VLDB 2015); of bits the tables are exact, as the query holds small integers.
 #include "lanes.h"
 
 namespace vecstore::VARIANT {
@@ -133,17 +133,6 @@ static void sums(const PackedJob& job, const u8* codes, i64 groups, Tables table
     (job.run == RUN ? sums<RUN> : sums<1>)(codes, groups, job.bytes, tables, out);
 }
 
-static inline float finish(i32 sum, const Query& query, float scale) {
-    // |2 sum + bias| stays below 2^24 for honest queries; unsigned, so that others only wrap.
-    float value = float(i32(2 * u32(sum) + u32(query.bias))) * query.step;
-    value *= scale;
-    return value + query.offset;
-}
-
-static inline float negated_distance(float dot, float norm, const Query& query) {
-    return (dot + dot) - (norm + query.norm);
-}
-
 static Tables tables_of(const PackedJob& job, i64 query) {
     const u8* low = job.tables + query * 2 * job.bytes * 16;
     return {low, low + job.bytes * 16};
@@ -152,33 +141,26 @@ static Tables tables_of(const PackedJob& job, i64 query) {
 void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
     const u8* codes = job.codes + row * job.bytes;
-    const float* scale = job.rows.scale + row;
-    const float* norm = job.rows.norm ? job.rows.norm + row : nullptr;
     for (i64 q = first; q < last; q++, out += BLOCK) {
         i32 found[BLOCK];
         sums(job, codes, (count + GROUP - 1) / GROUP, tables_of(job, q), found);
-        const Query query = job.queries[q];
-        for (i64 i = 0; i < count; i++) out[i] = finish(found[i], query, scale[i]);
-        if (norm)
-            for (i64 i = 0; i < count; i++) out[i] = negated_distance(out[i], norm[i], query);
+        finish(found, count, job.queries[q], job.rows, row, out);
     }
 }
 
 void packed_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
     const Tables tables = tables_of(job, q);
-    const Query query = job.queries[q];
     auto start = [&](i64 i) { return job.codes + rows[i] / GROUP * GROUP * job.bytes; };
     for (i64 i = -EARLY; i < count; i++) {
         if (i + EARLY < count) {
             prefetch(start(i + EARLY), 0, job.bytes * GROUP);
-            __builtin_prefetch(job.rows.scale + rows[i + EARLY]);
+            if (job.rows.scale) __builtin_prefetch(job.rows.scale + rows[i + EARLY]);
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
         sums(job, start(i), 1, tables, found);
-        out[i] = finish(found[rows[i] % GROUP], query, job.rows.scale[rows[i]]);
-        if (job.rows.norm) out[i] = negated_distance(out[i], job.rows.norm[rows[i]], query);
+        finish(found + rows[i] % GROUP, 1, job.queries[q], job.rows, rows[i], out + i);
     }
 }
 

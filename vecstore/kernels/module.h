@@ -1,0 +1,44 @@
+// What the files of the Python face share.
+#pragma once
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace vecstore {
+
+namespace nb = nanobind;
+
+template <class T, int D>
+using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Out = nb::ndarray<T, nb::numpy>;
+
+inline void check(bool ok, const char* expected) {
+    if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
+}
+
+// The variant of that name, or the fastest that this machine can run.
+const Variant& variant_named(const std::optional<std::string>& name);
+
+// A numpy array that owns a copy of the vector it is given.
+template <class T>
+Out<T> array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
+    auto* owned = new std::vector<T>(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return Out<T>(owned->data(), shape, owner);
+}
+
+// Adds the functions of codebooks.
+void bind_books(nb::module_& m);
+
+}  // namespace vecstore
