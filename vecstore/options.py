@@ -62,6 +62,9 @@ OVERSAMPLING = {
     "float32": 1,
 }
 OVERSAMPLING_SHORTENED = 64
+# Of table codecs: as many as make up for so many bits of each dimension. They have no error bounds
+# by which a scan that kept too few is widened.
+OVERSAMPLING_TABLE_BITS = 16
 KEEP_MIN = 50
 # Segments of about one size, next to each other, that are merged into one.
 COMPACTION_FANOUT = 4

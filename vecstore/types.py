@@ -200,6 +200,9 @@ class RepresentationStats:
         bytes_total: bytes of its codes in segments.
         bytes_per_vector: bytes of one code.
         compression: float32 bytes / bytes_per_vector.
+        usage_bits_min: entropy of the indices of a sample of codes, of the subquantizer whose
+            centroids are used least alike, in bits; 0 where there are no subquantizers or codes.
+        usage_bits_mean: of all subquantizers.
     """
 
     field: str
@@ -208,6 +211,8 @@ class RepresentationStats:
     bytes_total: int
     bytes_per_vector: float
     compression: float
+    usage_bits_min: float = 0.0
+    usage_bits_mean: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,6 +240,8 @@ _REPRESENTATION_STATS = (
     "bytes_total",
     "bytes_per_vector",
     "compression",
+    "usage_bits_min",
+    "usage_bits_mean",
 )
 
 

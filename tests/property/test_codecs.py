@@ -363,7 +363,7 @@ def test_specs_are_parsed_and_ordered() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "bits3", "Bits1", "float16 ", "prefix/bits1", "prefix0/bits1", "prefix064/bits1",
-     "prefix384/bits1", "pca500/bits1", "prefix64/pca32/bits1", "prefix64/", "pq", None],
+     "prefix384/bits1", "pca500/bits1", "prefix64/pca32/bits1", "prefix64/", "pq385", None],
 )  # fmt: skip
 def test_other_specs_are_refused(text: str) -> None:
     """What is no representation of the field raises SchemaError with got and expected."""

@@ -76,15 +76,35 @@ def dense_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> C
 
 
 def packed_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
-    width = 8 * int(rng.choice([1, 2, 3, 6, 16, 17, 40]))
+    width = 4 * int(rng.choice([1, 2, 3, 6, 12, 32, 33, 80]))
     codes = rng.integers(0, 256, (-(-rows // 16), width, 16), dtype=np.uint8)
     # Entries of a byte add up to 255 at most; with 31, those of four bytes do, which is faster.
     largest = int(rng.choice([31, 127]))
     tables = rng.integers(0, largest + 1, (queries, 2 * width, 16), dtype=np.uint8)
     factors, scale, norm = affine_factors(rng, rows, queries, l2)
+    chosen = without_factors(rng, scale, norm, rows, 16)
     return Case(
-        twin.affine_scores(twin.packed_dots(codes, tables, rows), factors, scale, norm),
-        [_kernels.packed(codes, tables, factors, scale, norm, name) for name in VARIANTS],
+        twin.affine_scores(twin.packed_dots(codes, tables, rows), factors, chosen, norm),
+        [_kernels.packed(codes, tables, factors, chosen, norm, name) for name in VARIANTS],
+    )
+
+
+def without_factors(
+    rng: np.random.Generator, scale: Float32, norm: Float32 | None, rows: int, group: int
+) -> Float32 | None:
+    """The scale, or none where rows can still be counted."""
+    return None if (norm is not None or rows % group == 0) and rng.random() < 0.5 else scale
+
+
+def looked_up_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> Case:
+    width = int(rng.choice([1, 2, 7, 48, 300]))
+    codes = rng.integers(0, 256, (-(-rows // 64), width, 64), dtype=np.uint8)
+    tables = rng.integers(0, 256, (queries, width, 256), dtype=np.uint8)
+    factors, scale, norm = affine_factors(rng, rows, queries, l2)
+    chosen = without_factors(rng, scale, norm, rows, 64)
+    return Case(
+        twin.affine_scores(twin.looked_up_dots(codes, tables, rows), factors, chosen, norm),
+        [_kernels.looked_up(codes, tables, factors, chosen, norm, name) for name in VARIANTS],
     )
 
 
@@ -117,7 +137,7 @@ def total_case(rng: np.random.Generator, rows: int, queries: int, l2: bool) -> C
     )
 
 
-FAMILIES = [flat_case, dense_case, packed_case, signs_case, total_case]
+FAMILIES = [flat_case, dense_case, packed_case, looked_up_case, signs_case, total_case]
 Family = Callable[[np.random.Generator, int, int, bool], Case]
 
 
@@ -165,6 +185,8 @@ def test_widest_rows_do_not_overflow() -> None:
     tables = np.repeat(np.uint8([128, 127]), 16384)[None, :, None].repeat(16, axis=2)
     tables = tables.repeat(5, axis=0)
     ones = np.ones(3, dtype=np.float32)
+    whole = np.full((1, 65536, 64), 255, dtype=np.uint8)
+    entries = np.full((5, 65536, 256), 255, dtype=np.uint8)
     families: tuple[tuple[Callable[[str], _kernels.Scorer], Int64], ...] = (
         (
             lambda name: _kernels.octets(octets, digits, factors, None, None, name),
@@ -177,6 +199,10 @@ def test_widest_rows_do_not_overflow() -> None:
         (
             lambda name: _kernels.packed(groups, tables, factors, ones, None, name),
             twin.packed_dots(groups, tables, 3),
+        ),
+        (
+            lambda name: _kernels.looked_up(whole, entries, factors, ones, None, name),
+            twin.looked_up_dots(whole, entries, 3),
         ),
     )
     for scorer_of, dots in families:
@@ -212,6 +238,33 @@ def test_encoding_equals_the_twin(dim: int, rows: int, bits: int, exponent: int,
         np.testing.assert_array_equal(got_factors, factors)
         back = _kernels.unrotate(rotated, signs, dim, name)
         np.testing.assert_array_equal(back, twin.unrotate(rotated, signs, dim))
+
+
+@given(
+    count=st.integers(1, 5),
+    depth=st.integers(1, 30),
+    columns=st.integers(1, 80),
+    rows=st.integers(0, 9),
+    seed=SEEDS,
+)
+@settings(max_examples=60)
+def test_products_equal_the_twin(
+    count: int, depth: int, columns: int, rows: int, seed: int
+) -> None:
+    """Products with codebooks, and the columns that are nearest, are the twin's bits in every
+    variant, the first column where several are equal.
+    """
+    rng = np.random.default_rng(seed)
+    draw = tied if seed % 2 else (lambda r, s: r.standard_normal(s, dtype=np.float32))
+    vectors, books = draw(rng, (rows, count * depth)), draw(rng, (count, depth, columns))
+    lanes = int(rng.choice([16, 32, 48, 256]))
+    own, bias = draw(rng, (count, depth, lanes)), draw(rng, (count, lanes))
+    for name in VARIANTS:
+        found = _kernels.products(vectors, books, name)
+        np.testing.assert_array_equal(found, twin.products(vectors, books))
+        np.testing.assert_array_equal(
+            _kernels.nearest(vectors, own, bias, name), twin.nearest(vectors, own, bias)
+        )
 
 
 @given(
@@ -301,12 +354,26 @@ def test_packed_shapes_are_checked_against_each_other() -> None:
     tables = np.zeros((1, 16, 16), dtype=np.uint8)
     _kernels.packed(groups, tables, factors, scale, scale)
     codes, digits = np.zeros((17, 8), np.uint8), np.zeros((1, 2, 8), np.int8)
+    whole, entries = np.zeros((1, 8, 64), np.uint8), np.zeros((1, 8, 256), np.uint8)
+    _kernels.looked_up(whole, entries, factors, scale, scale)
+    books, bias = np.ones((2, 3, 16), np.float32), np.ones((2, 8), np.float32)
     _kernels.octets(codes, digits, factors, scale, scale)
     wrongs: tuple[Callable[[], object], ...] = (
         lambda: _kernels.packed(groups[:1], tables, factors, scale, None),
         lambda: _kernels.packed(groups, tables[:, :8].copy(), factors, scale, None),
         lambda: _kernels.packed(groups, tables, factors, scale, scale[:16]),
         lambda: _kernels.packed(groups, tables, np.zeros((2, 4)), scale, None),
+        lambda: _kernels.packed(groups, tables, factors, None, scale[:16]),
+        lambda: _kernels.packed(groups[:, :6].copy(), tables[:, :12].copy(), factors, scale, None),
+        lambda: _kernels.looked_up(groups, entries, factors, scale, None),
+        lambda: _kernels.looked_up(whole, entries[:, :7].copy(), factors, scale, None),
+        lambda: _kernels.looked_up(whole, entries[:, :, :16].copy(), factors, scale, None),
+        lambda: _kernels.looked_up(whole, entries, factors, np.ones(65, np.float32), None),
+        lambda: _kernels.looked_up(whole[:, :0].copy(), entries[:, :0].copy(), factors, None, None),
+        lambda: _kernels.products(np.ones((3, 7), np.float32), books),
+        lambda: _kernels.products(np.ones((3, 0), np.float32), books[:0].copy()),
+        lambda: _kernels.nearest(np.ones((3, 6), np.float32), books, books[:, 0, :15].copy()),
+        lambda: _kernels.nearest(np.ones((3, 6), np.float32), books[:, :, :8].copy(), bias),
         lambda: _kernels.octets(codes, digits[:, :, :7].copy(), factors, scale, None),
         lambda: _kernels.octets(codes, digits[:, :1].copy(), factors, scale, None),
         lambda: _kernels.nibbles(codes, digits, factors, scale[:16], None),

@@ -65,6 +65,30 @@ def packed_dots(codes: Uint8, tables: Uint8, rows: int) -> Int64:
     ).reshape(len(tables), rows)
 
 
+def looked_up_dots(codes: Uint8, tables: Uint8, rows: int) -> Int64:
+    """Sums [Q, N] of the table entries [Q, B, 256] that codes [ceil(N / 64), B, 64] pick."""
+    width = codes.shape[1]
+    plain = codes.transpose(0, 2, 1).reshape(-1, width)[:rows]
+    picked = tables.astype(np.int64)[:, np.arange(width), plain]
+    dots: Int64 = picked.sum(axis=2)
+    return dots
+
+
+def products(vectors: Float32, books: Float32) -> Float32:
+    """Products [N, M, K] of the parts of vectors [N, M * S] with codebooks [M, S, K]."""
+    count, depth, columns = books.shape
+    parts = vectors.reshape(len(vectors), count, depth)
+    sums = np.zeros((len(vectors), count, columns), dtype=np.float32)
+    for s in range(depth):
+        sums = sums + parts[:, :, s, None] * books[None, :, s]
+    return sums
+
+
+def nearest(vectors: Float32, books: Float32, bias: Float32) -> Uint8:
+    """The first column [N, M] of each codebook whose product plus bias [M, K] is largest."""
+    return (products(vectors, books) + bias).argmax(axis=2).astype(np.uint8)
+
+
 def affine_scores(
     dots: Int64,
     factors: Float64,

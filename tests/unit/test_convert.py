@@ -204,7 +204,14 @@ def test_a_plan_survives() -> None:
 def test_stats_survive() -> None:
     """Stats come back equal."""
     representation = RepresentationStats(
-        field="f", spec="bits1", vectors=3, bytes_total=2**40, bytes_per_vector=1.5, compression=0.1
+        field="f",
+        spec="pq16",
+        vectors=3,
+        bytes_total=2**40,
+        bytes_per_vector=1.5,
+        compression=0.1,
+        usage_bits_min=7.5,
+        usage_bits_mean=7.75,
     )
     stats = CollectionStats(
         records=1,

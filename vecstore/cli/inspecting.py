@@ -91,7 +91,15 @@ def _show(name: str, found: CollectionStats) -> None:
         f"{counted(found.segments, 'segment')}, {human_bytes(found.disk_bytes)} on disk"
     )
     table(
-        ["field", "representation", "vectors", "bytes/vector", "compression", "on disk"],
+        [
+            "field",
+            "representation",
+            "vectors",
+            "bytes/vector",
+            "compression",
+            "on disk",
+            "least usage",
+        ],
         [
             [
                 item.field,
@@ -100,6 +108,7 @@ def _show(name: str, found: CollectionStats) -> None:
                 f"{item.bytes_per_vector:.1f}" if item.vectors else "-",
                 f"{item.compression:.1f}x" if item.vectors else "-",
                 human_bytes(item.bytes_total),
+                f"{item.usage_bits_min:.2f} bits" if item.usage_bits_mean else "-",
             ]
             for item in found.representations
         ],

@@ -12,8 +12,11 @@ from vecstore.codec.bits import BitsCodec
 from vecstore.codec.flat import FlatCodec
 from vecstore.codec.int8 import Int8Codec, train_ranges
 from vecstore.codec.lvq import LvqCodec, train_mean
+from vecstore.codec.product import ProductCodec
+from vecstore.codec.residual import ResidualCodec
 from vecstore.codec.sign import SignCodec
 from vecstore.codec.spec import Spec
+from vecstore.codec.training import train_table
 from vecstore.codec.transform import ReducedCodec, train_basis
 from vecstore.types import Array, Float32, Metric
 
@@ -27,7 +30,11 @@ def build_codec(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array
         metric: what scores estimate.
         params: what `train_codec` returned; nothing is read where `spec` is not trained.
     """
-    inner = _plain(spec.codec, spec.dims or dim, metric, params)
+    kept = spec.dims or dim
+    if spec.table is None:
+        inner = _plain(spec.codec, kept, metric, params)
+    else:
+        inner = _of_tables(spec, kept, metric, params)
     if not spec.transform:
         return inner
     basis = params["basis"] if spec.transform == "pca" else None
@@ -48,6 +55,20 @@ def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> 
     return FlatCodec(spec=name, dim=dim, metric=metric)
 
 
+def _of_tables(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array]) -> Codec:
+    assert spec.table is not None
+    if spec.table.method == "rq":
+        return ResidualCodec(spec=spec.codec, dim=dim, metric=metric, books=params["books"])
+    return ProductCodec(
+        spec=spec.codec,
+        dim=dim,
+        metric=metric,
+        books=params["books"],
+        rotation=params.get("rotation"),
+        potential=params.get("potential"),
+    )
+
+
 def train_codec(
     spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int
 ) -> Mapping[str, Array]:
@@ -63,14 +84,18 @@ def train_codec(
         assert spec.dims is not None
         params["basis"] = train_basis(sample, spec.dims, seed)
     train = _TRAINING.get(spec.codec)
-    if train is not None:
+    if train is not None or spec.table is not None:
         kept = sample
         if spec.transform:
             inner = _plain("float32", spec.dims or dim, metric, {})
             kept = ReducedCodec(
                 spec=str(spec), dim=dim, inner=inner, basis=params.get("basis")
             ).reduce(sample)
-        params.update(train(np.ascontiguousarray(kept)))
+        kept = np.ascontiguousarray(kept)
+        if spec.table is not None:
+            params.update(train_table(spec.table, kept, seed))
+        if train is not None:
+            params.update(train(kept))
     return params
 
 

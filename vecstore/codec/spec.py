@@ -170,6 +170,11 @@ def _table(text: str, match: re.Match[str], dim: int) -> Table:
             f"representation {text!r} has {count} subquantizers, which do not divide {dim} "
             f"dimensions; the next fewer that do are {near}"
         )
+    if method == "opq" and dim > PCA_DIMS_MAX:
+        raise SchemaError(
+            f"representation {text!r} learns a rotation of {dim:,} dimensions, expected at most "
+            f"{PCA_DIMS_MAX:,}; 'pq{count}' does without one"
+        )
     if match["small"] and count % 2:
         raise SchemaError(
             f"representation {text!r} has {count} subquantizers of 4 bits, expected an even "

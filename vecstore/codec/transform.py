@@ -10,7 +10,7 @@ from vecstore.codec.base import Codec, Parts, Prepared, normalized
 from vecstore.types import Float32, Float64, Int64, Metric, Uint8, Uint64
 
 # A second-moment matrix of more dimensions is not formed; that of so many rows is instead.
-_MATRIX_MAX = 2048
+MATRIX_DIM_MAX = 2048
 
 
 def train_basis(sample: Float32, dims: int, seed: int) -> Float32:
@@ -21,11 +21,11 @@ def train_basis(sample: Float32, dims: int, seed: int) -> Float32:
     """
     wide = sample.astype(np.float64)
     rng = np.random.default_rng(seed)
-    if wide.shape[1] <= _MATRIX_MAX:
+    if wide.shape[1] <= MATRIX_DIM_MAX:
         basis = np.linalg.eigh(wide.T @ wide)[1][:, ::-1][:, :dims]
     else:
-        if len(wide) > _MATRIX_MAX:
-            wide = wide[np.sort(rng.choice(len(wide), _MATRIX_MAX, replace=False))]
+        if len(wide) > MATRIX_DIM_MAX:
+            wide = wide[np.sort(rng.choice(len(wide), MATRIX_DIM_MAX, replace=False))]
         values, left = np.linalg.eigh(wide @ wide.T)
         held = values > values[-1] * 1e-10
         basis = (wide.T @ left[:, held])[:, ::-1][:, :dims]

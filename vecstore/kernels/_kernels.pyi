@@ -81,17 +81,46 @@ def packed(
     codes: Uint8,
     tables: Uint8,
     factors: Float64,
-    scale: Float32,
+    scale: Float32 | None,
     norm: Float32 | None,
     variant: str | None = None,
 ) -> Scorer:
-    """As `octets`, for 1- and 2-bit rows: d is a sum of table entries, two for each byte.
+    """As `octets`, for two indices a byte: d is a sum of table entries, two for each byte.
+
+    N is the length of scale or norm, or all rows that there is room for.
 
     Args:
-        codes: [ceil(N / 16), B, 16], 16 rows interleaved byte by byte; B a multiple of 8.
+        codes: [ceil(N / 16), B, 16], 16 rows interleaved byte by byte; B a multiple of 4.
         tables: [Q, 2 * B, 16]: what each low nibble adds, then what each high nibble adds; the
             two of a byte at most 255 together. Where those of bytes 16 i + j, 16 i + j + 4,
             16 i + j + 8 and 16 i + j + 12, j < 4, are too, a scan is faster.
+    """
+
+def looked_up(
+    codes: Uint8,
+    tables: Uint8,
+    factors: Float64,
+    scale: Float32 | None,
+    norm: Float32 | None,
+    variant: str | None = None,
+) -> Scorer:
+    """As `packed`, for an index a byte: d is a sum of B table entries.
+
+    Args:
+        codes: [ceil(N / 64), B, 64], 64 rows interleaved byte by byte.
+        tables: [Q, B, 256]: what each value of a byte adds.
+    """
+
+def products(vectors: Float32, books: Float32, variant: str | None = None) -> Float32:
+    """Multiply the parts of vectors [N, M * S] with codebooks [M, S, K]: [N, M, K].
+
+    Sums of float32 start at zero and add one of the S dimensions after the other.
+    """
+
+def nearest(vectors: Float32, books: Float32, bias: Float32, variant: str | None = None) -> Uint8:
+    """Return the column [N, M] of each codebook whose product plus bias [M, K] is largest.
+
+    Products as above; the first column where several are equal. K is 16, 32, ... or 256.
     """
 
 def signs(

@@ -47,7 +47,7 @@ struct Query {
 };
 
 struct Rows {
-    const float* scale;  // [N] or null
+    const float* scale;  // [N] or null: 1
     const float* shift;  // [N] or null; only of dense rows
     const float* norm;   // [N] squared lengths; null unless l2
 };
@@ -71,6 +71,23 @@ struct PackedJob {
     Rows rows;
     i64 bytes;  // a multiple of UNIT
     i64 run;    // RUN or 1: bytes b, b + UNIT, ... of so many units add up to 255 at most
+};
+
+// Groups of 64 interleaved rows against tables of what each byte adds.
+struct TableJob {
+    const u8* codes;   // [ceil(N / 64)][count][64]
+    const u8* tables;  // [Q][count][256]
+    const Query* queries;
+    Rows rows;
+    i64 count;  // subquantizers
+};
+
+// Codebooks, of so many dimensions each: [count][depth][columns].
+struct Books {
+    const float* values;
+    i64 count;
+    i64 depth;
+    i64 columns;
 };
 
 // Rows [row, row + count), count <= BLOCK, of a job against its queries [first, last), QUERIES at
@@ -114,7 +131,7 @@ struct TotalJob {
 
 struct Variant {
     const char* name;
-    Family flat, dense, packed, signs, total;
+    Family flat, dense, packed, table, signs, total;
     // Bit i is set where scores[i] > threshold; scores is [BLOCK].
     u64 (*above)(const float* scores, float threshold);
     // vectors [count][dim] -> out [count][padded]; signs is [rounds][padded] of +1 and -1.
@@ -127,6 +144,13 @@ struct Variant {
     // and factors [count][3]: scale, error, squared length.
     void (*quantize)(const float* rotated, i64 count, i64 padded, i64 bits, u8* codes,
                      float* factors);
+    // vectors [count][books.count * depth], each part of them times its codebook
+    // -> out [count][books.count][columns].
+    void (*products)(const float* vectors, i64 count, const Books& books, float* out);
+    // The column of each codebook whose product plus bias [books.count][columns] is largest, the
+    // first where there are several -> out [count][books.count]. columns: 16, 32 ... 256.
+    void (*nearest)(const float* vectors, i64 count, const Books& books, const float* bias,
+                    u8* out);
 };
 
 }  // namespace vecstore

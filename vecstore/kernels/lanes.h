@@ -61,6 +61,21 @@ static inline void prefetch(const void* from, i64 offset, i64 bytes) {
 
 static inline float sum4(Float4 s) { return (s[0] + s[2]) + (s[1] + s[3]); }
 
+// Scores of rows [row, row + count) from exact sums: |2 sum + bias| stays below 2^24 for honest
+// queries; unsigned, so that others only wrap.
+static inline void finish(const i32* sums, i64 count, Query query, Rows rows, i64 row,
+                          float* out) {
+    auto value = [&](i64 i) { return float(i32(2 * u32(sums[i]) + u32(query.bias))) * query.step; };
+    if (rows.scale)
+        for (i64 i = 0; i < count; i++)
+            out[i] = value(i) * rows.scale[row + i] + query.offset;
+    else
+        for (i64 i = 0; i < count; i++) out[i] = value(i) + query.offset;
+    if (rows.norm)
+        for (i64 i = 0; i < count; i++)
+            out[i] = (out[i] + out[i]) - (rows.norm[row + i] + query.norm);
+}
+
 // Adds sixteen lanes in one order: i + (i + 8), then i + (i + 4), then i + (i + 2), then the rest.
 static inline float sum(const Floats (&lanes)[PARTS]) {
 #if defined(__AVX512F__)

@@ -1,41 +1,23 @@
 // The Python face of the kernels: every shape, type and bound is checked here, before a loop.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <new>
-#include <optional>
-#include <stdexcept>
-#include <string>
 #include <variant>
-#include <vector>
 
+#include "module.h"
 #include "query.h"
 #include "scan.h"
 #include "variants.h"
-
-namespace nb = nanobind;
 
 namespace vecstore {
 
 namespace {
 
-template <class T, int D>
-using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Out = nb::ndarray<T, nb::numpy>;
 using Any = nb::ndarray<nb::ro, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Factors = std::optional<In<float, 1>>;
-
-void check(bool ok, const char* expected) {
-    if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
-}
 
 // Starts vectors where a cache line does: no register that a kernel loads lies across two.
 template <class T>
@@ -47,15 +29,6 @@ struct Aligned {
     bool operator==(const Aligned&) const = default;
 };
 
-// A numpy array that owns the vector it is given.
-template <class T, class A>
-Out<T> array(std::vector<T, A>&& values, std::initializer_list<size_t> shape) {
-    using Values = std::vector<T, A>;
-    auto* owned = new Values(std::move(values));
-    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<Values*>(p); });
-    return Out<T>(owned->data(), shape, owner);
-}
-
 // One representation's rows and some prepared queries, checked and ready to be scored.
 class Scorer {
   public:
@@ -63,7 +36,7 @@ class Scorer {
     Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale, Factors norm,
            Factors shift, bool nibbles, const std::optional<std::string>& name);
     Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale, Factors norm,
-           const std::optional<std::string>& name);
+           bool octets, const std::optional<std::string>& name);
 
     Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
            Factors scale, bool l2, const std::optional<std::string>& name);
@@ -87,7 +60,7 @@ class Scorer {
     Rows factors_{};
     std::vector<Term> terms_;
     std::vector<nb::object> held_;  // the arrays that the job points into
-    std::variant<FlatJob, DenseJob, PackedJob, SignsJob, TotalJob> job_;
+    std::variant<FlatJob, DenseJob, PackedJob, TableJob, SignsJob, TotalJob> job_;
 
     const void* job() const {
         return std::visit([](const auto& job) -> const void* { return &job; }, job_);
@@ -153,22 +126,28 @@ Scorer::Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors
 }
 
 Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
-               Factors norm, const std::optional<std::string>& name)
+               Factors norm, bool octets, const std::optional<std::string>& name)
     : variant_(variant_named(name)),
-      family_(variant_.packed),
+      family_(octets ? variant_.table : variant_.packed),
       rows_(0),
       count_(i64(tables.shape(0))) {
-    const i64 bytes = i64(codes.shape(1));
-    check(scale.has_value(), "a scale for each row");
-    rows_ = i64(scale->shape(0));
-    check(codes.shape(2) == size_t(GROUP) && bytes > 0 && bytes % 8 == 0,
-          "codes of shape [ceil(N / 16), bytes, 16], bytes a multiple of 8");
-    check(i64(codes.shape(0)) == (rows_ + GROUP - 1) / GROUP, "a group for every 16 rows");
-    check(i64(tables.shape(1)) == 2 * bytes && tables.shape(2) == 16,
-          "tables of shape [Q, 2 bytes, 16]");
+    const i64 bytes = i64(codes.shape(1)), group = octets ? BLOCK : GROUP;
+    rows_ = scale ? i64(scale->shape(0)) : norm ? i64(norm->shape(0)) : i64(codes.shape(0)) * group;
+    check(i64(codes.shape(2)) == group && 0 < bytes && bytes <= 65536 &&
+              bytes % (octets ? 1 : UNIT) == 0,
+          octets ? "codes of shape [ceil(N / 64), bytes, 64]"
+                 : "codes of shape [ceil(N / 16), bytes, 16], bytes a multiple of 4");
+    check(i64(codes.shape(0)) == (rows_ + group - 1) / group, "a group for every 16 or 64 rows");
+    check(i64(tables.shape(1)) == (octets ? bytes : 2 * bytes) &&
+              tables.shape(2) == (octets ? 256 : 16),
+          octets ? "tables of shape [Q, bytes, 256]" : "tables of shape [Q, 2 bytes, 16]");
     finish(factors, scale, norm);
     held_.push_back(nb::cast(codes));
     held_.push_back(nb::cast(tables));
+    if (octets) {
+        job_ = TableJob{codes.data(), tables.data(), queries_.data(), factors_, bytes};
+        return;
+    }
     i64 run = RUN;
     for (i64 q = 0; q < count_; q++)
         run = std::min(run, packed_run(tables.data() + q * 2 * bytes * 16, bytes));
@@ -357,6 +336,13 @@ NB_MODULE(_kernels, m) {
         };
     };
 
+    const auto tables = [](bool octets) {
+        return [octets](In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
+                        Factors norm, const Name& name) {
+            return new Scorer(codes, tables, factors, scale, norm, octets, name);
+        };
+    };
+
     nb::class_<Scorer>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
              nb::arg("keep"))
@@ -374,10 +360,10 @@ NB_MODULE(_kernels, m) {
           in("norm").none(), variant, shift);
     m.def("nibbles", dense(true), in("codes"), in("digits"), in("factors"), in("scale").none(),
           in("norm").none(), variant, shift);
-    m.def("packed", [](In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
-                       Factors norm, const Name& name) {
-        return new Scorer(codes, tables, factors, scale, norm, name);
-    }, in("codes"), in("tables"), in("factors"), in("scale"), in("norm").none(), variant);
+    m.def("packed", tables(false), in("codes"), in("tables"), in("factors"), in("scale").none(),
+          in("norm").none(), variant);
+    m.def("looked_up", tables(true), in("codes"), in("tables"), in("factors"), in("scale").none(),
+          in("norm").none(), variant);
     m.def("signs", [](In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
                       Factors scale, bool l2, const Name& name) {
         return new Scorer(codes, signs, lengths, table, scale, l2, name);
@@ -391,5 +377,6 @@ NB_MODULE(_kernels, m) {
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
     m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);
     m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
+    bind_books(m);
     m.def("read_pages", &read_pages, in("data"));
 }

@@ -1,11 +1,11 @@
-// 1- and 2-bit rows: each nibble of a code looks up what it adds to code . query (1 bit: four
-// dimensions, 2 bits: two). Sixteen rows are interleaved byte by byte, so that one 16-byte
-// lane holds the same byte of all of them:
+// Two small integers a byte, each of which looks up what it adds to the score: 1-bit rows (four
+// dimensions), 2-bit rows (two), and product quantization of 4 bits (a subquantizer). Sixteen
+// rows are interleaved byte by byte, so that one 16-byte lane holds the same byte of all of them:
 //
 //   group g of 16 rows:  byte 0 of rows 16g .. 16g + 15 | byte 1 of the same rows | ...
 //
 // The table look-up in registers is FAISS's "fast scan" (André et al., "Cache locality is not
-// enough", VLDB 2015); here the tables are exact, as the query holds small integers.
+// enough", VLDB 2015); of bits the tables are exact, as the query holds small integers.
 #include "lanes.h"
 
 namespace vecstore::VARIANT {
@@ -131,17 +131,6 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
 
 #endif
 
-static inline float finish(i32 sum, const Query& query, float scale) {
-    // |2 sum + bias| stays below 2^24 for honest queries; unsigned, so that others only wrap.
-    float value = float(i32(2 * u32(sum) + u32(query.bias))) * query.step;
-    value *= scale;
-    return value + query.offset;
-}
-
-static inline float negated_distance(float dot, float norm, const Query& query) {
-    return (dot + dot) - (norm + query.norm);
-}
-
 // Q queries from `q` on against the groups of a block.
 template <i64 Run, int Q>
 static void some(const PackedJob& job, i64 q, i64 row, i64 count, float* out) {
@@ -149,14 +138,8 @@ static void some(const PackedJob& job, i64 q, i64 row, i64 count, float* out) {
     i32 found[Q * BLOCK];
     for (i64 i = 0; i < count; i += GROUP)
         sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, found + i);
-    const float* scale = job.rows.scale + row;
-    const float* norm = job.rows.norm ? job.rows.norm + row : nullptr;
-    for (int k = 0; k < Q; k++, out += BLOCK) {
-        const Query query = job.queries[q + k];
-        for (i64 i = 0; i < count; i++) out[i] = finish(found[k * BLOCK + i], query, scale[i]);
-        if (norm)
-            for (i64 i = 0; i < count; i++) out[i] = negated_distance(out[i], norm[i], query);
-    }
+    for (int k = 0; k < Q; k++, out += BLOCK)
+        finish(found + k * BLOCK, count, job.queries[q + k], job.rows, row, out);
 }
 
 template <i64 Run>
@@ -170,18 +153,16 @@ static void block(const PackedJob& job, i64 first, i64 last, i64 row, i64 count,
 template <i64 Run>
 static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, float* out) {
     const u8* tables = job.tables + q * 2 * job.bytes * 16;
-    const Query query = job.queries[q];
     auto start = [&](i64 i) { return job.codes + rows[i] / GROUP * GROUP * job.bytes; };
     for (i64 i = -EARLY; i < count; i++) {
         if (i + EARLY < count) {
             prefetch(start(i + EARLY), 0, job.bytes * GROUP);
-            __builtin_prefetch(job.rows.scale + rows[i + EARLY]);
+            if (job.rows.scale) __builtin_prefetch(job.rows.scale + rows[i + EARLY]);
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
         sums<Run, 1>(start(i), job.bytes, tables, found);
-        out[i] = finish(found[rows[i] % GROUP], query, job.rows.scale[rows[i]]);
-        if (job.rows.norm) out[i] = negated_distance(out[i], job.rows.norm[rows[i]], query);
+        finish(found + rows[i] % GROUP, 1, job.queries[q], job.rows, rows[i], out + i);
     }
 }
 

@@ -12,6 +12,8 @@ void dense_block(const void*, i64, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
 void packed_block(const void*, i64, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
+void table_block(const void*, i64, i64, i64, i64, float*);
+void table_rows(const void*, i64, const i64*, i64, float*);
 void signs_block(const void*, i64, i64, i64, i64, float*);
 void signs_rows(const void*, i64, const i64*, i64, float*);
 void total_block(const void*, i64, i64, i64, i64, float*);
@@ -19,6 +21,8 @@ void total_rows(const void*, i64, const i64*, i64, float*);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
+void products(const float*, i64, const Books&, float*);
+void nearest(const float*, i64, const Books&, const float*, u8*);
 
 static u64 above(const float* scores, float threshold) {
     u64 found = 0;
@@ -46,12 +50,15 @@ const Variant variant = {
     {flat_block, flat_rows},
     {dense_block, dense_rows},
     {packed_block, packed_rows},
+    {table_block, table_rows},
     {signs_block, signs_rows},
     {total_block, total_rows},
     above,
     rotate,
     unrotate,
     quantize,
+    products,
+    nearest,
 };
 
 }  // namespace vecstore::VARIANT

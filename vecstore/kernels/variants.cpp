@@ -11,6 +11,9 @@ namespace v3 { extern const Variant variant; }
 #ifdef HAS_v4
 namespace v4 { extern const Variant variant; }
 #endif
+#ifdef HAS_vbmi
+namespace vbmi { extern const Variant variant; }
+#endif
 
 namespace {
 
@@ -27,6 +30,7 @@ std::vector<const Variant*> supported() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         found.push_back(&v4::variant);
+    if (found.size() == 3 && __builtin_cpu_supports("avx512vbmi")) found.push_back(&vbmi::variant);
 #endif
     return found;
 }

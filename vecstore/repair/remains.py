@@ -15,7 +15,7 @@ from vecstore.repair.salvage import Forms, Remains, Told, salvage, string_forms
 from vecstore.schema import Column
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.columns import ColumnData
-from vecstore.segment.encode import GROUP_ROWS, code_forms
+from vecstore.segment.encode import code_forms
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged
@@ -157,7 +157,8 @@ class SegmentRemains:
             return ~bad
         for name, form in code_forms(codec, info.count).items():
             items = self.parts[item.component].bad(name, form.shape[0])
-            shared = 1 if len(items) == info.count else GROUP_ROWS
+            # Of how many rows an item is: a power of two.
+            shared = 1 << (-(-info.count // max(1, len(items))) - 1).bit_length()
             bad |= np.repeat(items, shared)[: info.count]
         return bad
 

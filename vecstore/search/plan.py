@@ -71,4 +71,7 @@ def _oversampling(coarse: str, vector: Vector) -> int:
     spec = parse_spec(coarse, vector.dim)
     if spec.transform:
         return options.OVERSAMPLING_SHORTENED
-    return options.OVERSAMPLING.get(spec.codec, options.OVERSAMPLING_SHORTENED)
+    if spec.table is not None:
+        bits = spec.table.count * spec.table.bits
+        return max(1, -(-options.OVERSAMPLING_TABLE_BITS * vector.dim // bits))
+    return options.OVERSAMPLING[spec.codec]

@@ -1,7 +1,7 @@
 """The codes of a new component: copied where a codec made them before, else encoded.
 
-Codes go through memory in pieces of some multiple of 16 rows, which is how many of them share an
-item of an array at most (see `codec/bits.py`), so that a piece ends where an item ends.
+Codes go through memory in pieces of some multiple of 64 rows, which is how many of them share an
+item of an array at most (see `codec/table.py`), so that a piece ends where an item ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vecstore.segment.stream import Shape
 from vecstore.segment.vectors import decode_rows
 from vecstore.types import Array, Float32, Int64, Uint8
 
-GROUP_ROWS = 16
+GROUP_ROWS = 64
 _FLOAT_BYTES = 4
 
 Codecs: TypeAlias = Mapping[tuple[str, str], StoredCodec]

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
+import numpy as np
+
+from vecstore.codec import parse_spec
+from vecstore.codec.table import usage_bits
 from vecstore.schema import Vector
 from vecstore.segment.snapshot import Snapshot
-from vecstore.types import CollectionStats, Job, RepresentationStats
+from vecstore.types import CollectionStats, Job, RepresentationStats, Uint8
+
+# Codes whose indices are counted: so many, in runs that share blocks.
+_USAGE_ROWS = 8_192
+_USAGE_RUN = 512
 
 
 def collection_stats(
     snapshot: Snapshot, quarantined: Mapping[int, str], jobs: Sequence[Job] = ()
 ) -> CollectionStats:
-    """Counts and bytes of one snapshot; reads no vectors.
+    """Counts and bytes of one snapshot; reads no vectors but a sample of table codes.
 
     Args:
         snapshot: what is counted.
@@ -29,7 +37,7 @@ def collection_stats(
         segments=len(manifest.segments),
         disk_bytes=sum(segment.bytes for segment in manifest.segments),
         representations=tuple(
-            _representation(snapshot, vector, spec)
+            _representation(snapshot, vector, spec, quarantined)
             for vector in snapshot.info.schema.vectors
             for spec in vector.representations
         ),
@@ -41,7 +49,9 @@ def collection_stats(
     )
 
 
-def _representation(snapshot: Snapshot, vector: Vector, spec: str) -> RepresentationStats:
+def _representation(
+    snapshot: Snapshot, vector: Vector, spec: str, quarantined: Container[int]
+) -> RepresentationStats:
     vectors = bytes_total = 0
     for segment in snapshot.manifest.segments:
         field = segment.field(vector.name)
@@ -50,6 +60,9 @@ def _representation(snapshot: Snapshot, vector: Vector, spec: str) -> Representa
                 vectors += 0 if field is None else field.count
                 bytes_total += segment.component(item.component).bytes
     per_vector = bytes_total / vectors if vectors else 0.0
+    table = parse_spec(spec, vector.dim).table
+    codes = [] if table is None else _sampled(snapshot, vector.name, spec, quarantined)
+    used = usage_bits(np.concatenate(codes), table.bits) if table and codes else np.zeros(1)
     return RepresentationStats(
         field=vector.name,
         spec=spec,
@@ -57,4 +70,24 @@ def _representation(snapshot: Snapshot, vector: Vector, spec: str) -> Representa
         bytes_total=bytes_total,
         bytes_per_vector=per_vector,
         compression=4 * vector.dim / per_vector if per_vector else 0.0,
+        usage_bits_min=float(used.min()),
+        usage_bits_mean=float(used.mean()),
     )
+
+
+def _sampled(snapshot: Snapshot, field: str, spec: str, quarantined: Container[int]) -> list[Uint8]:
+    """Codes of evenly spread runs of the rows of each segment that has some."""
+    sources = [live.source for live in snapshot.readable(quarantined)]
+    held = [
+        (codes, source.field_count(field))
+        for source in sources
+        if (codes := source.codes(field, spec))
+    ]
+    step = max(1, sum(count for _, count in held) // _USAGE_ROWS) * _USAGE_RUN
+    found = []
+    for codes, count in held:
+        for start in range(0, count, step):
+            rows = np.arange(start, min(start + _USAGE_RUN, count), dtype=np.int64)
+            codes.touch(rows)
+            found.append(codes.codec.unpack(codes.parts, rows))
+    return found

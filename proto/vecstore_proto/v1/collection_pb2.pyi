@@ -140,20 +140,24 @@ class GetStatsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
 
 class RepresentationStats(_message.Message):
-    __slots__ = ("field", "spec", "vectors", "bytes_total", "bytes_per_vector", "compression")
+    __slots__ = ("field", "spec", "vectors", "bytes_total", "bytes_per_vector", "compression", "usage_bits_min", "usage_bits_mean")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_VECTOR_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    USAGE_BITS_MIN_FIELD_NUMBER: _ClassVar[int]
+    USAGE_BITS_MEAN_FIELD_NUMBER: _ClassVar[int]
     field: str
     spec: str
     vectors: int
     bytes_total: int
     bytes_per_vector: float
     compression: float
-    def __init__(self, field: _Optional[str] = ..., spec: _Optional[str] = ..., vectors: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_vector: _Optional[float] = ..., compression: _Optional[float] = ...) -> None: ...
+    usage_bits_min: float
+    usage_bits_mean: float
+    def __init__(self, field: _Optional[str] = ..., spec: _Optional[str] = ..., vectors: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_vector: _Optional[float] = ..., compression: _Optional[float] = ..., usage_bits_min: _Optional[float] = ..., usage_bits_mean: _Optional[float] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
     __slots__ = ("records", "buffered", "deleted", "segments", "disk_bytes", "representations", "buffer_bytes", "quarantined", "jobs")

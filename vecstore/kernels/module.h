@@ -1,0 +1,43 @@
+// What the files of the Python face share.
+#pragma once
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+#include "variants.h"
+
+namespace vecstore {
+
+namespace nb = nanobind;
+
+template <class T, int D>
+using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Out = nb::ndarray<T, nb::numpy>;
+
+inline void check(bool ok, const char* expected) {
+    if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
+}
+
+// A numpy array that owns the vector it is given.
+template <class T, class A>
+Out<T> array(std::vector<T, A>&& values, std::initializer_list<size_t> shape) {
+    using Values = std::vector<T, A>;
+    auto* owned = new Values(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<Values*>(p); });
+    return Out<T>(owned->data(), shape, owner);
+}
+
+// Adds the functions of codebooks.
+void bind_books(nb::module_& m);
+
+}  // namespace vecstore
