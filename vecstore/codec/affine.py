@@ -65,6 +65,10 @@ class AffinePrepared(NamedTuple):
             parts["codes"], self.integers, self.factors, parts.get("scale"), parts.get("norm")
         )
 
+    @property
+    def _sigmas(self) -> float:
+        return ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
+
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
@@ -79,10 +83,14 @@ class AffinePrepared(NamedTuple):
         """ERROR_BOUND_SIGMAS standard deviations, over random rotations, of the estimate."""
         if "error" not in parts:
             return None
-        sigmas = ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
         half = from_bfloat16(parts["error"][rows])
-        half *= sigmas * math.sqrt(self.factors[query, 3])
+        half *= self._sigmas * math.sqrt(self.factors[query, 3])
         return half
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        error = parts.get("error")
+        sigmas = None if error is None else self._sigmas
+        return _kernels.Reading(self._scorer(parts), sigmas, error)
 
 
 def to_bfloat16(values: Float32) -> Array:

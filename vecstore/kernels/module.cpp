@@ -1,6 +1,4 @@
 // The Python face of the kernels: every shape, type and bound is checked here, before a loop.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -15,12 +13,13 @@
 #include <variant>
 #include <vector>
 
+#include "arrays.h"
 #include "query.h"
 #include "scan.h"
 
-namespace nb = nanobind;
-
 namespace vecstore {
+
+void add_cascade(nb::module_& m);  // cascade_module.cpp
 
 namespace portable { extern const Variant variant; }
 #ifdef HAS_v3
@@ -32,16 +31,8 @@ namespace v4 { extern const Variant variant; }
 
 namespace {
 
-template <class T, int D>
-using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Out = nb::ndarray<T, nb::numpy>;
 using Any = nb::ndarray<nb::ro, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Factors = std::optional<In<float, 1>>;
-
-void check(bool ok, const char* expected) {
-    if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
-}
 
 // The variants this machine can run, slowest first.
 std::vector<const Variant*> supported() {
@@ -73,16 +64,8 @@ const Variant& variant_named(const std::optional<std::string>& name) {
     throw std::invalid_argument("expected one of variants(), got '" + *name + "'");
 }
 
-// A numpy array that owns a copy of the vector it is given.
-template <class T>
-Out<T> array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
-    auto* owned = new std::vector<T>(std::move(values));
-    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return Out<T>(owned->data(), shape, owner);
-}
-
 // One representation's rows and some prepared queries, checked and ready to be scored.
-class Scorer {
+class Scorer : public Scores {
   public:
     Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<std::string>& name);
     Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale, Factors norm,
@@ -92,6 +75,9 @@ class Scorer {
 
     nb::list scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
+    Scoring scoring() const override {
+        return {&variant_, family_, job(), rows_, count_, norms_.empty() ? nullptr : norms_.data()};
+    }
 
   private:
     void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm);
@@ -102,6 +88,7 @@ class Scorer {
     i64 count_;
     std::vector<float> padded_;
     std::vector<Query> queries_;
+    std::vector<double> norms_;
     Rows factors_{};
     std::vector<nb::object> held_;  // the arrays that the job points into
     std::variant<FlatJob, DenseJob, PackedJob> job_;
@@ -137,6 +124,7 @@ void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Fa
     for (i64 q = 0; q < count_; q++, f += 4) {
         check(std::fabs(f[0]) < 0x1p53, "an exact bias");
         queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3])});
+        norms_.push_back(f[3]);
     }
     for (const auto& [from, to] : {std::pair{&scale, &factors_.scale}, {&norm, &factors_.norm}})
         if (*from) {
@@ -226,6 +214,22 @@ Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
     return array(std::move(scores), {n});
 }
 
+// So few numbers are sooner prepared than another thread has let this one run again.
+constexpr size_t HELD = 4096;
+
+nb::tuple unit_lengths(In<float, 2> vectors) {
+    const size_t count = vectors.shape(0), dim = vectors.shape(1);
+    std::vector<float> out(count * dim);
+    std::vector<double> squares(count);
+    {
+        std::optional<nb::gil_scoped_release> release;
+        if (out.size() > HELD) release.emplace();
+        for (size_t n = 0; n < count; n++)
+            squares[n] = unit_length(vectors.data() + n * dim, i64(dim), out.data() + n * dim);
+    }
+    return nb::make_tuple(array(std::move(out), {count, dim}), array(std::move(squares), {count}));
+}
+
 void check_signs(const In<float, 2>& signs) {
     check(signs.shape(1) > 0 && signs.shape(1) % 64 == 0, "signs of a multiple of 64 dimensions");
 }
@@ -274,7 +278,8 @@ nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
     std::vector<u8> tables(count * 2 * bytes * 16);
     std::vector<double> factors(count * 4);
     {
-        nb::gil_scoped_release release;
+        std::optional<nb::gil_scoped_release> release;
+        if (count * padded > HELD) release.emplace();
         variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
                        i64(padded), rotated.data());
         for (size_t q = 0; q < count; q++)
@@ -326,7 +331,8 @@ NB_MODULE(_kernels, m) {
         };
     };
 
-    nb::class_<Scorer>(m, "Scorer")
+    nb::class_<Scores>(m, "Scores");
+    nb::class_<Scorer, Scores>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
              nb::arg("keep"))
         .def("score", &Scorer::score, nb::arg("query"), in("rows"));
@@ -346,9 +352,11 @@ NB_MODULE(_kernels, m) {
                        Factors norm, const Name& name) {
         return new Scorer(codes, tables, factors, scale, norm, name);
     }, in("codes"), in("tables"), in("factors"), in("scale"), in("norm").none(), variant);
+    m.def("unit_lengths", &unit_lengths, in("vectors"));
     m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
     m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);
     m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
     m.def("read_pages", &read_pages, in("data"));
+    add_cascade(m);
 }
