@@ -87,6 +87,7 @@ ERROR_BOUND_SIGMAS = 3.0
 # The default plan scans again, keeping KEEP_GROWTH times as many, where an error of so many
 # standard deviations could lift a row that was cut off into the result.
 CUT_SIGMAS = 1.5
+CUT_SHARE = CUT_SIGMAS / ERROR_BOUND_SIGMAS
 KEEP_GROWTH = 4
 
 

@@ -289,6 +289,20 @@ def test_query_tables_equal_the_twin(
             np.testing.assert_array_equal(ours, expected)
 
 
+@given(dim=st.integers(1, 300), rows=st.integers(0, 20), exponent=st.integers(-45, 38), seed=SEEDS)
+def test_unit_lengths_equal_the_twin(dim: int, rows: int, exponent: int, seed: int) -> None:
+    """Tiny, huge and zero vectors come to the twin's unit length, alone and among others."""
+    rng = np.random.default_rng(seed)
+    vectors = (rng.uniform(-3, 3, (rows, dim)) * 10.0**exponent).astype(np.float32)
+    vectors[rng.random(rows) < 0.2] = 0
+    expected = twin.unit_lengths(vectors)
+    for ours, theirs in zip(_kernels.unit_lengths(vectors), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for row in range(rows):
+        ours, _ = _kernels.unit_lengths(vectors[row : row + 1])
+        np.testing.assert_array_equal(ours, expected[0][row : row + 1])
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_half_widens_exactly(name: str) -> None:
     """Each finite float16, subnormal or not, scores as its value."""

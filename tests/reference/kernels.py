@@ -186,6 +186,14 @@ def _halves(values: Float32) -> Float32:
     return np.concatenate([low + high, low - high], axis=1) * np.float32(0.5**0.5)
 
 
+def unit_lengths(vectors: Float32) -> tuple[Float32, Float64]:
+    """Vectors [N, D] at unit length, zeros as zeros, and their squared lengths [N]."""
+    wide = vectors.astype(np.float64)
+    squares = (wide**2).cumsum(axis=1)[:, -1]
+    lengths = np.where(squares > 0, np.sqrt(squares), 1)
+    return (wide / lengths[:, None]).astype(np.float32), squares
+
+
 def rotate(vectors: Float32, signs: Float32) -> Float32:
     """Rotate vectors [N, D] to [N, P]; signs [rounds, P]."""
     spare = signs.shape[1] - vectors.shape[1]

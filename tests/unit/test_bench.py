@@ -85,7 +85,7 @@ def test_engine_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(found) == names
     assert [row["rows"] for row in found["search"].rows] == [600, 600]
     for row in found["overhead"].rows:
-        assert "scan" in row["of which"]
+        assert "cascade" in row["of which"]
         assert row["kernels us"] > 0
     assert [row["rows allowed"] for row in found["filter"].rows] == [600, 6, 60, 300]
 
@@ -354,6 +354,6 @@ def test_recorded_kernels_give_the_same_calls(tmp_path: Path) -> None:
         with engine.recorded_kernels() as calls:
             hits = collection.search(rows[5])
         assert engine._kernels.flat is flat
-    assert [name for name, _ in calls] == ["flat", "scan"]
-    ((_, scores),) = calls[1][1]()  # type: ignore[misc]
+    assert [name for name, _ in calls] == ["flat", "cascade"]
+    _, _, scores, *_ = calls[1][1]()  # type: ignore[misc]
     assert (scores == hits.scores).all()

@@ -100,6 +100,10 @@ class AffinePrepared(NamedTuple):
         integers, factors = self.integers[query : query + 1], self.factors[query : query + 1]
         return AffinePrepared(self.kernel, integers, factors, self.metric, self.names)
 
+    @property
+    def _sigmas(self) -> float:
+        return ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
+
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
@@ -112,10 +116,14 @@ class AffinePrepared(NamedTuple):
         """ERROR_BOUND_SIGMAS standard deviations, over random rotations, of the estimate."""
         if "error" not in parts:
             return None
-        sigmas = ERROR_BOUND_SIGMAS * (2 if self.metric == "l2" else 1)
         half = from_bfloat16(parts["error"][rows])
-        half *= sigmas * math.sqrt(self.factors[query, 3])
+        half *= self._sigmas * math.sqrt(self.factors[query, 3])
         return half
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        error = parts.get("error")
+        sigmas = None if error is None else self._sigmas
+        return _kernels.Reading(self.scorer(parts), sigmas, error)
 
 
 class TotalPrepared(NamedTuple):
@@ -153,6 +161,9 @@ class TotalPrepared(NamedTuple):
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        return _kernels.Reading(self._scorer(parts), None, None)
 
 
 def to_bfloat16(values: Float32) -> Array:

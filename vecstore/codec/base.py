@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint64
 
 Parts: TypeAlias = Mapping[str, Array]
@@ -88,6 +89,10 @@ class Prepared(Protocol):
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Return the half-width of each score's error bound, or None if it is not known."""
+        ...
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        """Return what gives the same scores and bounds inside the kernels."""
         ...
 
 

@@ -14,7 +14,7 @@ RaBitQ (Gao and Long, SIGMOD 2024) and its extension to B bits (Gao et al., SIGM
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,29 +39,31 @@ GROUP = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BitsCodec:
-    """B bits a dimension. Attributes: see `Codec`."""
+    """B bits a dimension.
+
+    Attributes: see `Codec`.
+        bits: B.
+        width: bytes of a row's integers.
+    """
 
     spec: str
     dim: int
     metric: Metric
+    bits: int = field(init=False)
+    width: int = field(init=False)
+    code_bytes: int = field(init=False)
 
-    @property
-    def bits(self) -> int:
-        return int(self.spec.removeprefix("bits"))
+    def __post_init__(self) -> None:
+        bits = int(self.spec.removeprefix("bits"))
+        width = padded_dim(self.dim) * bits // 8
+        object.__setattr__(self, "bits", bits)
+        object.__setattr__(self, "width", width)
+        object.__setattr__(self, "code_bytes", width + (10 if self.metric == "l2" else 6))
 
     @property
     def packed(self) -> bool:
         """True if rows are interleaved for the look-up kernel."""
         return self.bits <= 2
-
-    @property
-    def width(self) -> int:
-        """Bytes of a row's integers."""
-        return padded_dim(self.dim) * self.bits // 8
-
-    @property
-    def code_bytes(self) -> int:
-        return self.width + (10 if self.metric == "l2" else 6)
 
     def encode(self, vectors: Float32) -> Uint8:
         codes, factors = _kernels.quantize(rotate(vectors), self.bits)

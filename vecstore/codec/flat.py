@@ -77,3 +77,6 @@ class FlatPrepared(NamedTuple):
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Zeros: what is stored counts as exact, also where it was rounded to float16."""
         return np.zeros(len(rows), dtype=np.float32)
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        return _kernels.Reading(self._scorer(parts), 0, None)

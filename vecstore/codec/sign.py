@@ -107,6 +107,9 @@ class SignPrepared(NamedTuple):
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
 
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        return _kernels.Reading(self._scorer(parts), None, None)
+
 
 def signs_of_rotated(rotated: Float32) -> Uint8:
     """Signs [N, P / 8] of rotated vectors [N, P]: 1 where >= 0, low bit first."""

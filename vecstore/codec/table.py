@@ -61,6 +61,9 @@ class TablePrepared(NamedTuple):
         """None: how far a vector lies from its centroids is not kept."""
         return None
 
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        return _kernels.Reading(self._scorer(parts), None, None)
+
 
 def prepared(products: Float32, norms: Float64) -> TablePrepared:
     """Round the inner products [Q, M, K] of queries with centroids to integers.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vecstore.codec.base import Codec, Parts, Prepared, normalized
+from vecstore.kernels import _kernels
 from vecstore.types import Float32, Float64, Int64, Metric, Uint8, Uint64
 
 # A second-moment matrix of more dimensions is not formed; that of so many rows is instead.
@@ -107,3 +108,6 @@ class ReducedPrepared:
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
+
+    def reading(self, parts: Parts) -> _kernels.Reading:
+        return self.inner.reading(parts).unbounded()

@@ -10,6 +10,7 @@ import numpy as np
 
 from vecstore.codec.base import SQUARED_LENGTH_MAX
 from vecstore.errors import DimensionError, VectorError
+from vecstore.kernels import _kernels
 from vecstore.schema import Vector
 from vecstore.segment.rows import FieldVectors
 from vecstore.types import Array, Float32, Float64, Id
@@ -77,13 +78,12 @@ def to_queries(field: Vector, given: object, *, many: bool) -> Float32:
         )
     array = array if many else array[None]
     values = _to_float32(array, copy=False)
-    squares = _squares(values)
+    unit, squares = _kernels.unit_lengths(values)
     row = _find_infinite(squares)
     if row is not None:
         raise _unusable(field, array[row], f"query {row}" if many else "query")
     if field.metric == "cosine":
-        unit = np.empty_like(values)
-        return np.divide(values, _norms(squares), out=unit, casting="same_kind")
+        return unit
     _check_length(field, squares, None)
     return values
 
@@ -137,15 +137,13 @@ def _to_float32(array: Array, *, copy: bool) -> Float32:
 
 def _squares(values: Float32) -> Float64:
     """The squared length of each vector: finite in float64 if and only if its values are."""
-    if len(values) == 1:  # each search passes here, and einsum is slow to start
-        wide = values[0].astype(np.float64)
-        return np.array([wide.dot(wide)])
     squares: Float64 = np.einsum("nd,nd->n", values, values, dtype=np.float64)
     return squares
 
 
 def _find_infinite(squares: Float64) -> int | None:
-    return None if math.isfinite(squares.sum()) else int(np.isfinite(squares).argmin())
+    # The product is no number if one of them is none, and no sum of float32 squares overflows it.
+    return None if math.isfinite(squares.dot(squares)) else int(np.isfinite(squares).argmin())
 
 
 def _norms(squares: Float64) -> Float64:

@@ -1,13 +1,13 @@
-"""Hot loops: single-threaded, and they release the GIL.
+"""Hot loops: single-threaded, and they release the GIL but to prepare a single query.
 
 Shapes  N rows, Q queries, D dimensions, B bytes of a row's codes. Arrays must be C-contiguous and
 little-endian; a wrong type raises TypeError, a wrong shape or row ValueError. `variant` is one
 of `variants()`; None is the fastest. All variants return the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint64
+from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint16, Uint64
 
 class Scorer:
     """Some queries against the rows of one representation."""
@@ -26,6 +26,71 @@ class Scorer:
 
     def score(self, query: int, rows: Int64) -> Float32:
         """Return the scores of given rows against one query."""
+
+class Reading:
+    """A scorer, and how far its scores may be off.
+
+    Args:
+        scorer: scores N rows against Q queries.
+        sigmas: half the width of a bound is sigmas * |query| * error[row], sigmas * |query| being
+            rounded to float32 first; None: not known.
+        error: [N] as bfloat16, the upper 16 bits of a float32; None: zeros.
+    """
+
+    def __init__(self, scorer: Scorer, sigmas: float | None, error: Uint16 | None) -> None: ...
+    def unbounded(self) -> Reading:
+        """Return the same scores, of which it is not known how far they may be off."""
+
+class Target:
+    """What a cascade reads of one source.
+
+    Args:
+        scan: what the scan reads.
+        rescore: what the rescore reads, of the same rows and queries; None where there is none.
+        allowed: as in `Scorer.scan`.
+        touch: called with rows before a rescore reads them; None where nothing is to be verified.
+    """
+
+    def __init__(
+        self,
+        scan: Reading,
+        rescore: Reading | None,
+        allowed: Uint64 | None,
+        touch: Callable[[Int64], object] | None,
+    ) -> None: ...
+
+class Plan:
+    """The stages of a cascade: a scan, and at most one rescore.
+
+    Args:
+        keep: candidates that the scan hands on.
+        limit: candidates that the rescore hands on, at most `keep`; 0: there is no rescore.
+        first: where errors are bounded, candidates that the rescore reads first, at least `limit`.
+        few: so few candidates are read at once, whatever their bounds.
+        cut_share: how much of the largest bound could lift a row that the scan cut off.
+    """
+
+    def __init__(self, keep: int, limit: int, first: int, few: int, cut_share: float) -> None: ...
+
+def cascade(
+    targets: list[Target],
+    plan: Plan,
+    scanned: Sequence[tuple[int, list[tuple[Int64, Float32]]]] | None,
+) -> tuple[Int64, Int64, Float32, list[int], list[bool]]:
+    """Run a cascade for all queries, as `vecstore.search.cascade` and its stages do.
+
+    Args:
+        targets: at least one, of the same Q queries. Seqs ascend from one to the next, and with
+            the rows of each, which decides between equal scores.
+        plan: the stages.
+        scanned: what scans found, each of a span of a target: the position of the target, and
+            what `Scorer.scan` returned. None: all is scanned here.
+
+    Returns:
+        The positions of targets [n], rows [n] and scores [n] that were found, best first, query
+        after query; where those of each query end [Q]; and for which queries the scan may have
+        cut off a row that belongs among them [Q].
+    """
 
 def variants() -> list[str]:
     """Return the names of the instruction sets that this machine supports, slowest first."""
@@ -173,6 +238,16 @@ def packed_queries(
 
     Returns:
         tables [Q, 2 * B, 16], B = P * bits / 8, and factors [Q, 4], as `packed` takes them.
+    """
+
+def unit_lengths(vectors: Float32) -> tuple[Float32, Float64]:
+    """Bring vectors [N, D] to unit length, zeros to zeros.
+
+    Computes in float64, in order of d, so that neither the largest nor the smallest values are
+    lost; rounds to float32 at the end.
+
+    Returns:
+        The vectors, and their squared lengths [N]: finite if and only if all values are.
     """
 
 def rotate(vectors: Float32, signs: Float32, variant: str | None = None) -> Float32:

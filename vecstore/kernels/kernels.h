@@ -10,6 +10,7 @@
 namespace vecstore {
 
 using i8 = std::int8_t;
+using i16 = std::int16_t;
 using u8 = std::uint8_t;
 using u16 = std::uint16_t;
 using i32 = std::int32_t;

@@ -1,4 +1,6 @@
 // The Python face of the kernels: every shape, type and bound is checked here, before a loop.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -7,12 +9,15 @@
 #include <new>
 #include <variant>
 
-#include "module.h"
+#include "arrays.h"
 #include "query.h"
 #include "scan.h"
 #include "variants.h"
 
 namespace vecstore {
+
+void add_books(nb::module_& m);    // module_books.cpp
+void add_cascade(nb::module_& m);  // module_cascade.cpp
 
 namespace {
 
@@ -30,7 +35,7 @@ struct Aligned {
 };
 
 // One representation's rows and some prepared queries, checked and ready to be scored.
-class Scorer {
+class Scorer : public Scores {
   public:
     Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<std::string>& name);
     Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors scale, Factors norm,
@@ -45,6 +50,9 @@ class Scorer {
 
     nb::list scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
+    Scoring scoring() const override {
+        return {&variant_, family_, job(), rows_, count_, norms_.empty() ? nullptr : norms_.data()};
+    }
 
   private:
     void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
@@ -57,6 +65,7 @@ class Scorer {
     i64 count_;
     std::vector<float> padded_;
     std::vector<Query> queries_;
+    std::vector<double> norms_;
     Rows factors_{};
     std::vector<Term> terms_;
     std::vector<nb::object> held_;  // the arrays that the job points into
@@ -104,6 +113,7 @@ void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Fa
         check(std::fabs(f[0]) < 0x1p53, "an exact bias");
         const float weight = shift ? float(f[4]) : 0.0f;
         queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3]), weight});
+        norms_.push_back(f[3]);
     }
     const char* expected = "one scale, shift and norm for each row";
     factors_ = {held(scale, rows_, expected), held(shift, rows_, expected),
@@ -236,6 +246,22 @@ Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
     return array(std::move(scores), {n});
 }
 
+// So few numbers are sooner prepared than another thread has let this one run again.
+constexpr size_t HELD = 4096;
+
+nb::tuple unit_lengths(In<float, 2> vectors) {
+    const size_t count = vectors.shape(0), dim = vectors.shape(1);
+    std::vector<float> out(count * dim);
+    std::vector<double> squares(count);
+    {
+        std::optional<nb::gil_scoped_release> release;
+        if (out.size() > HELD) release.emplace();
+        for (size_t n = 0; n < count; n++)
+            squares[n] = unit_length(vectors.data() + n * dim, i64(dim), out.data() + n * dim);
+    }
+    return nb::make_tuple(array(std::move(out), {count, dim}), array(std::move(squares), {count}));
+}
+
 void check_signs(const In<float, 2>& signs) {
     check(signs.shape(1) > 0 && signs.shape(1) % 64 == 0, "signs of a multiple of 64 dimensions");
 }
@@ -284,7 +310,8 @@ nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
     std::vector<u8, Aligned<u8>> tables(count * 2 * bytes * 16);
     std::vector<double> factors(count * 4);
     {
-        nb::gil_scoped_release release;
+        std::optional<nb::gil_scoped_release> release;
+        if (count * padded > HELD) release.emplace();
         variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
                        i64(padded), rotated.data());
         for (size_t q = 0; q < count; q++)
@@ -343,7 +370,8 @@ NB_MODULE(_kernels, m) {
         };
     };
 
-    nb::class_<Scorer>(m, "Scorer")
+    nb::class_<Scores>(m, "Scores");
+    nb::class_<Scorer, Scores>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
              nb::arg("keep"))
         .def("score", &Scorer::score, nb::arg("query"), in("rows"));
@@ -373,10 +401,12 @@ NB_MODULE(_kernels, m) {
                       Factors norm, Factors norms) {
         return new Scorer(terms, gains, norm, norms);
     }, in("terms"), in("gains"), in("norm").none(), in("norms").none());
+    m.def("unit_lengths", &unit_lengths, in("vectors"));
     m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
     m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);
     m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
-    bind_books(m);
+    add_books(m);
     m.def("read_pages", &read_pages, in("data"));
+    add_cascade(m);
 }

@@ -1,5 +1,9 @@
 // The Python face of codebooks.
-#include "module.h"
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include "arrays.h"
+#include "variants.h"
 
 namespace vecstore {
 
@@ -43,7 +47,7 @@ Out<u8> nearest(In<float, 2> vectors, In<float, 3> books, In<float, 2> bias,
 
 }  // namespace
 
-void bind_books(nb::module_& m) {
+void add_books(nb::module_& m) {
     const auto in = [](const char* name) { return nb::arg(name).noconvert(); };
     const auto variant = nb::arg("variant") = nb::none();
     m.def("products", &products, in("vectors"), in("books"), variant);

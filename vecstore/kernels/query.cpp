@@ -13,9 +13,16 @@ namespace {
 // query coarser: of 1-bit codes that is lost in their own error, of 2-bit codes it is not.
 i64 run_of(int bits) { return bits == 1 ? RUN : 1; }
 
+// The nearest whole number, halves to even, of magnitudes below 2^51: the sum has no fraction left.
+// (The library function is a call for each number; this is done for several at once.)
+double rounded(double x) {
+    constexpr double SHIFT = 0x1.8p52;
+    return (x + SHIFT) - SHIFT;
+}
+
 // Rounds to integers, halves to even, at the step that lets the table entries of bytes
 // b, b + UNIT, ... of a run add up to 255 at most; returns the step.
-double to_integers(const float* query, i64 dims, int bits, i64* out) {
+double to_integers(const float* query, i64 dims, int bits, i32* out) {
     const i64 run = run_of(bits), per_byte = 8 / bits, bytes = dims / per_byte;
     const double largest = (1 << bits) - 1;
     double most = 0;
@@ -30,37 +37,59 @@ double to_integers(const float* query, i64 dims, int bits, i64* out) {
     // Rounding adds half to each dimension at most.
     double step = most * largest / (255 - largest * double(run * per_byte) / 2);
     if (!(step > 1e-37)) step = 1;  // a query of (nearly) zeros scores 0
-    for (i64 d = 0; d < dims; d++) out[d] = i64(std::nearbyint(double(query[d]) / step));
+    for (i64 d = 0; d < dims; d++) out[d] = i32(rounded(double(query[d]) / step));
     return step;
 }
 
-// The table of one nibble, its smallest entry taken off and returned.
-i64 table_of(const i64* query, int bits, u8* out) {
-    const int dims = 4 / bits, mask = (1 << bits) - 1;
-    i64 sums[16];
-    for (int value = 0; value < 16; value++) {
-        sums[value] = 0;
-        for (int d = 0; d < dims; d++) sums[value] += query[d] * (value >> d * bits & mask);
+// What each value of a nibble holds in each of its dimensions.
+template <int BITS>
+struct Digits {
+    static constexpr int DIMS = 4 / BITS, LARGEST = (1 << BITS) - 1;
+    i16 of[DIMS][16];
+    constexpr Digits() : of() {
+        for (int d = 0; d < DIMS; d++)
+            for (int value = 0; value < 16; value++) of[d][value] = value >> d * BITS & LARGEST;
     }
-    i64 lowest = *std::min_element(sums, sums + 16);
-    for (int value = 0; value < 16; value++) out[value] = u8(sums[value] - lowest);
+};
+
+// The table of one nibble, its smallest entry taken off and returned. All fit 16 bits by far.
+template <int BITS>
+i32 table_of(const i32* query, u8* out) {
+    static constexpr Digits<BITS> digits;
+    i16 sums[16] = {};
+    i32 lowest = 0;
+    for (int d = 0; d < digits.DIMS; d++) {
+        const i16 q = i16(query[d]);
+        for (int value = 0; value < 16; value++) sums[value] += i16(digits.of[d][value] * q);
+        lowest += std::min(0, query[d]) * digits.LARGEST;
+    }
+    for (int value = 0; value < 16; value++) out[value] = u8(sums[value] - i16(lowest));
     return lowest;
 }
 
 }  // namespace
 
+double unit_length(const float* vector, i64 dim, float* out) {
+    double square = 0;
+    for (i64 d = 0; d < dim; d++) square += double(vector[d]) * double(vector[d]);
+    const double length = square > 0 ? std::sqrt(square) : 1;
+    for (i64 d = 0; d < dim; d++) out[d] = float(double(vector[d]) / length);
+    return square;
+}
+
 void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* factors) {
     const i64 per_nibble = 4 / bits, bytes = dims * bits / 8;
-    std::vector<i64> query(size_t(dims), 0);
+    std::vector<i32> query(size_t(dims), 0);
     double step = to_integers(rotated, dims, bits, query.data());
     double norm = 0;
     for (i64 d = 0; d < dims; d++) norm += double(rotated[d]) * double(rotated[d]);
     i64 sum = 0, lowest = 0;
-    for (i64 value : query) sum += value;
+    const auto table = bits == 1 ? table_of<1> : table_of<2>;
+    for (i32 value : query) sum += value;
     for (i64 b = 0; b < bytes; b++) {
-        const i64* at = query.data() + 2 * b * per_nibble;
-        lowest += table_of(at, bits, tables + 16 * b);
-        lowest += table_of(at + per_nibble, bits, tables + 16 * (bytes + b));
+        const i32* at = query.data() + 2 * b * per_nibble;
+        lowest += table(at, tables + 16 * b);
+        lowest += table(at + per_nibble, tables + 16 * (bytes + b));
     }
     // 2 (q . y) = 2 (q . c) - (2^bits - 1) sum(q)
     factors[0] = double(2 * lowest - ((1 << bits) - 1) * sum);
@@ -70,7 +99,11 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
 }
 
 i64 packed_run(const u8* tables, i64 bytes) {
-    auto largest = [](const u8* table) { return i64(*std::max_element(table, table + 16)); };
+    auto largest = [](const u8* table) {
+        u8 found = 0;
+        for (int i = 0; i < 16; i++) found = std::max(found, table[i]);
+        return i64(found);
+    };
     std::vector<i64> sums(size_t((bytes + RUN * UNIT - 1) / (RUN * UNIT) * UNIT), 0);
     i64 most = 0;
     for (i64 b = 0; b < bytes; b++) {

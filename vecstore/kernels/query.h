@@ -3,6 +3,9 @@
 
 namespace vecstore {
 
+// Brings one vector [dim] to unit length, zeros to zeros; returns its squared length.
+double unit_length(const float* vector, i64 dim, float* out);
+
 // Prepares one rotated query [dims], a multiple of 64, for rows of 1 or 2 bits.
 //   tables   [2 * bytes][16], bytes = dims * bits / 8: low nibbles, then high ones
 //   factors  [4]: bias, step, offset, squared length

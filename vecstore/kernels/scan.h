@@ -30,6 +30,22 @@ class Best {
     float threshold_;
 };
 
+// What scores rows: the functions of a variant, and a job of N rows and Q queries for them.
+struct Scoring {
+    const Variant* variant;
+    Family family;
+    const void* job;
+    i64 rows;             // N
+    i64 count;            // Q
+    const double* norms;  // [Q] squared lengths of the queries, or null
+};
+
+class Scores {
+  public:
+    virtual ~Scores() = default;
+    virtual Scoring scoring() const = 0;
+};
+
 struct Span {
     i64 start;  // a multiple of BLOCK
     i64 stop;

@@ -12,8 +12,8 @@ import numpy as np
 from vecstore import options
 from vecstore.errors import CorruptionError
 from vecstore.request import Cascade, SearchRequest
-from vecstore.search.candidates import Target, pick
-from vecstore.search.cascade import Answer, run_cascade
+from vecstore.search.candidates import Answer, Queries, Target, pick
+from vecstore.search.cascade import run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
 from vecstore.search.plan import make_plan, widened
@@ -59,11 +59,12 @@ def answer(
     few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
     plan = make_plan(request, vector, few=few)
     step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
-    return [
-        _hits(request, targets, found, on_damage)
-        for start in range(0, len(request.queries), step)
-        for found in _answers(request, plan, targets, slice(start, start + step), workers)
-    ]
+    with workers.searches:
+        return [
+            _hits(request, targets, found, on_damage)
+            for start in range(0, len(request.queries), step)
+            for found in _answers(request, plan, targets, slice(start, start + step), workers)
+        ]
 
 
 def _answers(
@@ -74,15 +75,15 @@ def _answers(
     workers: Workers,
 ) -> list[Answer]:
     """Answer some of the queries; again, with more candidates, those that the plan cut short."""
-    vectors = request.queries[part]
-    answers = run_cascade(plan, targets, vectors, workers, explain=request.explain)
+    queries = Queries(request.queries[part])
+    answers = run_cascade(plan, targets, queries, workers, explain=request.explain)
     pending = [place for place, found in enumerate(answers) if found.cut]
     if not pending or request.plan is not None:
         return answers
     allowed = sum(target.allowed.count for target in targets)
     while pending and plan.stages[0].keep < min(allowed, options.KEEP_MAX):
         plan = widened(plan)
-        again = run_cascade(plan, targets, vectors[pending], workers, explain=request.explain)
+        again = run_cascade(plan, targets, queries.some(pending), workers, explain=request.explain)
         for place, found in zip(pending, again, strict=True):
             answers[place] = found._replace(reports=answers[place].reports + found.reports)
         pending = [place for place in pending if answers[place].cut]

@@ -13,7 +13,7 @@ import numpy as np
 from vecstore.codec import Codec, Prepared
 from vecstore.segment.base import Codes
 from vecstore.segment.snapshot import Allowed, Live
-from vecstore.types import Float32, Int64, Uint64
+from vecstore.types import Float32, Int64, StageReport, Uint64
 
 
 class Target(NamedTuple):
@@ -60,6 +60,20 @@ class Candidates(NamedTuple):
         return Candidates(self.target, self.row, score, bound)
 
 
+class Answer(NamedTuple):
+    """The candidates left for one query, and what each stage did for it.
+
+    Attributes:
+        candidates: best first.
+        reports: one for each stage, where asked for.
+        cut: whether the scan may have cut off one that belongs among them.
+    """
+
+    candidates: Candidates
+    reports: tuple[StageReport, ...] = ()
+    cut: bool = False
+
+
 class Queries:
     """The queries of one search, prepared once for each codec that scores them.
 
@@ -75,6 +89,10 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def some(self, places: Sequence[int]) -> Queries:
+        """Those at `places`, ascending; itself, as far as it is prepared, where these are all."""
+        return self if len(places) == len(self) else Queries(self.vectors[places])
 
     def prepared(self, codec: Codec) -> Prepared:
         """The queries, ready to score codes of `codec`."""

@@ -10,38 +10,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from vecstore import options
 from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Rescore, Scan
-from vecstore.search.candidates import Candidates, Queries, Target
+from vecstore.search.candidates import Answer, Candidates, Queries, Target
+from vecstore.search.compiled import run_compiled
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.rescore import rescore
 from vecstore.search.stages.scan import scan
-from vecstore.types import Float32, StageReport
-
-
-class Answer(NamedTuple):
-    """The candidates left for one query, and what each stage did for it.
-
-    Attributes:
-        candidates: best first.
-        reports: one for each stage, where asked for.
-        cut: whether the scan may have cut off one that belongs among them.
-    """
-
-    candidates: Candidates
-    reports: tuple[StageReport, ...]
-    cut: bool = False
+from vecstore.types import StageReport
 
 
 def run_cascade(
     plan: Cascade,
     targets: Sequence[Target],
-    vectors: Float32,
+    queries: Queries,
     workers: Workers,
     *,
     explain: bool = False,
@@ -51,7 +37,7 @@ def run_cascade(
     Args:
         plan: the stages.
         targets: the sources to search, each with at least one allowed row.
-        vectors: float32 [Q, D], checked.
+        queries: Q of them.
         workers: threads.
         explain: whether answers carry reports. A scan that served many queries at once reports
             its time divided by their number.
@@ -59,9 +45,13 @@ def run_cascade(
     Returns:
         One answer for each query.
     """
-    if not targets or not len(vectors):
-        return [Answer(_NOTHING, ()) for _ in vectors]
-    queries, count = Queries(vectors), len(vectors)
+    count = len(queries)
+    if not targets or not count:
+        return [Answer(_NOTHING)] * count
+    if not explain:
+        answers = run_compiled(plan, targets, queries, workers)
+        if answers is not None:
+            return answers
     watch = _Watch(queries) if explain else None
     first = plan.stages[0]
     assert isinstance(first, Scan)
@@ -94,8 +84,7 @@ def _is_cut(scanned: Candidates, keep: int, found: Candidates) -> bool:
     """
     if len(scanned.row) < keep or scanned.bound is None or not len(found.score):
         return False
-    largest = scanned.bound[scanned.bound.argmax()]  # sooner found than with max()
-    reach = largest * (options.CUT_SIGMAS / options.ERROR_BOUND_SIGMAS)
+    reach = scanned.bound.max() * np.float32(options.CUT_SHARE)
     return bool(scanned.score[-1] + reach >= found.score[-1])
 
 

@@ -16,11 +16,33 @@ Result = TypeVar("Result")
 SPAN_ROWS = 4096
 
 
+class Searches:
+    """Counts the searches under way: a context manager around each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
+
+
 class Workers:
-    """Threads that searches of one database share; started when first needed."""
+    """Threads that searches of one database share; started when first needed.
+
+    Attributes:
+        count: threads that one search may use.
+        searches: those that are under way.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.searches = Searches()
         self._pool: Executor | None = None
         self._lock = Lock()
         self._closed = False
@@ -42,6 +64,14 @@ class Workers:
             return [task() for task in tasks]
         return [tasks[0](), *(future.result() for future in futures)]
 
+    def share(self, bytes_read: int) -> int:
+        """How many threads are worth their start, to score so many bytes of codes.
+
+        Searches that run at the same time share the threads: each on its own is done sooner.
+        """
+        free = self.count // max(1, self.searches.count)
+        return max(1, min(free, bytes_read // options.PARALLEL_BYTES_MIN))
+
     def spans(self, rows: int, bytes_read: int) -> list[tuple[int, int]]:
         """Cut [0, rows) into one span for each thread that is worth its start.
 
@@ -49,8 +79,8 @@ class Workers:
             rows: rows to scan.
             bytes_read: bytes of codes that this reads.
         """
-        parts = min(self.count, bytes_read // options.PARALLEL_BYTES_MIN)
-        if parts <= 1:
+        parts = self.share(bytes_read)
+        if parts == 1:
             return [(0, rows)]
         step = -(-rows // parts)
         step = -(-step // SPAN_ROWS) * SPAN_ROWS

@@ -20,6 +20,11 @@ Strings: TypeAlias = Literal["ids", "payloads"]
 class Touch(Protocol):
     """Verifies stored bytes before they are read; nearly free once they are verified."""
 
+    @property
+    def needless(self) -> bool:
+        """Whether nothing is left to do for whoever reads rows here and there."""
+        ...
+
     def __call__(self, rows: Int64 | None = None) -> None:
         """Verify what is stored of some rows of the field, or of all.
 
@@ -27,6 +32,15 @@ class Touch(Protocol):
             CorruptionError: bytes changed after they were written.
         """
         ...
+
+
+class Sound:
+    """A touch of what needs no checksum, such as memory."""
+
+    needless = True
+
+    def __call__(self, rows: Int64 | None = None) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

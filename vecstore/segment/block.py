@@ -8,7 +8,7 @@ import numpy as np
 
 from vecstore.codec import build_codec, parse_spec
 from vecstore.schema import Schema
-from vecstore.segment.base import Codes, Strings
+from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import Rows
@@ -109,8 +109,4 @@ def _float_codes(values: Array, metric: Metric) -> tuple[str, Codes]:
     spec = str(values.dtype)
     codec = build_codec(parse_spec(spec, values.shape[1]), values.shape[1], metric, {})
     codes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), codec.code_bytes)
-    return spec, Codes(codec=codec, parts=codec.pack(codes), touch=_checked)
-
-
-def _checked(rows: Int64 | None = None) -> None:
-    """Memory needs no checksum."""
+    return spec, Codes(codec=codec, parts=codec.pack(codes), touch=Sound())

@@ -113,9 +113,9 @@ class Component:
         "_pending",
         "_places",
         "_row_bytes",
-        "_scattered",
         "bytes",
         "path",
+        "scattered",
         "verified",
     )
 
@@ -133,7 +133,7 @@ class Component:
         self._arrays = {place.entry.name: view_array(data, place, str(path)) for place in places}
         # What a touch of rows computes with.
         self._row_bytes = {name: _row_bytes(array) for name, array in self._arrays.items()}
-        self._scattered = False
+        self.scattered = False  # whether rows were last read here and there
 
     @classmethod
     def open(
@@ -202,8 +202,8 @@ class Component:
     def expect(self, rows: Int64 | None) -> None:
         """Say which rows are read next, or all; only how fast they are read depends on it."""
         scattered = rows is not None and not _dense(rows)
-        if scattered is not self._scattered:
-            self._scattered = scattered
+        if scattered is not self.scattered:
+            self.scattered = scattered
             expect(self._data, scattered=scattered)
 
     def touch(self, name: str, rows: Int64 | None = None) -> None:
@@ -273,7 +273,7 @@ class Component:
         # Threads may verify the same block twice, which is harmless.
         pending = self._pending[name]
         spans = list(self._spans(name, blocks))
-        if self._scattered:  # nothing is read ahead: have it all read at a time
+        if self.scattered:  # nothing is read ahead: have it all read at a time
             for start, stop in spans:
                 fetch(self._data, start, stop)
         for start, stop in spans:

@@ -84,10 +84,13 @@ class Ragged:
 
     def pick(self, rows: Int64) -> list[bytes]:
         """The given rows, in the given order; CorruptionError where their bounds are damaged."""
-        starts, stops = self._bounds(rows)
-        view = self.data.data
-        bounds = zip(starts.tolist(), stops.tolist(), strict=True)
-        return [bytes(view[start:stop]) for start, stop in bounds]
+        view, size, found = self.data.data, len(self.data), []
+        starts, stops = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+        for start, stop in zip(starts, stops, strict=True):
+            if not start <= stop <= size:
+                raise self._damage()
+            found.append(bytes(view[start:stop]))
+        return found
 
     def lengths(self, rows: Int64) -> Uint64:
         """Bytes of the given rows; CorruptionError where their bounds are damaged."""

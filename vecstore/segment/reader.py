@@ -75,6 +75,7 @@ class Segment:
         "_files",
         "_lock",
         "_open",
+        "_ragged",
         "_schema",
         "_seqs",
         "folder",
@@ -99,6 +100,7 @@ class Segment:
         self._seqs: Uint64 | None = None
         self._expires: Int64 | None = None
         self._columns: dict[str, ColumnData] = {}
+        self._ragged: dict[Strings, tuple[Component, Ragged]] = {}
         self._field_rows: dict[str, Uint32] = {}
         self._codes: dict[tuple[str, str], Codes] = {}
 
@@ -269,12 +271,15 @@ class Segment:
 
     def _bounds(self, kind: Strings, rows: Int64) -> tuple[Component, Ragged]:
         """Byte strings of a component, whose offsets are verified where they bound `rows`."""
-        name = names.ROWS if kind == "ids" else names.PAYLOADS
-        component = self._component(name, name)
-        offsets = read_array(component.arrays, f"{kind}/offsets", np.dtype(np.uint64))
-        data = read_array(component.arrays, f"{kind}/data", np.dtype(np.uint8))
-        component.touch_spans(f"{kind}/offsets", rows, rows + 2)
-        return component, Ragged(offsets=offsets, data=data)
+        found = self._ragged.get(kind)
+        if found is None:
+            name = names.ROWS if kind == "ids" else names.PAYLOADS
+            component = self._component(name, name)
+            offsets = read_array(component.arrays, f"{kind}/offsets", np.dtype(np.uint64))
+            data = read_array(component.arrays, f"{kind}/data", np.dtype(np.uint8))
+            found = self._ragged[kind] = component, Ragged(offsets=offsets, data=data)
+        found[0].touch_spans(f"{kind}/offsets", rows, rows + 2)
+        return found
 
     @_blaming
     def _read_column(self, name: str) -> ColumnData:
@@ -327,6 +332,10 @@ class _Touch:
         self._shifts = {
             name: _shift(len(array) if array.ndim else 0, rows) for name, array in parts.items()
         }
+
+    @property
+    def needless(self) -> bool:
+        return self._component.scattered and len(self._component.verified) == len(self._shifts)
 
     def __call__(self, rows: Int64 | None = None) -> None:
         self._component.expect(rows)

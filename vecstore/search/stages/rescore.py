@@ -41,12 +41,12 @@ def rescore(
     Returns:
         The best `keep` candidates with their new scores and bounds.
     """
-    first = max(FIRST_MIN, FIRST_FACTOR * stage.keep)
+    first = first_reading(stage)
     if candidates.bound is None or len(candidates.row) <= max(first, FEW):
         found = _score(stage.representation, targets, candidates, queries, query)
         return in_order(found, targets, stage.keep)
     upper = candidates.score + candidates.bound
-    order = np.argpartition(-upper, first)
+    order = np.argsort(-upper, kind="stable")
     best = _score(stage.representation, targets, pick(candidates, order[:first]), queries, query)
     lower = best.score if best.bound is None else best.score - best.bound
     threshold = np.partition(lower, first - stage.keep)[first - stage.keep]
@@ -55,6 +55,11 @@ def rescore(
         return in_order(best, targets, stage.keep)
     more = _score(stage.representation, targets, pick(candidates, rest), queries, query)
     return in_order(_join(best, more), targets, stage.keep)
+
+
+def first_reading(stage: Rescore) -> int:
+    """How many candidates are read first, to set the threshold for the others."""
+    return max(FIRST_MIN, FIRST_FACTOR * stage.keep)
 
 
 def _score(

@@ -36,26 +36,40 @@ def scan(
         Candidates for each query, and the threads used.
     """
     read = [target.codes(stage.representation) for target in targets]
-    tasks: list[Callable[[], Found]] = []
-    owners: list[int] = []
-    for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
-        _touch(target, codes)
-        prepared = queries.prepared(codes.codec)
-        scored = target.allowed.count * codes.codec.code_bytes
-        queries.bytes_read += scored
-        for span in workers.spans(target.rows, scored * len(queries)):
-            tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
-            owners.append(position)
-    found = workers.run(tasks)
-    groups = _incomparable(stage, read) if rescored else []
+    for target, codes in zip(targets, read, strict=True):
+        touch(target, codes)
+        queries.bytes_read += target.allowed.count * codes.codec.code_bytes
+    parts = scan_spans(stage, targets, read, queries, workers)
+    owners, found = [owner for owner, _ in parts], [part for _, part in parts]
+    groups = incomparable(stage, read) if rescored else []
     merged = []
     for query in range(len(queries)):
         candidates = _merge([part[query] for part in found], owners, targets, stage.keep, groups)
         merged.append(_with_bounds(candidates, read, queries, query) if rescored else candidates)
-    return merged, min(workers.count, len(tasks))
+    return merged, min(workers.count, len(parts))
 
 
-def _touch(target: Target, codes: Codes) -> None:
+def scan_spans(
+    stage: Scan,
+    targets: Sequence[Target],
+    read: Sequence[Codes],
+    queries: Queries,
+    workers: Workers,
+) -> list[tuple[int, Found]]:
+    """Scan every target, in spans that threads share: the position of a target, and the finds."""
+    tasks: list[Callable[[], Found]] = []
+    owners: list[int] = []
+    for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
+        prepared = queries.prepared(codes.codec)
+        scored = target.allowed.count * codes.codec.code_bytes
+        for span in workers.spans(target.rows, scored * len(queries)):
+            tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
+            owners.append(position)
+    return list(zip(owners, workers.run(tasks), strict=True))
+
+
+def touch(target: Target, codes: Codes) -> None:
+    """Verify the codes that a scan of a target reads."""
     bits, count = target.allowed.bits, target.allowed.count
     if bits is None or count * SPARSE > target.rows:
         codes.touch()
@@ -63,7 +77,7 @@ def _touch(target: Target, codes: Codes) -> None:
         codes.touch(np.flatnonzero(unpack_mask(bits, target.rows)))
 
 
-def _incomparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
+def incomparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
     """Groups of targets whose scores estimate different things; none where all are comparable.
 
     Scores of some dimensions only, as `prefixN` and `pcaN` give, say nothing beside the whole

@@ -1,19 +1,13 @@
-// What the files of the Python face share.
+// NumPy arrays as arguments and results of the kernels.
 #pragma once
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
 
-#include <memory>
-#include <optional>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "kernels.h"
-#include "variants.h"
 
 namespace vecstore {
 
@@ -36,8 +30,5 @@ Out<T> array(std::vector<T, A>&& values, std::initializer_list<size_t> shape) {
     nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<Values*>(p); });
     return Out<T>(owned->data(), shape, owner);
 }
-
-// Adds the functions of codebooks.
-void bind_books(nb::module_& m);
 
 }  // namespace vecstore

@@ -1,0 +1,279 @@
+"""One call of the kernels answers as the stages do, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.property.test_codecs import METRICS, built, gaussian
+from vecstore import options
+from vecstore.codec.affine import to_bfloat16
+from vecstore.kernels import _kernels
+from vecstore.request import Cascade, Rescore, Scan
+from vecstore.search import cascade
+from vecstore.search.candidates import Answer, Queries, Target
+from vecstore.search.compiled import run_compiled
+from vecstore.search.parallel import Workers
+from vecstore.segment.base import Codes, Sound
+from vecstore.segment.bits import pack_mask
+from vecstore.segment.snapshot import Allowed
+from vecstore.types import Float32, Int64, Metric, Uint32, Uint64
+
+COARSE = ("bits1", "bits2", "bits4", "int8", "prefix5/bits2", "float16")
+FINE = ("bits4", "bits8", "int8", "float16", "float32")
+SEEDS = st.integers(0, 2**32)
+
+
+class Touched(Sound):
+    """Remembers the rows that were touched; may fail."""
+
+    def __init__(self, *, needless: bool, fails: bool = False) -> None:
+        self.needless = needless
+        self.fails = fails
+        self.rows: list[Int64] = []
+
+    def __call__(self, rows: Int64 | None = None) -> None:
+        if rows is not None:
+            self.rows.append(rows)
+            if self.fails:
+                raise OSError("unreadable")
+
+
+@dataclass(frozen=True)
+class Few:
+    """Rows of one field in memory: as much of a source as a search asks for."""
+
+    seqs: Uint64
+    owners: Uint32 | None
+    found: dict[str, Codes]
+
+    @property
+    def seq_min(self) -> int:
+        return int(self.seqs[0])
+
+    @property
+    def seq_max(self) -> int:
+        return int(self.seqs[-1])
+
+    def field_rows(self, field: str) -> Uint32 | None:
+        return self.owners
+
+    def specs(self, field: str) -> tuple[str, ...]:
+        return tuple(self.found)
+
+    def codes(self, field: str, spec: str) -> Codes | None:
+        return self.found.get(spec)
+
+
+@dataclass(frozen=True)
+class FewLive:
+    """What a Target asks of a Live."""
+
+    source: Few
+
+
+def vectors_of(rng: np.random.Generator, rows: int, dim: int, metric: Metric) -> Float32:
+    """Vectors of which some are equal, so that scores tie."""
+    vectors = gaussian(rows, dim, metric, int(rng.integers(2**32)))
+    return vectors[rng.integers(0, rows, rows)] if rng.random() < 0.5 else vectors
+
+
+def target_of(
+    rng: np.random.Generator, vectors: Float32, specs: tuple[str, ...], metric: Metric, first: int
+) -> Target:
+    """A source of vectors under some representations, with some rows allowed."""
+    rows, dim = vectors.shape
+    found = {}
+    for spec in specs:
+        codec = built(spec, dim, metric, vectors)
+        parts = dict(codec.pack(codec.encode(vectors)))
+        if "error" in parts and rng.random() < 0.5:  # wrong bounds: what is read first matters
+            parts["error"] = to_bfloat16(rng.uniform(0, 0.3, rows).astype(np.float32))
+        found[spec] = Codes(codec=codec, parts=parts, touch=Touched(needless=rng.random() < 0.5))
+    owners, count = None, rows
+    if rng.random() < 0.3:  # the field is not in every row
+        count = 2 * rows
+        owners = np.sort(rng.choice(count, rows, replace=False)).astype(np.uint32)
+    seqs = first + np.cumsum(rng.integers(1, 4, count)).astype(np.uint64)
+    mask = rng.random(rows) < rng.choice([0.05, 0.5, 0.99])
+    mask[rng.integers(rows)] = True
+    allowed = Allowed(pack_mask(mask), int(mask.sum()))
+    if rng.random() < 0.4:
+        allowed = Allowed(None, rows)
+    return Target(FewLive(Few(seqs, owners, found)), "text", rows, allowed)  # type: ignore[arg-type]
+
+
+def targets_of(
+    rng: np.random.Generator, plan: Cascade, metric: Metric, dim: int, parts: int
+) -> list[Target]:
+    """Segments that have the representations of a plan, and some sources that have only another."""
+    specs = tuple(dict.fromkeys(stage.representation for stage in plan.stages))
+    targets, first = [], 0
+    for part in range(parts):
+        rows = int(rng.choice([1, 30, 300, 700]))
+        own = specs
+        if part and rng.random() < 0.4:  # the write buffer, or a segment that is to be altered
+            own = (str(rng.choice(["float16", "float16", "bits8", "int8"])),)
+        target = target_of(rng, vectors_of(rng, rows, dim, metric), own, metric, first)
+        targets.append(target)
+        first = target.live.source.seq_max
+    return targets
+
+
+def by_stages(plan: Cascade, targets: list[Target], vectors: Float32) -> list[Answer]:
+    with mock.patch.object(cascade, "run_compiled", return_value=None):
+        return cascade.run_cascade(plan, targets, Queries(vectors), Workers(1))
+
+
+def expect_equal(found: list[Answer] | None, expected: list[Answer]) -> None:
+    assert found is not None
+    assert len(found) == len(expected)
+    for answer, wanted in zip(found, expected, strict=True):
+        assert answer.cut == wanted.cut
+        for name in ("target", "row", "score"):
+            got = getattr(answer.candidates, name)
+            assert got.dtype == getattr(wanted.candidates, name).dtype
+            np.testing.assert_array_equal(got, getattr(wanted.candidates, name))
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Workers]:
+    with closing(Workers(2)) as workers:
+        yield workers
+
+
+PLANS = st.one_of(
+    st.builds(
+        lambda spec, keep: Cascade((Scan(spec, keep),)),
+        st.sampled_from(COARSE),
+        st.integers(1, 300),
+    ),
+    st.builds(
+        lambda coarse, fine, keep, share: Cascade(
+            (Scan(coarse, keep), Rescore(fine, max(1, int(keep * share))))
+        ),
+        st.sampled_from(COARSE),
+        st.sampled_from(FINE),
+        st.sampled_from([1, 20, 200, 300, 500]),
+        st.sampled_from([0.01, 0.1, 1]),
+    ),
+)
+
+
+@given(
+    plan=PLANS,
+    queries=st.sampled_from([1, 3, 40]),
+    bytes_min=st.sampled_from([1, 4_000, options.PARALLEL_BYTES_MIN]),
+    seed=SEEDS,
+)
+@settings(max_examples=300, deadline=None)
+def test_kernels_answer_as_the_stages(
+    two: Workers, plan: Cascade, queries: int, bytes_min: int, seed: int
+) -> None:
+    """Whatever the sources, filters, plans and threads: the same rows, scores and cuts."""
+    rng = np.random.default_rng(seed)
+    metric, dim = METRICS[rng.integers(len(METRICS))], int(rng.choice([6, 40]))
+    targets = targets_of(rng, plan, metric, dim, int(rng.integers(1, 5)))
+    vectors = gaussian(queries, dim, metric, seed)
+    expected = by_stages(plan, targets, vectors)
+    with mock.patch.object(options, "PARALLEL_BYTES_MIN", bytes_min):
+        found = run_compiled(plan, targets, Queries(vectors), two)
+    spec = plan.stages[0].representation
+    if found is None:
+        assert "/" in spec
+        assert len({target.codes(spec).codec.spec for target in targets}) > 1
+    else:
+        expect_equal(found, expected)
+
+
+@given(damage=st.sampled_from(["scale", "error", "values"]), seed=SEEDS)
+@settings(deadline=None)
+def test_damaged_numbers_are_ordered_alike(damage: str, seed: int) -> None:
+    """NaN and infinities among factors, errors and floats change neither order nor cuts."""
+    rng = np.random.default_rng(seed)
+    plan = Cascade((Scan("bits1", 300), Rescore("float32", 20)))
+    targets = targets_of(rng, plan, "l2", 6, 2)
+    for target in targets:
+        for codes in target.live.source.found.values():  # type: ignore[attr-defined]
+            if damage in codes.parts:
+                array = codes.parts[damage] = codes.parts[damage].copy()
+                wrong = np.array([np.nan, np.inf, -np.inf, -1], dtype=np.float32)
+                if damage == "error":
+                    wrong = (wrong.view(np.uint32) >> 16).astype(array.dtype)
+                places = rng.random(array.shape) < rng.choice([0.01, 0.2])
+                array[places] = rng.choice(wrong, int(places.sum()))
+    vectors = gaussian(2, 6, "l2", seed)
+    with np.errstate(all="ignore"):
+        expected = by_stages(plan, targets, vectors)
+    expect_equal(run_compiled(plan, targets, Queries(vectors), Workers(1)), expected)
+
+
+def test_rows_are_touched_before_a_rescore_reads_them() -> None:
+    """What is not verified yet is touched for every row handed on; an error of it comes through."""
+    rng = np.random.default_rng(1)
+    plan = Cascade((Scan("bits1", 20), Rescore("float16", 10)))
+    vectors = gaussian(100, 6, "dot", 1)
+    target = target_of(rng, vectors, ("bits1", "float16"), "dot", 0)
+    found = target.live.source.found  # type: ignore[attr-defined]
+    queries = Queries(gaussian(1, 6, "dot", 2))
+    for needless, fails in ((True, False), (False, False), (False, True)):
+        touch = Touched(needless=needless, fails=fails)
+        codes = found["float16"]
+        found["float16"] = Codes(codec=codes.codec, parts=codes.parts, touch=touch)
+        if fails:
+            with pytest.raises(OSError, match="unreadable"):
+                run_compiled(plan, [target], queries, Workers(1))
+        else:
+            run_compiled(plan, [target], queries, Workers(1))
+        assert [len(rows) for rows in touch.rows] == ([] if needless else [20])
+
+
+def test_wrong_arguments_of_a_cascade_are_refused() -> None:
+    """Shapes, rows and numbers that do not fit each other raise before anything is read."""
+    flat = _kernels.flat(np.zeros((100, 8), np.float32), np.zeros((2, 8), np.float32), False)
+    fewer = _kernels.flat(np.zeros((99, 8), np.float32), np.zeros((2, 8), np.float32), False)
+    one = _kernels.flat(np.zeros((100, 8), np.float32), np.zeros((1, 8), np.float32), False)
+    affine = _kernels.octets(
+        np.zeros((100, 8), np.uint8), np.zeros((2, 2, 8), np.int8), np.zeros((2, 4)), None, None
+    )
+    error = np.zeros(100, np.uint16)
+    reading = _kernels.Reading(affine, 3, error)
+    plain = _kernels.Reading(one, None, None)
+    target = _kernels.Target(reading, None, None, None)
+    both = _kernels.Target(reading, reading, None, None)
+    plan, rescoring = _kernels.Plan(5, 0, 0, 0, 0.5), _kernels.Plan(5, 5, 5, 0, 0.5)
+    rows, scores = np.arange(3), np.zeros(3, np.float32)
+    for wrong in (
+        lambda: _kernels.Reading(affine, 3, error[:99]),
+        lambda: _kernels.Reading(affine, None, error),
+        lambda: _kernels.Reading(flat, 3, error),
+        lambda: _kernels.Target(reading, _kernels.Reading(fewer, None, None), None, None),
+        lambda: _kernels.Target(reading, plain, None, None),
+        lambda: _kernels.Target(reading, None, np.zeros(1, np.uint64), None),
+        lambda: _kernels.Plan(0, 0, 0, 0, 0.5),
+        lambda: _kernels.Plan(5, 6, 9, 0, 0.5),
+        lambda: _kernels.Plan(5, 5, 4, 0, 0.5),
+        lambda: _kernels.Plan(5, -1, 4, 0, 0.5),
+        lambda: _kernels.cascade([], plan, None),
+        lambda: _kernels.cascade([None], plan, None),  # type: ignore[list-item]
+        lambda: _kernels.cascade([target, 5], plan, None),  # type: ignore[list-item]
+        lambda: _kernels.cascade([target, _kernels.Target(plain, None, None, None)], plan, None),
+        lambda: _kernels.cascade([target], rescoring, None),
+        lambda: _kernels.cascade([both], plan, None),
+        lambda: _kernels.cascade([target], plan, [(1, [(rows, scores)] * 2)]),
+        lambda: _kernels.cascade([target], plan, [(0, [(rows, scores)])]),
+        lambda: _kernels.cascade([target], plan, [(0, [(rows, scores[:2])] * 2)]),
+        lambda: _kernels.cascade([target], plan, [(0, [(rows + 98, scores)] * 2)]),
+        lambda: _kernels.cascade([target], plan, [(0, [(rows - 1, scores)] * 2)]),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            wrong()
+    with pytest.raises(TypeError):
+        _kernels.Reading("scorer", None, None)  # type: ignore[arg-type]

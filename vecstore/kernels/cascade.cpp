@@ -1,0 +1,124 @@
+#include "cascade.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+namespace vecstore {
+
+namespace {
+
+// Numbers before NaN, so that scores of damaged codes have an order, too.
+bool higher(float a, float b) { return a > b || (a == a && b != b); }
+bool lower(float a, float b) { return a < b || (a == a && b != b); }
+
+bool better(const Candidate& a, const Candidate& b) {
+    if (higher(a.score, b.score)) return true;
+    if (higher(b.score, a.score)) return false;
+    return a.target != b.target ? a.target < b.target : a.row < b.row;
+}
+
+float half_width(const Read& read, i64 query, i64 row) {
+    if (!read.error) return 0;
+    return std::bit_cast<float>(u32(read.error[row]) << 16) * read.reach[query];
+}
+
+// Scores candidates [from, to) again, each with its new bound. Returns whether all are bounded.
+bool score_again(const std::vector<CascadeTarget>& targets, i64 query, Candidate* from,
+                 Candidate* to) {
+    std::vector<i64> rows;
+    std::vector<Candidate*> own;
+    std::vector<float> scores;
+    bool bounded = true;
+    for (size_t t = 0; t < targets.size(); t++) {
+        rows.clear();
+        own.clear();
+        for (Candidate* each = from; each < to; each++)
+            if (each->target == i64(t)) {
+                own.push_back(each);
+                rows.push_back(each->row);
+            }
+        if (rows.empty()) continue;
+        if (targets[t].touch) targets[t].touch(rows);
+        const Read& read = targets[t].rescore;
+        scores.resize(rows.size());
+        read.scoring.family.rows(read.scoring.job, query, rows.data(), i64(rows.size()),
+                                 scores.data());
+        bounded = bounded && read.bounded;
+        for (size_t i = 0; i < own.size(); i++) {
+            own[i]->score = scores[i];
+            own[i]->bound = half_width(read, query, rows[i]);
+        }
+    }
+    return bounded;
+}
+
+void rescore(const std::vector<CascadeTarget>& targets, const CascadePlan& plan, i64 query,
+             bool bounded, Candidates& found) {
+    const size_t first = size_t(plan.first);
+    if (!bounded || found.size() <= size_t(std::max(plan.first, plan.few))) {
+        score_again(targets, query, found.data(), found.data() + found.size());
+        in_order(found, plan.limit);
+        return;
+    }
+    std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
+        return higher(a.score + a.bound, b.score + b.bound);
+    });
+    const bool known = score_again(targets, query, found.data(), found.data() + first);
+    std::vector<float> least(first);
+    for (size_t i = 0; i < first; i++) least[i] = found[i].score - (known ? found[i].bound : 0);
+    auto worst = least.begin() + (plan.first - plan.limit);
+    std::nth_element(least.begin(), worst, least.end(), lower);
+    size_t last = first;  // upper bounds descend from here on
+    while (last < found.size() && found[last].score + found[last].bound >= *worst) last++;
+    found.resize(last);
+    score_again(targets, query, found.data() + first, found.data() + last);
+    in_order(found, plan.limit);
+}
+
+}  // namespace
+
+void in_order(Candidates& candidates, i64 keep) {
+    if (candidates.size() > size_t(keep)) {
+        std::nth_element(candidates.begin(), candidates.begin() + keep, candidates.end(), better);
+        candidates.resize(size_t(keep));
+    }
+    std::sort(candidates.begin(), candidates.end(), better);
+}
+
+std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets, i64 count,
+                                     i64 keep) {
+    std::vector<Candidates> found(size_t(count), Candidates{});
+    for (size_t t = 0; t < targets.size(); t++) {
+        const Scoring& read = targets[t].scan.scoring;
+        std::vector<Best> best = scan(*read.variant, read.family, read.job, count,
+                                      {0, read.rows, targets[t].allowed}, keep);
+        for (size_t q = 0; q < best.size(); q++) {
+            for (const Hit& hit : best[q].sorted())
+                found[q].push_back({hit.score, 0, i64(t), hit.row});
+            if (t) in_order(found[q], keep);
+        }
+    }
+    return found;
+}
+
+bool finish(const std::vector<CascadeTarget>& targets, const CascadePlan& plan, i64 query,
+            Candidates& found) {
+    if (!plan.limit) return false;
+    const bool full = i64(found.size()) == plan.keep && !found.empty();
+    const bool bounded =
+        std::all_of(targets.begin(), targets.end(),
+                    [](const CascadeTarget& target) { return target.scan.bounded; });
+    const float last = found.empty() ? 0 : found.back().score;
+    float largest = -std::numeric_limits<float>::infinity();  // NaN if a bound is
+    if (bounded)
+        for (Candidate& each : found) {
+            each.bound = half_width(targets[size_t(each.target)].scan, query, each.row);
+            if (!lower(each.bound, largest)) largest = each.bound;
+        }
+    rescore(targets, plan, query, bounded, found);
+    return full && bounded && !found.empty() &&
+           last + largest * plan.cut_share >= found.back().score;
+}
+
+}  // namespace vecstore

@@ -1,0 +1,57 @@
+// A whole query: a scan of every target, the best of all of them, and a rescore of these.
+//
+// search/cascade.py and search/stages say the same in Python, and are the definition.
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "scan.h"
+
+namespace vecstore {
+
+// Queries against the codes of one representation, and how far the scores may be off.
+struct Read {
+    Scoring scoring;
+    bool bounded;        // whether anybody knows
+    const float* reach;  // [Q]; half a bound's width is error[row] * reach[query]
+    const u16* error;    // [N] bfloat16, or null: scores are exact
+};
+
+struct CascadeTarget {
+    Read scan;
+    Read rescore;
+    const u64* allowed;  // as in Span
+    // Verifies rows before a rescore reads them; empty where nothing is left to verify.
+    std::function<void(const std::vector<i64>&)> touch;
+};
+
+struct CascadePlan {
+    i64 keep;         // candidates of the scan
+    i64 limit;        // of the rescore; 0: there is none
+    i64 first;        // rows of its first reading, at least `limit`
+    i64 few;          // so few candidates are read at once
+    float cut_share;  // of the largest bound, that could lift a row which the scan cut off
+};
+
+// A row of a target. Targets ascend with their seqs, and rows in each target.
+struct Candidate {
+    float score;
+    float bound;
+    i64 target;
+    i64 row;
+};
+using Candidates = std::vector<Candidate>;
+
+// The best `keep` in total order: score descending (NaN last), then target and row ascending.
+void in_order(Candidates& candidates, i64 keep);
+
+// For each query [0, count) the best `keep` rows of all targets, in total order.
+std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets, i64 count,
+                                     i64 keep);
+
+// Turns what a scan found for one query, in total order, into the answer; whether the scan may
+// have cut off a row that belongs there.
+bool finish(const std::vector<CascadeTarget>& targets, const CascadePlan& plan, i64 query,
+            Candidates& candidates);
+
+}  // namespace vecstore

@@ -1,0 +1,178 @@
+// The Python face of the cascade: every shape and bound is checked here, before a loop.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "arrays.h"
+#include "cascade.h"
+
+namespace vecstore {
+
+namespace {
+
+// A Scorer, and how far its scores may be off.
+class Reading {
+  public:
+    Reading(nb::handle_t<Scores> scorer, std::optional<double> sigmas,
+            std::optional<In<u16, 1>> error)
+        : scorer_(nb::borrow(scorer)), bounded_(sigmas), error_(std::move(error)) {
+        const Scoring scoring = nb::cast<const Scores&>(scorer_).scoring();
+        check(!error_ || (sigmas && scoring.norms && i64(error_->shape(0)) == scoring.rows),
+              "an error for each row, sigmas, and lengths of queries");
+        if (error_)
+            for (i64 q = 0; q < scoring.count; q++)
+                reach_.push_back(float(*sigmas * std::sqrt(scoring.norms[q])));
+    }
+    Read read() const {
+        return {nb::cast<const Scores&>(scorer_).scoring(), bounded_, reach_.data(),
+                error_ ? error_->data() : nullptr};
+    }
+    // The same scores, of which nobody knows how far they may be off.
+    Reading unbounded() const { return Reading(nb::handle_t<Scores>(scorer_), {}, {}); }
+
+  private:
+    nb::object scorer_;
+    bool bounded_;
+    std::optional<In<u16, 1>> error_;
+    std::vector<float> reach_;
+};
+
+// What one cascade reads of one source.
+class Target {
+  public:
+    Target(const Reading& scan, const Reading* rescore, std::optional<In<u64, 1>> allowed,
+           nb::object touch)
+        : scan_(scan), rescore_(rescore ? *rescore : scan), allowed_(std::move(allowed)),
+          touch_(std::move(touch)), rescored_(rescore) {
+        const Scoring scan_of = scan_.read().scoring, rescore_of = rescore_.read().scoring;
+        rows_ = scan_of.rows;
+        count_ = scan_of.count;
+        check(rescore_of.rows == rows_ && rescore_of.count == count_,
+              "the same rows and queries in both readings");
+        check(!allowed_ || i64(allowed_->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
+              "a word of allowed for every 64 rows");
+    }
+    i64 rows() const { return rows_; }
+    i64 count() const { return count_; }
+    bool rescored() const { return rescored_; }
+
+    CascadeTarget read() const {
+        CascadeTarget found{scan_.read(), rescore_.read(), allowed_ ? allowed_->data() : nullptr,
+                            {}};
+        if (!touch_.is_none())
+            found.touch = [this](const std::vector<i64>& rows) {
+                nb::gil_scoped_acquire acquire;
+                touch_(array(std::vector<i64>(rows), {rows.size()}));
+            };
+        return found;
+    }
+
+  private:
+    Reading scan_, rescore_;
+    std::optional<In<u64, 1>> allowed_;
+    nb::object touch_;
+    bool rescored_;
+    i64 rows_, count_;
+};
+
+// What scans of spans found: for each query rows and their scores.
+using Found = std::vector<std::pair<In<i64, 1>, In<float, 1>>>;
+
+std::vector<Candidates> merge(const std::vector<std::pair<i64, Found>>& parts,
+                              const std::vector<const Target*>& targets, i64 count, i64 keep) {
+    std::vector<Candidates> merged(size_t(count), Candidates{});
+    for (const auto& [target, found] : parts) {
+        check(0 <= target && target < i64(targets.size()), "the position of a target");
+        check(i64(found.size()) == count, "rows and scores for each query");
+        for (size_t q = 0; q < found.size(); q++) {
+            const auto& [rows, scores] = found[q];
+            check(rows.shape(0) == scores.shape(0), "a score for each row");
+            for (size_t i = 0; i < rows.shape(0); i++) {
+                const i64 row = rows.data()[i];
+                check(0 <= row && row < targets[size_t(target)]->rows(), "rows from 0 to N - 1");
+                merged[q].push_back({scores.data()[i], 0, target, row});
+            }
+        }
+    }
+    for (Candidates& found : merged) in_order(found, keep);
+    return merged;
+}
+
+nb::tuple cascade(const nb::list& given, const CascadePlan& plan,
+                  const std::optional<std::vector<std::pair<i64, Found>>>& scanned) {
+    std::vector<nb::object> held;  // whatever becomes of the list meanwhile
+    std::vector<const Target*> targets;
+    for (nb::handle each : given) {
+        const Target* target = nullptr;
+        check(nb::try_cast(each, target) && target, "a list of targets");
+        held.push_back(nb::borrow(each));
+        targets.push_back(target);
+    }
+    check(!targets.empty(), "a target");
+    const i64 count = targets[0]->count();
+    std::vector<CascadeTarget> read;
+    for (const Target* target : targets) {
+        check(target->count() == count, "the same queries for all targets");
+        check(target->rescored() == (plan.limit > 0), "a second reading if there is a rescore");
+        read.push_back(target->read());
+    }
+    std::vector<Candidates> found;
+    if (scanned) found = merge(*scanned, targets, count, plan.keep);
+    nb::list stops, cuts;
+    std::vector<i64> places, rows;
+    std::vector<float> scores;
+    std::vector<std::pair<size_t, bool>> ends;
+    {
+        nb::gil_scoped_release release;
+        if (!scanned) found = scan_targets(read, count, plan.keep);
+        for (size_t q = 0; q < found.size(); q++) {
+            const bool cut = finish(read, plan, i64(q), found[q]);
+            for (const Candidate& each : found[q]) {
+                places.push_back(each.target);
+                rows.push_back(each.row);
+                scores.push_back(each.score);
+            }
+            ends.emplace_back(rows.size(), cut);
+            found[q] = {};
+        }
+    }
+    for (const auto& [stop, cut] : ends) {
+        stops.append(stop);
+        cuts.append(cut);
+    }
+    const size_t n = rows.size();
+    return nb::make_tuple(array(std::move(places), {n}), array(std::move(rows), {n}),
+                          array(std::move(scores), {n}), stops, cuts);
+}
+
+CascadePlan plan_of(i64 keep, i64 limit, i64 first, i64 few, float cut_share) {
+    check(keep > 0, "keep of at least 1");
+    check(0 <= limit && limit <= keep && limit <= first, "limit of at most keep, and of first");
+    return {keep, limit, first, few, cut_share};
+}
+
+}  // namespace
+
+void add_cascade(nb::module_& m) {
+    const auto in = [](const char* name) { return nb::arg(name).noconvert(); };
+    nb::class_<Reading>(m, "Reading")
+        .def(nb::init<nb::handle_t<Scores>, std::optional<double>, std::optional<In<u16, 1>>>(),
+             nb::arg("scorer"), nb::arg("sigmas").none(), in("error").none())
+        .def("unbounded", &Reading::unbounded);
+    nb::class_<Target>(m, "Target")
+        .def(nb::init<const Reading&, const Reading*, std::optional<In<u64, 1>>, nb::object>(),
+             nb::arg("scan"), nb::arg("rescore").none(), in("allowed").none(),
+             nb::arg("touch").none());
+    nb::class_<CascadePlan>(m, "Plan").def("__init__", [](CascadePlan* self, i64 keep, i64 limit,
+                                                         i64 first, i64 few, float cut_share) {
+        new (self) CascadePlan(plan_of(keep, limit, first, few, cut_share));
+    }, nb::arg("keep"), nb::arg("limit"), nb::arg("first"), nb::arg("few"), nb::arg("cut_share"));
+    m.def("cascade", &cascade, nb::arg("targets"), nb::arg("plan"), nb::arg("scanned").none());
+}
+
+}  // namespace vecstore
