@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.codec.base import Parts
+from vecstore.codec.base import ListRows, Parts
 from vecstore.kernels import _kernels
 from vecstore.options import ERROR_BOUND_SIGMAS
 from vecstore.types import Array, Float32, Float64, Int8, Int64, Metric, Uint8, Uint64
@@ -69,6 +69,11 @@ class AffinePrepared(NamedTuple):
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         integers, factors = self.integers[query : query + 1], self.factors[query : query + 1]

@@ -5,7 +5,7 @@ little-endian; a wrong type raises TypeError, a wrong shape or row ValueError. `
 of `variants()`; None is the fastest. All variants return the same bits.
 """
 
-from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint64
+from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint32, Uint64
 
 class Scorer:
     """Some queries against the rows of one representation."""
@@ -19,6 +19,20 @@ class Scorer:
             start: a multiple of 64.
             stop: at most N.
             allowed: [ceil(N / 64)]; bit i of word w allows row 64 * w + i; None allows all.
+            keep: at least 1. Order: score descending, then row ascending.
+        """
+
+    def scan_lists(
+        self, offsets: Uint64, order: Uint32, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        """Return the best `keep` rows of some inverted lists and their scores, for each query.
+
+        Args:
+            offsets: [C + 1], ascending, at most N; list l holds the positions
+                [offsets[l], offsets[l + 1]) of the codes.
+            order: [N], the row at each position; what is beyond N - 1 is passed over.
+            probes: [Q, P], the lists of each query, none twice.
+            allowed: as in `scan`, by row.
             keep: at least 1. Order: score descending, then row ascending.
         """
 

@@ -91,6 +91,8 @@ class Scorer {
            const std::optional<std::string>& name);
 
     nb::list scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const;
+    nb::list scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> probes,
+                        std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
 
   private:
@@ -185,7 +187,25 @@ Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors
     job_ = PackedJob{codes.data(), tables.data(), queries_.data(), factors_, bytes, run};
 }
 
+// For each query the rows and their scores.
+nb::list found(std::vector<Best>& best) {
+    nb::list all;
+    for (Best& each : best) {
+        const std::vector<Hit>& hits = each.sorted();
+        std::vector<i64> rows(hits.size());
+        std::vector<float> scores(hits.size());
+        for (size_t i = 0; i < hits.size(); i++) {
+            rows[i] = hits[i].row;
+            scores[i] = hits[i].score;
+        }
+        const size_t n = hits.size();
+        all.append(nb::make_tuple(array(std::move(rows), {n}), array(std::move(scores), {n})));
+    }
+    return all;
+}
+
 nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const {
+    check(rows_ <= ROWS_MAX, "less than 2^32 rows");
     check(0 <= start && start <= stop && stop <= rows_ && start % BLOCK == 0,
           "0 <= start <= stop <= N, start a multiple of 64");
     check(keep > 0, "keep of at least 1");
@@ -197,19 +217,35 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
         best = vecstore::scan(variant_, family_, job(), count_,
                               {start, stop, allowed ? allowed->data() : nullptr}, keep);
     }
-    nb::list found;
-    for (Best& each : best) {
-        const std::vector<Hit>& hits = each.sorted();
-        std::vector<i64> rows(hits.size());
-        std::vector<float> scores(hits.size());
-        for (size_t i = 0; i < hits.size(); i++) {
-            rows[i] = hits[i].row;
-            scores[i] = hits[i].score;
-        }
-        const size_t n = hits.size();
-        found.append(nb::make_tuple(array(std::move(rows), {n}), array(std::move(scores), {n})));
+    return found(best);
+}
+
+nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> probes,
+                            std::optional<In<u64, 1>> allowed, i64 keep) const {
+    check(rows_ <= ROWS_MAX, "less than 2^32 rows");
+    check(offsets.shape(0) > 1, "the offsets of at least one list");
+    const size_t count = offsets.shape(0) - 1;
+    bool ascending = offsets.data()[count] <= u64(rows_);
+    for (size_t i = 0; i < count; i++) ascending &= offsets.data()[i] <= offsets.data()[i + 1];
+    check(ascending, "offsets that ascend to N at most");
+    check(i64(order.shape(0)) == rows_, "the row at each of N positions");
+    check(i64(probes.shape(0)) == count_, "probes of shape [Q, P]");
+    u64 outside = 0;
+    for (size_t i = 0; i < probes.size(); i++)
+        outside |= u64(u64(probes.data()[i]) >= u64(count));
+    check(!outside, "probes from 0 to C - 1");
+    check(keep > 0, "keep of at least 1");
+    check(!allowed || i64(allowed->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
+          "a word of allowed for every 64 rows");
+    std::vector<Best> best;
+    {
+        nb::gil_scoped_release release;
+        best = vecstore::scan_lists(variant_, family_, job(), count_,
+                                    {offsets.data(), i64(count), order.data(), rows_},
+                                    probes.data(), i64(probes.shape(1)),
+                                    allowed ? allowed->data() : nullptr, keep);
     }
-    return found;
+    return found(best);
 }
 
 Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
@@ -329,6 +365,8 @@ NB_MODULE(_kernels, m) {
     nb::class_<Scorer>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
              nb::arg("keep"))
+        .def("scan_lists", &Scorer::scan_lists, in("offsets"), in("order"), in("probes"),
+             in("allowed").none(), nb::arg("keep"))
         .def("score", &Scorer::score, nb::arg("query"), in("rows"));
     m.def("variants", [] {
         std::vector<std::string> names;

@@ -8,10 +8,13 @@ namespace vecstore::VARIANT {
 
 void flat_block(const void*, i64, i64, i64, i64, float*);
 void flat_rows(const void*, i64, const i64*, i64, float*);
+void flat_ahead(const void*, i64, i64);
 void dense_block(const void*, i64, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
+void dense_ahead(const void*, i64, i64);
 void packed_block(const void*, i64, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
+void packed_ahead(const void*, i64, i64);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
@@ -39,9 +42,9 @@ static u64 above(const float* scores, float threshold) {
 extern const Variant variant;
 const Variant variant = {
     NAME(VARIANT),
-    {flat_block, flat_rows},
-    {dense_block, dense_rows},
-    {packed_block, packed_rows},
+    {flat_block, flat_rows, flat_ahead},
+    {dense_block, dense_rows, dense_ahead},
+    {packed_block, packed_rows, packed_ahead},
     above,
     rotate,
     unrotate,

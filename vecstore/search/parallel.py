@@ -42,6 +42,10 @@ class Workers:
             return [task() for task in tasks]
         return [tasks[0](), *(future.result() for future in futures)]
 
+    def parts(self, bytes_read: int) -> int:
+        """How many threads are worth their start for reading so many bytes of codes."""
+        return max(1, min(self.count, bytes_read // options.PARALLEL_BYTES_MIN))
+
     def spans(self, rows: int, bytes_read: int) -> list[tuple[int, int]]:
         """Cut [0, rows) into one span for each thread that is worth its start.
 
@@ -49,8 +53,8 @@ class Workers:
             rows: rows to scan.
             bytes_read: bytes of codes that this reads.
         """
-        parts = min(self.count, bytes_read // options.PARALLEL_BYTES_MIN)
-        if parts <= 1:
+        parts = self.parts(bytes_read)
+        if parts == 1:
             return [(0, rows)]
         step = -(-rows // parts)
         step = -(-step // SPAN_ROWS) * SPAN_ROWS

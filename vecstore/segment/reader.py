@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.layout import Arrays
+from vecstore.segment.lists import codes_of, is_listed, stored_lists
 from vecstore.segment.manifest import (
     FieldInfo,
     RepresentationInfo,
@@ -210,13 +211,23 @@ class Segment:
         for info in self.info.components:
             path = names.component_path(self.folder, info.name)
             try:
-                found = Component.open(self._files, path, _kind(info.name), info).verify(read)
+                found = Component.open(self._files, path, names.kind_of(info.name), info).verify(
+                    read
+                )
                 problems += [f"{text}; {_holds(self.info)}" for text in found]
             except CorruptionError as error:
                 problems.append(f"{error}; {_holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
-        return problems
+        return problems or [str(error) for error in self._unsound_lists()]
+
+    def _unsound_lists(self) -> Iterator[CorruptionError]:
+        for field in self.info.fields:
+            for item in filter(is_listed, field.representations):
+                try:
+                    self.codes(field.name, item.spec)
+                except CorruptionError as error:
+                    yield error
 
     def _component(self, name: str, kind: str) -> Component:
         found = self._open.get(name)
@@ -301,11 +312,12 @@ class Segment:
 
     @_blaming
     def _read_codes(self, field: FieldInfo, item: RepresentationInfo) -> Codes:
-        component = self._component(item.component, "codes")
+        component = self._component(item.component, names.kind_of(item.component))
         return Codes(
             codec=self._codecs(field, item),
-            parts=component.arrays,
+            parts=codes_of(component.arrays),
             touch=_Touch(self, component, field.count),
+            lists=stored_lists(component, field.count) if is_listed(item) else None,
         )
 
 
@@ -319,12 +331,12 @@ class _Touch:
         self._folder, self._info = segment.folder, segment.info
         self._shifts = {
             name: _shift(len(array) if array.ndim else 0, rows)
-            for name, array in component.arrays.items()
+            for name, array in codes_of(component.arrays).items()
         }
 
     def __call__(self, rows: Int64 | None = None) -> None:
         self._component.expect(rows)
-        if len(self._component.verified) == len(self._shifts):
+        if len(self._component.verified) == len(self._component.arrays):
             return
         try:
             for name, shift in self._shifts.items():
@@ -384,8 +396,3 @@ def _shift(items: int, rows: int) -> int | None:
         if (rows + (1 << shift) - 1) >> shift == items:
             return shift
     return None
-
-
-def _kind(component: str) -> str:
-    """What a component of that name holds: the first word of the name."""
-    return component.partition("-")[0]

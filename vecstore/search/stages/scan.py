@@ -1,4 +1,8 @@
-"""Scan: score every allowed row of every target, for all queries, and keep the best."""
+"""Scan and Probe: score the allowed rows of every target, for all queries, and keep the best.
+
+A Scan scores all of them, a Probe those of the inverted lists whose centroids score best, where
+a target has lists.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from vecstore.request import Scan
+from vecstore.request import Probe, Scan
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes
@@ -21,9 +25,14 @@ SPARSE = 16
 
 
 def scan(
-    stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, rescored: bool
+    stage: Scan | Probe,
+    targets: Sequence[Target],
+    queries: Queries,
+    workers: Workers,
+    *,
+    rescored: bool,
 ) -> tuple[list[Candidates], int]:
-    """Run a scan.
+    """Run the first stage of a plan.
 
     Args:
         stage: what to read and how many candidates to keep.
@@ -40,12 +49,9 @@ def scan(
     owners: list[int] = []
     for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
         _touch(target, codes)
-        prepared = queries.prepared(codes.codec)
-        scored = target.allowed.count * codes.codec.code_bytes
-        queries.bytes_read += scored
-        for span in workers.spans(target.rows, scored * len(queries)):
-            tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
-            owners.append(position)
+        own = _tasks(stage, target, codes, queries, workers)
+        tasks += own
+        owners += [position] * len(own)
     found = workers.run(tasks)
     groups = _incomparable(stage, read) if rescored else []
     merged = []
@@ -55,15 +61,46 @@ def scan(
     return merged, min(workers.count, len(tasks))
 
 
+def _tasks(
+    stage: Scan | Probe, target: Target, codes: Codes, queries: Queries, workers: Workers
+) -> list[Callable[[], Found]]:
+    """What to run of one target, on a thread each."""
+    prepared, lists = queries.prepared(codes.codec), codes.lists
+    count, bits, keep = len(queries), target.allowed.bits, stage.keep
+    if lists is not None and isinstance(stage, Probe):
+        probes = lists.probe(prepared, stage.nprobe)
+        rows = lists.rows_of(probes)
+        scored = rows * codes.codec.code_bytes
+        queries.rows_scanned += rows // count
+        queries.bytes_read += scored // count
+        step = workers.parts(scored)
+        ranges = (lists.offsets, lists.order)
+        return [
+            partial(prepared.scan_lists, codes.parts, ranges, own, bits, keep)
+            for own in (np.ascontiguousarray(probes[:, part::step]) for part in range(step))
+        ]
+    scored = target.allowed.count * codes.codec.code_bytes
+    queries.rows_scanned += target.allowed.count
+    queries.bytes_read += scored
+    spans = workers.spans(target.rows, scored * count)
+    if lists is None:
+        return [partial(prepared.scan, codes.parts, span, bits, keep) for span in spans]
+    only = np.zeros((count, 1), dtype=np.int64)  # each span is one list
+    return [
+        partial(prepared.scan_lists, codes.parts, (bounds, lists.order), only, bits, keep)
+        for bounds in (np.array(span, dtype=np.uint64) for span in spans)
+    ]
+
+
 def _touch(target: Target, codes: Codes) -> None:
     bits, count = target.allowed.bits, target.allowed.count
     if bits is None or count * SPARSE > target.rows:
         codes.touch()
     else:
-        codes.touch(np.flatnonzero(unpack_mask(bits, target.rows)))
+        codes.touch(codes.positions(np.flatnonzero(unpack_mask(bits, target.rows))))
 
 
-def _incomparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
+def _incomparable(stage: Scan | Probe, read: Sequence[Codes]) -> list[list[int]]:
     """Groups of targets whose scores estimate different things; none where all are comparable.
 
     Scores of some dimensions only, as `prefixN` and `pcaN` give, say nothing beside the whole
@@ -110,12 +147,15 @@ def _with_bounds(
     candidates: Candidates, read: list[Codes], queries: Queries, query: int
 ) -> Candidates:
     if len(read) == 1:
-        half = queries.prepared(read[0].codec).bound(read[0].parts, query, candidates.row)
+        half = queries.prepared(read[0].codec).bound(
+            read[0].parts, query, read[0].positions(candidates.row)
+        )
         return candidates.scored(candidates.score, half)
     bound = np.empty(len(candidates.row), dtype=np.float32)
     for position, codes in enumerate(read):
         own = np.flatnonzero(candidates.target == position)
-        half = queries.prepared(codes.codec).bound(codes.parts, query, candidates.row[own])
+        rows = codes.positions(candidates.row[own])
+        half = queries.prepared(codes.codec).bound(codes.parts, query, rows)
         if half is None:
             return candidates
         bound[own] = half
