@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
 from vecstore.types import (
     CollectionStats,
@@ -49,6 +49,7 @@ __all__ = [
     "Hits",
     "Job",
     "Options",
+    "Probe",
     "Progress",
     "Record",
     "RepairReport",

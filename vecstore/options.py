@@ -19,6 +19,7 @@ GET_IDS_MAX = 100_000
 PAYLOAD_BYTES_MAX = 1 << 20
 LIMIT_MAX = 10_000
 KEEP_MAX = 1_000_000
+NPROBE_MAX = 1_000_000
 QUERIES_MAX = 10_000
 RESULTS_MAX = 10_000_000  # hits of all queries of one batch
 CANDIDATES_MAX = 4_000_000  # candidates in memory at a time; a larger batch is run in parts
@@ -40,6 +41,17 @@ TRAINING_ROWS_MAX = 65_536
 # its rows are gathered and scored with the finest representation.
 GATHER_ROWS_MAX = 1_000
 GATHER_SHARE_MAX = 0.01
+# The codes of a field of a segment with at least so many rows are stored as inverted lists; so many
+# times the square root of the rows.
+LISTS_ROWS_MIN = 50_000
+LISTS_PER_ROOT = 4
+# Lists that the default plan visits: so many times the square root of their number, where this
+# share of the rows is wanted; else times this power of how much more it is. Where that comes to
+# more than so large a share of the lists, all rows are scanned.
+PROBES_PER_ROOT = 2.75
+PROBES_WANTED = 10 / 120_000
+PROBES_POWER = 0.27
+PROBES_SHARE_MAX = 0.5
 # Rows that one thread scans at least; fewer are not worth handing to another thread.
 PARALLEL_BYTES_MIN = 4 << 20
 # Candidates that the default plan scans for each hit asked, by the codec it scans, and at least.

@@ -25,6 +25,24 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """As Scan, but score only the rows of the `nprobe` inverted lists nearest to the query.
+
+    In each segment whose codes of `representation` are stored as lists; other rows are all scored.
+    """
+
+    representation: str
+    nprobe: int
+    keep: int
+
+    def __post_init__(self) -> None:
+        nprobe = check_count("nprobe of Probe", self.nprobe, options.NPROBE_MAX)
+        keep = check_count("keep of Probe", self.keep, options.KEEP_MAX)
+        object.__setattr__(self, "nprobe", nprobe)
+        object.__setattr__(self, "keep", keep)
+
+
+@dataclass(frozen=True, slots=True)
 class Rescore:
     """Score the candidates again with a finer `representation`; hand on the best `keep`.
 
@@ -42,9 +60,9 @@ class Rescore:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The stages of a query, coarse to fine: one Scan, then Rescores that keep ever fewer."""
+    """The stages of a query: one Scan or Probe, then Rescores, finer, that keep ever fewer."""
 
-    stages: Sequence[Scan | Rescore]
+    stages: Sequence[Scan | Probe | Rescore]
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, Iterable):
@@ -53,10 +71,10 @@ class Cascade:
         if not 1 <= len(stages) <= options.STAGES_MAX:
             raise RequestError(f"plan has {len(stages)} stages, expected 1 to {options.STAGES_MAX}")
         for position, stage in enumerate(stages):
-            if not isinstance(stage, Scan if position == 0 else Rescore):
+            if not isinstance(stage, (Scan, Probe) if position == 0 else Rescore):
                 raise RequestError(
                     f"plan has {stage!r} as stage {position + 1}, "
-                    "expected one Scan(...) first and Rescore(...) after it"
+                    "expected one Scan(...) or Probe(...) first and Rescore(...) after it"
                 )
             if position and stage.keep > stages[position - 1].keep:
                 raise RequestError(

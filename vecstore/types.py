@@ -77,9 +77,9 @@ class StageReport:
     """What one stage of a query did, over all sources.
 
     Attributes:
-        stage: "scan" or "rescore".
+        stage: "scan", "probe" or "rescore".
         representation: the spec that was read.
-        rows_in: rows it could choose from.
+        rows_in: rows it scored, or could choose from.
         rows_out: rows it handed on.
         bytes_read: bytes of codes it scored.
         milliseconds: wall time, summed over sources.

@@ -17,6 +17,7 @@ NAME, FIELD = "bench", "text"
 EXACT = "exact"
 DEFAULT = "default"
 TIMES = (1, 2, 4, 8, 16, 32, 64)  # rows that the scan keeps for each hit asked
+LISTS, PROBE_TIMES = (16, 32, 64, 128, 256), 8
 
 ENVIRONMENT = Environment("vecstore")
 PEERS = (
@@ -40,8 +41,9 @@ PEERS = (
 class Vecstore(Peer):
     """A collection with one ladder; every batch is fsynced before `insert` returns.
 
-    Settings: the default plan, which keeps a recall of its own; plans that scan the coarse rung,
-    keep so many times the hits asked, and rescore with the fine one; and exact.
+    Settings: the default plan, which has a recall of its own; plans that scan the coarse rung, or
+    probe some lists of it, keep so many times the hits asked, and rescore with the fine one; and
+    exact.
     """
 
     synced = True
@@ -89,7 +91,10 @@ class Vecstore(Peer):
 
         coarse, *_, fine = self.ladder or DEFAULT_LADDER
         plans: list[Setting] = [{"scan": coarse, "x": times, "fine": fine} for times in TIMES]
-        return [{"plan": DEFAULT}, *plans, {"plan": EXACT}]
+        probes: list[Setting] = [
+            {"probe": coarse, "lists": lists, "x": PROBE_TIMES, "fine": fine} for lists in LISTS
+        ]
+        return [{"plan": DEFAULT}, *plans, *probes, {"plan": EXACT}]
 
     def prepare(self, setting: Setting, threads: int) -> None:
         """Open the database with as many threads for a search, where it is not."""
@@ -112,6 +117,10 @@ class Vecstore(Peer):
             keep = limit * int(setting["x"])
             scan = vs.Scan(str(setting["scan"]), keep)
             asked["plan"] = vs.Cascade([scan, vs.Rescore(str(setting["fine"]), limit)])
+        elif "probe" in setting:
+            keep = limit * int(setting["x"])
+            probe = vs.Probe(str(setting["probe"]), int(setting["lists"]), keep)
+            asked["plan"] = vs.Cascade([probe, vs.Rescore(str(setting["fine"]), limit)])
         out = np.full((len(queries), limit), -1, dtype=np.int64)
         values: Float32 = np.asarray(queries)
         if len(values) == 1:

@@ -15,7 +15,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
 from vecstore.types import (
     CollectionStats,
@@ -213,6 +213,9 @@ def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
         values: dict[str, Any] = {"representation": stage.representation, "keep": stage.keep}
         if isinstance(stage, Scan):
             stages.append(collection_pb2.Stage(scan=collection_pb2.Scan(**values)))
+        elif isinstance(stage, Probe):
+            probe = collection_pb2.Probe(nprobe=stage.nprobe, **values)
+            stages.append(collection_pb2.Stage(probe=probe))
         else:
             stages.append(collection_pb2.Stage(rescore=collection_pb2.Rescore(**values)))
     return collection_pb2.Cascade(stages=stages)
@@ -220,12 +223,17 @@ def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
 
 def plan_from_wire(message: collection_pb2.Cascade) -> Cascade:
     """The inverse, or RequestError."""
-    stages: list[Scan | Rescore] = []
+    stages: list[Scan | Probe | Rescore] = []
     for stage in message.stages:
         kind = stage.WhichOneof("stage")
         if kind is None:
-            raise RequestError("a stage of the plan is not set, expected a scan or a rescore")
+            raise RequestError(
+                "a stage of the plan is not set, expected a scan, a probe or a rescore"
+            )
         value = getattr(stage, kind)
+        if kind == "probe":
+            stages.append(Probe(value.representation, value.nprobe, value.keep))
+            continue
         make = Scan if kind == "scan" else Rescore
         stages.append(make(representation=value.representation, keep=value.keep))
     return Cascade(tuple(stages))

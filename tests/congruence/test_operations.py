@@ -41,6 +41,7 @@ PLANS = [
     vs.Cascade([vs.Scan("bits2", keep=8), vs.Rescore("float32", keep=4)]),
     vs.Cascade([vs.Scan("prefix4/bits4", keep=9), vs.Rescore("int8", keep=5)]),
     vs.Cascade([vs.Scan("int8", keep=20)]),
+    vs.Cascade([vs.Probe("bits2", nprobe=2, keep=8), vs.Rescore("float32", keep=4)]),
 ]
 
 # So long that no test sees them end, or so short that they have ended when the write returns.

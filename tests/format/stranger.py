@@ -263,7 +263,15 @@ class Segment:
             assert described[0] == codec
             assert described[2:6] == [field[0], spec, *field[1:3]]
             trained = component(self.root / "codecs" / f"{codec:016x}", "codec", *described[7][1:])
-        return decoded(spec, (field[1], field[2]), trained, self.component(file, "codes"))
+        kind = file.partition("-")[0]
+        codes = self.component(file, kind)
+        found = decoded(spec, (field[1], field[2]), trained, codes)
+        if kind == "codes":
+            return found
+        assert kind == "listed"
+        by_row = np.full_like(found, np.nan)
+        by_row[codes["lists/order"]] = found
+        return by_row
 
 
 def decoded(spec: str, form: tuple[int, str], trained: Arrays, codes: Arrays) -> Any:

@@ -17,6 +17,7 @@ import pytest
 import vecstore as vs
 from tests.format import stranger
 from tests.format.kept import FOLDER
+from vecstore import options
 from vecstore.codec import build_codec, parse_spec, train_codec
 from vecstore.storage import failpoints
 
@@ -204,6 +205,40 @@ def test_linked_components(kept: Path) -> None:
     names = [file for field in info[5] for _, file, _ in field[5]]
     assert max(Counter(names).values()) == 1
     assert names != sorted(names)
+
+
+def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes in the order of lists are those of the rows that it says, near their centroid."""
+    monkeypatch.setattr(options, "LISTS_ROWS_MIN", 1)
+    schema = vs.Schema(vectors=[vs.Vector("v", 64, "cosine", ("bits2", "int8", "bits8"))])
+    vectors = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with vs.open(tmp_path, options=vs.Options(map_bytes=1 << 20, background=False)) as database:
+        collection = database.create_collection("items", schema)
+        collection.upsert(range(300), vectors)
+        collection.flush()
+        collection.compact()
+    found = stranger.Database(tmp_path).collection("items")
+    [info] = found.segments
+    folder, [field] = stranger.Segment(found, info), info[5]
+    limits = {"bits2": 0.5, "int8": 0.05, "bits8": 0.02}
+    for spec, file, codec in field[5]:
+        assert file.startswith("listed-")
+        errors = np.linalg.norm(folder.vectors(field, [spec, file, codec]) - vectors, axis=1)
+        assert errors.mean() < limits[spec]
+        arrays = folder.component(file, "listed")
+        offsets, order = arrays["lists/offsets"].tolist(), arrays["lists/order"]
+        assert (offsets[0], offsets[-1]) == (0, 300)
+        assert sorted(order.tolist()) == list(range(300))
+    names = {
+        name.removeprefix("lists/centroids/"): name for name in arrays if "/centroids/" in name
+    }
+    centroids = stranger.decoded(
+        "bits8", (64, "cosine"), {}, {k: arrays[v] for k, v in names.items()}
+    )
+    nearest = (vectors @ centroids.T).argmax(axis=1)
+    own = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    assert (nearest[order] == own).mean() > 0.95
 
 
 def test_an_alteration_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

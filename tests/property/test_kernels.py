@@ -175,6 +175,77 @@ def test_scan_and_score_equal_the_twin(
             np.testing.assert_array_equal(got_scores, best_scores)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@given(rows=st.integers(1, 300), queries=st.integers(1, 21), l2=st.booleans(), seed=SEEDS)
+@settings(max_examples=40)
+def test_scanning_lists_equals_the_twin(
+    family: Family, rows: int, queries: int, l2: bool, seed: int
+) -> None:
+    """Every variant ranks the rows of any lists as the twin does."""
+    rng = np.random.default_rng(seed)
+    case = family(rng, rows, queries, l2)
+    lists = int(rng.integers(1, 20))
+    offsets = np.sort(rng.integers(0, rows + 1, lists + 1)).astype(np.uint64)
+    order = rng.permutation(rows).astype(np.uint32)
+    probed = int(rng.integers(0, lists + 1))
+    probes = np.stack([rng.permutation(lists)[:probed] for _ in range(queries)])
+    keep = int(rng.choice([1, 2, 10, rows, 5 * rows]))
+    allowed = bitmap(rng, rows)
+    spans = np.stack([offsets[:-1], offsets[1:]], axis=1).astype(np.int64)
+    for scorer in case.scorers:
+        found = scorer.scan_lists(offsets, order, probes, allowed, keep)
+        for scores, own, (got_rows, got_scores) in zip(case.scores, probes, found, strict=True):
+            best_rows, best_scores = twin.best_of_lists(scores, order, spans[own], allowed, keep)
+            np.testing.assert_array_equal(got_rows, best_rows)
+            np.testing.assert_array_equal(got_scores, best_scores)
+
+
+@given(rows=st.integers(1, 300), l2=st.booleans(), seed=SEEDS)
+@settings(max_examples=40)
+def test_all_lists_equal_a_flat_scan(rows: int, l2: bool, seed: int) -> None:
+    """Probing all lists gives what the scan of the same codes in row order gives, bit for bit."""
+    rng = np.random.default_rng(seed)
+    width, queries = 16, 3
+    order = rng.permutation(rows).astype(np.uint32)
+    codes = rng.integers(0, 256, (rows, width), dtype=np.uint8)
+    digits = rng.integers(-128, 128, (queries, 2, width), dtype=np.int8)
+    factors, scale, norm = affine_factors(rng, rows, queries, l2)
+    edges = np.sort(rng.integers(0, rows + 1, 5))
+    offsets = np.array([0, *edges, rows], dtype=np.uint64)
+    probes = np.stack([rng.permutation(6) for _ in range(queries)])
+    allowed, keep = bitmap(rng, rows), int(rng.choice([1, 10, rows]))
+    moved = None if norm is None else norm[order]
+    for name in VARIANTS:
+        flat = _kernels.octets(codes, digits, factors, scale, norm, name)
+        listed = _kernels.octets(codes[order], digits, factors, scale[order], moved, name)
+        expected = flat.scan(0, rows, allowed, keep)
+        found = listed.scan_lists(offsets, order, probes, allowed, keep)
+        for own, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(own[0], other[0])
+            np.testing.assert_array_equal(own[1], other[1])
+
+
+def test_lists_that_cannot_be_are_refused() -> None:
+    """No offsets, order or probes lead outside of the rows."""
+    scorer = _kernels.flat(np.zeros((4, 2), np.float32), np.zeros((1, 2), np.float32), False)
+    offsets = np.array([0, 2, 4], dtype=np.uint64)
+    order, probes = np.arange(4, dtype=np.uint32), np.array([[0, 1]])
+    for wrong in ([0, 3, 2], [0, 5], [3], []):
+        with pytest.raises(ValueError, match="expected"):
+            scorer.scan_lists(np.array(wrong, dtype=np.uint64), order, probes, None, 3)
+    for places in ([[2]], [[-1]], [[0], [1]]):
+        with pytest.raises(ValueError, match="expected"):
+            scorer.scan_lists(offsets, order, np.array(places), None, 3)
+    with pytest.raises(ValueError, match="expected the row at each"):
+        scorer.scan_lists(offsets, order[:3], probes, None, 3)
+    with pytest.raises(ValueError, match="expected a word"):
+        scorer.scan_lists(offsets, order, probes, np.zeros(0, dtype=np.uint64), 3)
+    with pytest.raises(ValueError, match="expected keep"):
+        scorer.scan_lists(offsets, order, probes, None, 0)
+    astray = np.array([0, 7, 2**32 - 1, 3], dtype=np.uint32)
+    assert scorer.scan_lists(offsets, astray, probes, None, 9)[0][0].tolist() == [0, 3]
+
+
 def test_widest_rows_do_not_overflow() -> None:
     """Codes, tables and digits at their largest and least sum exactly over 65,536 dimensions."""
     octets = np.full((3, 65536), 255, dtype=np.uint8)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vecstore.types import Array, Bool, Float32, Float64, Int8, Int64, Uint8, Uint64
+from vecstore.types import Array, Bool, Float32, Float64, Int8, Int64, Uint8, Uint32, Uint64
 
 LANES = 16
 
@@ -148,6 +148,21 @@ def best(
         rows = rows[bits_of(allowed)[start:stop]]
     order = rows[np.lexsort((rows, -scores[rows]))][:keep]
     return order, scores[order]
+
+
+def best_of_lists(
+    scores: Float32, order: Uint32, spans: Int64, allowed: Uint64 | None, keep: int
+) -> tuple[Int64, Float32]:
+    """The best allowed rows of some spans [n, 2] of positions, whose scores are [N].
+
+    `order` [N] is the row at each position.
+    """
+    by_row = np.full(len(order), -np.inf, dtype=np.float32)
+    for start, stop in spans:
+        by_row[order[start:stop]] = scores[start:stop]
+    rows, found = best(by_row, 0, len(order), allowed, len(order))
+    kept = np.flatnonzero(found > -np.inf)[:keep]
+    return rows[kept], found[kept]
 
 
 def bits_of(words: Uint64) -> Bool:

@@ -56,6 +56,8 @@ def plans(path: str, queries: Float32) -> None:
     books = db.collection("books")
     plan = vs.Cascade([vs.Scan("bits1", keep=1000), vs.Rescore("float16", keep=10)])
     assert_type(books.search(queries[0], plan=plan), vs.Hits)
+    probe = vs.Probe("bits1", nprobe=50, keep=1000)
+    assert_type(books.search(queries[0], plan=vs.Cascade([probe])), vs.Hits)
     assert_type(books.search_batch({"text": queries}, limit=5, exact=True), list[vs.Hits])
     assert_type(books.search_batch(queries, with_payload=False), list[vs.Hits])
     db.close()

@@ -119,9 +119,17 @@ class Folder:
         self.count += 1
         return self.count
 
-    def write(self, *parts: Part, codecs: Codecs | None = None) -> Segment:
+    def write(self, *parts: Part, codecs: Codecs | None = None, sample_bytes: int = 0) -> Segment:
         chosen = codecs or self.codecs
-        info = write_segment(self.files, self.paths, self.next_id(), parts, self.schema, chosen)
+        info = write_segment(
+            self.files,
+            self.paths,
+            self.next_id(),
+            parts,
+            self.schema,
+            chosen,
+            sample_bytes=sample_bytes,
+        )
         return self.open(info, chosen)
 
     def open(self, info: SegmentInfo, codecs: Codecs | None = None) -> Segment:

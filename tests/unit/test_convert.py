@@ -21,7 +21,7 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
 from vecstore.types import (
     CollectionStats,
@@ -191,6 +191,8 @@ def test_schemas_that_lie_are_refused() -> None:
 
 def test_a_plan_survives() -> None:
     """A plan comes back equal; one that cannot be is refused."""
+    probe = Cascade((Probe("bits1", 20, 100),))
+    assert convert.plan_from_wire(read(convert.plan_to_wire(probe))) == probe
     plan = Cascade((Scan("bits1", 1_000_000), Rescore("float16", 10)))
     message = convert.plan_to_wire(plan)
     assert convert.plan_from_wire(read(message)) == plan

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.codec.base import Parts
+from vecstore.codec.base import ListRows, Parts
 from vecstore.kernels import _kernels
 from vecstore.options import ERROR_BOUND_SIGMAS
 from vecstore.types import Array, Float32, Float64, Int8, Int64, Metric, Uint8, Uint64
@@ -109,6 +109,11 @@ class AffinePrepared(NamedTuple):
     ) -> list[tuple[Int64, Float32]]:
         return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         return self.only(query).scorer(parts).score(0, rows)
 
@@ -153,6 +158,11 @@ class TotalPrepared(NamedTuple):
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         terms = tuple(term.only(query) for term in self.terms)

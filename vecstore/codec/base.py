@@ -11,10 +11,14 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from vecstore.kernels import _kernels
-from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint64
+from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint32, Uint64
 
 Parts: TypeAlias = Mapping[str, Array]
 """How a codec lays codes out for scanning: the named arrays of a component."""
+
+ListRows: TypeAlias = tuple[Uint64, Uint32]
+"""Inverted lists: offsets [C + 1], list l having the positions [offsets[l], offsets[l + 1]) of the
+parts, and the row at each position [N]."""
 
 SQUARED_LENGTH_MAX = 2.0**122
 """Longer vectors could overflow a float32 score."""
@@ -80,6 +84,20 @@ class Prepared(Protocol):
             span: rows [start, stop); start is a multiple of 64.
             allowed: bit i of word w allows row 64 * w + i; None allows all.
             keep: rows to return at most; best first, the lower row where scores are equal.
+        """
+        ...
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        """Return the rows and scores of the best allowed rows of some lists, for each query.
+
+        Args:
+            parts: what `pack` returned for codes in the order of the lists.
+            lists: where they lie.
+            probes: [Q, P], the lists of each query, none twice.
+            allowed: as in `scan`, by row.
+            keep: as in `scan`.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.codec.base import Parts, normalized
+from vecstore.codec.base import ListRows, Parts, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric, Uint8, Uint64
 
@@ -69,6 +69,11 @@ class FlatPrepared(NamedTuple):
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         alone = FlatPrepared(self.queries[query : query + 1], self.codec)

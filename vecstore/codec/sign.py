@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.codec.base import Parts, normalized
+from vecstore.codec.base import ListRows, Parts, normalized
 from vecstore.codec.bits import unpack_bits
 from vecstore.codec.rotation import padded_dim, rotate, unrotate
 from vecstore.kernels import _kernels
@@ -98,6 +98,11 @@ class SignPrepared(NamedTuple):
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         part = slice(query, query + 1)

@@ -106,6 +106,11 @@ class Spec:
         return self.codec.startswith("lvq")
 
     @property
+    def coded(self) -> bool:
+        """True if its codes are smaller than float16."""
+        return self.codec not in {"float16", "float32"}
+
+    @property
     def contained(self) -> tuple[str, ...]:
         """Representations that its codes begin with, finest first; they can be read in its place.
 

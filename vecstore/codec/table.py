@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore.codec.affine import factors_of
-from vecstore.codec.base import Parts
+from vecstore.codec.base import ListRows, Parts
 from vecstore.codec.bits import unpack_bits
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Float64, Int64, Uint8, Uint64
@@ -51,6 +51,11 @@ class TablePrepared(NamedTuple):
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         own = slice(query, query + 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecstore.codec.base import Codec, Parts, Prepared, normalized
+from vecstore.codec.base import Codec, ListRows, Parts, Prepared, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Float64, Int64, Metric, Uint8, Uint64
 
@@ -102,6 +102,11 @@ class ReducedPrepared:
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
         return self.inner.scan(parts, span, allowed, keep)
+
+    def scan_lists(
+        self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        return self.inner.scan_lists(parts, lists, probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         return self.inner.score(parts, query, rows)

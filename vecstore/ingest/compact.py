@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
-from vecstore.ingest.flush import choose_codecs, remove_unnamed, take_number
+from vecstore.ingest.flush import SAMPLE_SHARE, choose_codecs, remove_unnamed, take_number
 from vecstore.ingest.jobs import Jobs, Task, resting
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.ingest.ttl import MICROSECONDS
@@ -124,7 +124,17 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
             codecs = choose_codecs(store, parts, trained, schema)
             files, paths = environment.files, environment.paths
             with environment.guard():
-                added = (write_segment(files, paths, number, parts, schema, codecs, pace),)
+                info = write_segment(
+                    files,
+                    paths,
+                    number,
+                    parts,
+                    schema,
+                    codecs,
+                    pace,
+                    sample_bytes=environment.options.memory_bytes_max // SAMPLE_SHARE,
+                )
+            added = (info,)
         reach("compact.commit")
         store.swap(Swap(removed=numbers, added=added, codecs=tuple(trained)))
     except BaseException:

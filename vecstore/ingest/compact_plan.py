@@ -2,6 +2,7 @@
 
     runs of small segments are merged, so that a collection has few segments of any age
     a segment with many dead rows is written again without them
+    a large one whose codes are in the order of rows is written again as inverted lists
 
 Only neighbours merge, so that the ranges of seqs of two segments never overlap.
 """
@@ -13,6 +14,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from vecstore import options
+from vecstore.segment.lists import lacks_lists
 from vecstore.segment.manifest import Manifest, SegmentInfo
 
 Run: TypeAlias = tuple[SegmentInfo, ...]
@@ -48,7 +50,8 @@ def _all(segments: Run, dead: Mapping[int, int]) -> Iterator[Run]:
     start = 0
     while start < len(segments):
         stop = _fitting(sizes, start, len(segments))
-        if stop - start > 1 or dead[segments[start].id]:
+        segment = segments[start]
+        if stop - start > 1 or dead[segment.id] or lacks_lists(segment):
             yield segments[start:stop]
         start = stop
 
@@ -61,6 +64,8 @@ def _worthwhile(segments: Run, dead: Mapping[int, int]) -> list[Run]:
         for place, segment in enumerate(segments)
         if place not in merged and dead[segment.id] >= options.DEAD_SHARE_MAX * segment.rows
     ]
+    if not spans:  # what is not about to merge
+        spans = [(place, place + 1) for place, item in enumerate(segments) if lacks_lists(item)]
     return [segments[start:stop] for start, stop in sorted(spans)]
 
 

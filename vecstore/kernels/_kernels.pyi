@@ -7,7 +7,7 @@ of `variants()`; None is the fastest. All variants return the same bits.
 
 from collections.abc import Callable, Sequence
 
-from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint16, Uint64
+from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint16, Uint32, Uint64
 
 class Scorer:
     """Some queries against the rows of one representation."""
@@ -21,6 +21,20 @@ class Scorer:
             start: a multiple of 64.
             stop: at most N.
             allowed: [ceil(N / 64)]; bit i of word w allows row 64 * w + i; None allows all.
+            keep: at least 1. Order: score descending, then row ascending.
+        """
+
+    def scan_lists(
+        self, offsets: Uint64, order: Uint32, probes: Int64, allowed: Uint64 | None, keep: int
+    ) -> list[tuple[Int64, Float32]]:
+        """Return the best `keep` rows of some inverted lists and their scores, for each query.
+
+        Args:
+            offsets: [C + 1], ascending, at most N; list l holds the positions
+                [offsets[l], offsets[l + 1]) of the codes.
+            order: [N], the row at each position; what is beyond N - 1 is passed over.
+            probes: [Q, P], the lists of each query, none twice.
+            allowed: as in `scan`, by row.
             keep: at least 1. Order: score descending, then row ascending.
         """
 
@@ -40,6 +54,8 @@ class Reading:
     def __init__(self, scorer: Scorer, sigmas: float | None, error: Uint16 | None) -> None: ...
     def unbounded(self) -> Reading:
         """Return the same scores, of which it is not known how far they may be off."""
+    def at(self, positions: Uint32) -> Reading:
+        """Return the same for codes of which those of row i lie at positions[i], [N]."""
 
 class Target:
     """What a cascade reads of one source.
@@ -48,7 +64,8 @@ class Target:
         scan: what the scan reads.
         rescore: what the rescore reads, of the same rows and queries; None where there is none.
         allowed: as in `Scorer.scan`.
-        touch: called with rows before a rescore reads them; None where nothing is to be verified.
+        touch: called with positions before a rescore reads them; None where nothing is to be
+            verified.
     """
 
     def __init__(

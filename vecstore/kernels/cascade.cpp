@@ -20,7 +20,7 @@ bool better(const Candidate& a, const Candidate& b) {
 
 float half_width(const Read& read, i64 query, i64 row) {
     if (!read.error) return 0;
-    return std::bit_cast<float>(u32(read.error[row]) << 16) * read.reach[query];
+    return std::bit_cast<float>(u32(read.error[read.at(row)]) << 16) * read.reach[query];
 }
 
 // Scores candidates [from, to) again, each with its new bound. Returns whether all are bounded.
@@ -36,7 +36,7 @@ bool score_again(const std::vector<CascadeTarget>& targets, i64 query, Candidate
         for (Candidate* each = from; each < to; each++)
             if (each->target == i64(t)) {
                 own.push_back(each);
-                rows.push_back(each->row);
+                rows.push_back(targets[t].rescore.at(each->row));
             }
         if (rows.empty()) continue;
         if (targets[t].touch) targets[t].touch(rows);
@@ -47,7 +47,7 @@ bool score_again(const std::vector<CascadeTarget>& targets, i64 query, Candidate
         bounded = bounded && read.bounded;
         for (size_t i = 0; i < own.size(); i++) {
             own[i]->score = scores[i];
-            own[i]->bound = half_width(read, query, rows[i]);
+            own[i]->bound = half_width(read, query, own[i]->row);
         }
     }
     return bounded;

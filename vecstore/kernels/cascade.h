@@ -15,6 +15,14 @@ struct Read {
     bool bounded;        // whether anybody knows
     const float* reach;  // [Q]; half a bound's width is error[row] * reach[query]
     const u16* error;    // [N] bfloat16, or null: scores are exact
+    const u32* positions;  // [N] where the codes of each row are, or null: at the row
+
+    // Never beyond N - 1, whatever the positions are.
+    i64 at(i64 row) const {
+        if (!positions) return row;
+        const i64 found = positions[row];
+        return found < scoring.rows ? found : scoring.rows - 1;
+    }
 };
 
 struct CascadeTarget {

@@ -210,4 +210,9 @@ void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* o
     (job.nibbles ? some_rows<true> : some_rows<false>)(job, query, rows, count, out);
 }
 
+void dense_ahead(const void* any, i64 row, i64 count) {
+    const DenseJob& job = *static_cast<const DenseJob*>(any);
+    prefetch(job.codes, row * job.bytes, count * job.bytes);
+}
+
 }  // namespace vecstore::VARIANT

@@ -103,4 +103,10 @@ void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* ou
         (job.l2 ? some_rows<float, true> : some_rows<float, false>)(job, query, rows, count, out);
 }
 
+void flat_ahead(const void* any, i64 row, i64 count) {
+    const FlatJob& job = *static_cast<const FlatJob*>(any);
+    const i64 bytes = job.dim * (job.half ? 2 : 4);
+    prefetch(job.values, row * bytes, count * bytes);
+}
+
 }  // namespace vecstore::VARIANT

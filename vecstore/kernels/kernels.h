@@ -97,9 +97,14 @@ using BlockFn = void (*)(const void* job, i64 first, i64 last, i64 row, i64 coun
 // Given rows against one query; out is [count].
 using RowsFn = void (*)(const void* job, i64 query, const i64* rows, i64 count, float* out);
 
+// Asks for the codes of rows [row, row + count) that will be scored soon.
+using AheadFn = void (*)(const void* job, i64 row, i64 count);
+
 struct Family {
     BlockFn block;
     RowsFn rows;
+    AheadFn ahead;
+    i64 group;  // a block begins at a multiple of so many rows
 };
 
 // Rows of signs, one bit each, against the signs of queries: v = table[differing bits] * length,

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <variant>
 
 #include "arrays.h"
@@ -16,23 +15,14 @@
 
 namespace vecstore {
 
-void add_books(nb::module_& m);    // module_books.cpp
-void add_cascade(nb::module_& m);  // module_cascade.cpp
+void add_books(nb::module_& m);     // module_books.cpp
+void add_cascade(nb::module_& m);   // module_cascade.cpp
+void add_encoding(nb::module_& m);  // module_encoding.cpp
 
 namespace {
 
 using Any = nb::ndarray<nb::ro, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Factors = std::optional<In<float, 1>>;
-
-// Starts vectors where a cache line does: no register that a kernel loads lies across two.
-template <class T>
-struct Aligned {
-    using value_type = T;
-    static constexpr std::align_val_t LINE{64};
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), LINE)); }
-    void deallocate(T* p, size_t) { ::operator delete(p, LINE); }
-    bool operator==(const Aligned&) const = default;
-};
 
 // One representation's rows and some prepared queries, checked and ready to be scored.
 class Scorer : public Scores {
@@ -49,6 +39,8 @@ class Scorer : public Scores {
            Factors norms);
 
     nb::list scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const;
+    nb::list scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> probes,
+                        std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
     Scoring scoring() const override {
         return {&variant_, family_, job(), rows_, count_, norms_.empty() ? nullptr : norms_.data()};
@@ -205,7 +197,25 @@ Scorer::Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& ga
                     held(norms, count_, "a norm for each query")};
 }
 
+// For each query the rows and their scores.
+nb::list found(std::vector<Best>& best) {
+    nb::list all;
+    for (Best& each : best) {
+        const std::vector<Hit>& hits = each.sorted();
+        std::vector<i64> rows(hits.size());
+        std::vector<float> scores(hits.size());
+        for (size_t i = 0; i < hits.size(); i++) {
+            rows[i] = hits[i].row;
+            scores[i] = hits[i].score;
+        }
+        const size_t n = hits.size();
+        all.append(nb::make_tuple(array(std::move(rows), {n}), array(std::move(scores), {n})));
+    }
+    return all;
+}
+
 nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i64 keep) const {
+    check(rows_ <= ROWS_MAX, "less than 2^32 rows");
     check(0 <= start && start <= stop && stop <= rows_ && start % BLOCK == 0,
           "0 <= start <= stop <= N, start a multiple of 64");
     check(keep > 0, "keep of at least 1");
@@ -217,19 +227,35 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
         best = vecstore::scan(variant_, family_, job(), count_,
                               {start, stop, allowed ? allowed->data() : nullptr}, keep);
     }
-    nb::list found;
-    for (Best& each : best) {
-        const std::vector<Hit>& hits = each.sorted();
-        std::vector<i64> rows(hits.size());
-        std::vector<float> scores(hits.size());
-        for (size_t i = 0; i < hits.size(); i++) {
-            rows[i] = hits[i].row;
-            scores[i] = hits[i].score;
-        }
-        const size_t n = hits.size();
-        found.append(nb::make_tuple(array(std::move(rows), {n}), array(std::move(scores), {n})));
+    return found(best);
+}
+
+nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> probes,
+                            std::optional<In<u64, 1>> allowed, i64 keep) const {
+    check(rows_ <= ROWS_MAX, "less than 2^32 rows");
+    check(offsets.shape(0) > 1, "the offsets of at least one list");
+    const size_t count = offsets.shape(0) - 1;
+    bool ascending = offsets.data()[count] <= u64(rows_);
+    for (size_t i = 0; i < count; i++) ascending &= offsets.data()[i] <= offsets.data()[i + 1];
+    check(ascending, "offsets that ascend to N at most");
+    check(i64(order.shape(0)) == rows_, "the row at each of N positions");
+    check(i64(probes.shape(0)) == count_, "probes of shape [Q, P]");
+    u64 outside = 0;
+    for (size_t i = 0; i < probes.size(); i++)
+        outside |= u64(u64(probes.data()[i]) >= u64(count));
+    check(!outside, "probes from 0 to C - 1");
+    check(keep > 0, "keep of at least 1");
+    check(!allowed || i64(allowed->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
+          "a word of allowed for every 64 rows");
+    std::vector<Best> best;
+    {
+        nb::gil_scoped_release release;
+        best = vecstore::scan_lists(variant_, family_, job(), count_,
+                                    {offsets.data(), i64(count), order.data(), rows_},
+                                    probes.data(), i64(probes.shape(1)),
+                                    allowed ? allowed->data() : nullptr, keep);
     }
-    return found;
+    return found(best);
 }
 
 Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
@@ -244,98 +270,6 @@ Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
         family_.rows(job(), query, rows.data(), i64(n), scores.data());
     }
     return array(std::move(scores), {n});
-}
-
-// So few numbers are sooner prepared than another thread has let this one run again.
-constexpr size_t HELD = 4096;
-
-nb::tuple unit_lengths(In<float, 2> vectors) {
-    const size_t count = vectors.shape(0), dim = vectors.shape(1);
-    std::vector<float> out(count * dim);
-    std::vector<double> squares(count);
-    {
-        std::optional<nb::gil_scoped_release> release;
-        if (out.size() > HELD) release.emplace();
-        for (size_t n = 0; n < count; n++)
-            squares[n] = unit_length(vectors.data() + n * dim, i64(dim), out.data() + n * dim);
-    }
-    return nb::make_tuple(array(std::move(out), {count, dim}), array(std::move(squares), {count}));
-}
-
-void check_signs(const In<float, 2>& signs) {
-    check(signs.shape(1) > 0 && signs.shape(1) % 64 == 0, "signs of a multiple of 64 dimensions");
-}
-
-Out<float> rotate(In<float, 2> vectors, In<float, 2> signs,
-                  const std::optional<std::string>& name) {
-    check_signs(signs);
-    check(vectors.shape(1) <= signs.shape(1), "no more dimensions than signs");
-    const Variant& variant = variant_named(name);
-    const size_t count = vectors.shape(0), padded = signs.shape(1);
-    std::vector<float> out(count * padded);
-    {
-        nb::gil_scoped_release release;
-        variant.rotate(vectors.data(), i64(count), i64(vectors.shape(1)), signs.data(),
-                       i64(signs.shape(0)), i64(padded), out.data());
-    }
-    return array(std::move(out), {count, padded});
-}
-
-Out<float> unrotate(In<float, 2> rotated, In<float, 2> signs, i64 dim,
-                    const std::optional<std::string>& name) {
-    check_signs(signs);
-    check(rotated.shape(1) == signs.shape(1) && 0 < dim && dim <= i64(signs.shape(1)),
-          "rotated vectors as wide as the signs, and dim no wider");
-    const Variant& variant = variant_named(name);
-    const size_t count = rotated.shape(0);
-    std::vector<float> work(rotated.data(), rotated.data() + rotated.size());
-    std::vector<float> out(count * size_t(dim));
-    {
-        nb::gil_scoped_release release;
-        variant.unrotate(work.data(), i64(count), dim, signs.data(), i64(signs.shape(0)),
-                         i64(signs.shape(1)), out.data());
-    }
-    return array(std::move(out), {count, size_t(dim)});
-}
-
-nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
-                         const std::optional<std::string>& name) {
-    check_signs(signs);
-    const size_t count = queries.shape(0), dim = queries.shape(1), padded = signs.shape(1);
-    check(dim <= padded, "no more dimensions than signs");
-    check(bits == 1 || bits == 2, "1 or 2 bits");
-    const Variant& variant = variant_named(name);
-    const size_t bytes = padded * size_t(bits) / 8;
-    std::vector<float> rotated(count * padded);
-    std::vector<u8, Aligned<u8>> tables(count * 2 * bytes * 16);
-    std::vector<double> factors(count * 4);
-    {
-        std::optional<nb::gil_scoped_release> release;
-        if (count * padded > HELD) release.emplace();
-        variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
-                       i64(padded), rotated.data());
-        for (size_t q = 0; q < count; q++)
-            packed_query(&rotated[q * padded], i64(padded), int(bits),
-                         &tables[q * 2 * bytes * 16], &factors[4 * q]);
-    }
-    return nb::make_tuple(array(std::move(tables), {count, 2 * bytes, 16}),
-                          array(std::move(factors), {count, 4}));
-}
-
-nb::tuple quantize(In<float, 2> rotated, i64 bits, const std::optional<std::string>& name) {
-    const size_t count = rotated.shape(0), padded = rotated.shape(1);
-    check(padded > 0 && padded % 64 == 0, "a multiple of 64 dimensions");
-    check(bits == 1 || bits == 2 || bits == 4 || bits == 8, "1, 2, 4 or 8 bits");
-    const Variant& variant = variant_named(name);
-    std::vector<u8> codes(count * padded);
-    std::vector<float> factors(count * 3);
-    {
-        nb::gil_scoped_release release;
-        variant.quantize(rotated.data(), i64(count), i64(padded), bits, codes.data(),
-                         factors.data());
-    }
-    return nb::make_tuple(array(std::move(codes), {count, padded}),
-                          array(std::move(factors), {count, 3}));
 }
 
 // Reads a byte of every page, so that whoever reads next waits for no disk.
@@ -374,6 +308,8 @@ NB_MODULE(_kernels, m) {
     nb::class_<Scorer, Scores>(m, "Scorer")
         .def("scan", &Scorer::scan, nb::arg("start"), nb::arg("stop"), in("allowed").none(),
              nb::arg("keep"))
+        .def("scan_lists", &Scorer::scan_lists, in("offsets"), in("order"), in("probes"),
+             in("allowed").none(), nb::arg("keep"))
         .def("score", &Scorer::score, nb::arg("query"), in("rows"));
     m.def("variants", [] {
         std::vector<std::string> names;
@@ -401,12 +337,8 @@ NB_MODULE(_kernels, m) {
                       Factors norm, Factors norms) {
         return new Scorer(terms, gains, norm, norms);
     }, in("terms"), in("gains"), in("norm").none(), in("norms").none());
-    m.def("unit_lengths", &unit_lengths, in("vectors"));
-    m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
-    m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
-    m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);
-    m.def("quantize", &quantize, in("rotated"), nb::arg("bits"), variant);
     add_books(m);
+    add_encoding(m);
     m.def("read_pages", &read_pages, in("data"));
     add_cascade(m);
 }

@@ -30,15 +30,23 @@ class Reading {
     }
     Read read() const {
         return {nb::cast<const Scores&>(scorer_).scoring(), bounded_, reach_.data(),
-                error_ ? error_->data() : nullptr};
+                error_ ? error_->data() : nullptr, positions_ ? positions_->data() : nullptr};
     }
     // The same scores, of which nobody knows how far they may be off.
     Reading unbounded() const { return Reading(nb::handle_t<Scores>(scorer_), {}, {}); }
+    // The same, of codes that lie at other positions than their rows.
+    Reading at(In<u32, 1> positions) const {
+        check(i64(positions.shape(0)) == read().scoring.rows, "the position of each of N rows");
+        Reading found = *this;
+        found.positions_ = std::move(positions);
+        return found;
+    }
 
   private:
     nb::object scorer_;
     bool bounded_;
     std::optional<In<u16, 1>> error_;
+    std::optional<In<u32, 1>> positions_;
     std::vector<float> reach_;
 };
 
@@ -163,7 +171,8 @@ void add_cascade(nb::module_& m) {
     nb::class_<Reading>(m, "Reading")
         .def(nb::init<nb::handle_t<Scores>, std::optional<double>, std::optional<In<u16, 1>>>(),
              nb::arg("scorer"), nb::arg("sigmas").none(), in("error").none())
-        .def("unbounded", &Reading::unbounded);
+        .def("unbounded", &Reading::unbounded)
+        .def("at", &Reading::at, in("positions"));
     nb::class_<Target>(m, "Target")
         .def(nb::init<const Reading&, const Reading*, std::optional<In<u64, 1>>, nb::object>(),
              nb::arg("scan"), nb::arg("rescore").none(), in("allowed").none(),

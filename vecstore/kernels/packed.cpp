@@ -176,4 +176,10 @@ void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* 
     (job.run == RUN ? some_rows<RUN> : some_rows<1>)(job, query, rows, count, out);
 }
 
+void packed_ahead(const void* any, i64 row, i64 count) {
+    const PackedJob& job = *static_cast<const PackedJob*>(any);
+    // Groups are whole, so that the first may begin before the row.
+    prefetch(job.codes, row / GROUP * GROUP * job.bytes, count * job.bytes);
+}
+
 }  // namespace vecstore::VARIANT

@@ -6,16 +6,19 @@
 
 namespace vecstore {
 
+constexpr i64 ROWS_MAX = (i64(1) << 32) - 1;
+
 struct Hit {
     float score;
     i64 row;
 };
 
-// The best `keep` rows, in total order: score descending, then row ascending. Rows must be
-// offered in ascending order. Scores of -infinity and NaN are never kept.
+// The best `keep` rows, in total order: score descending, then row ascending. Scores of -infinity
+// and NaN are never kept. Rows are below ROWS_MAX.
 class Best {
   public:
-    explicit Best(i64 keep);
+    // Ascending: rows are offered in that order, so that one with the worst score kept comes late.
+    Best(i64 keep, bool ascending);
     // A row is worth offering only if its score is above this.
     float threshold() const { return threshold_; }
     void offer(float score, i64 row);
@@ -24,10 +27,12 @@ class Best {
 
   private:
     void shrink();
+    std::vector<u64> keys_;  // the upper half orders the scores, the lower one the rows
     std::vector<Hit> hits_;
     size_t keep_;
     size_t capacity_;
     float threshold_;
+    bool ascending_;
 };
 
 // What scores rows: the functions of a variant, and a job of N rows and Q queries for them.
@@ -55,5 +60,19 @@ struct Span {
 // Scores the span's allowed rows against queries [0, count); one Best for each.
 std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
                        const Span& span, i64 keep);
+
+// Rows in the order of inverted lists.
+struct Lists {
+    const u64* offsets;  // [C + 1]: list l holds the positions [offsets[l], offsets[l + 1])
+    i64 count;           // C
+    const u32* order;    // [N]: the row at each position; one beyond N - 1 is never found
+    i64 rows;            // N
+};
+
+// Scores the allowed rows of each query's lists, probes [count][probed], no list twice; one Best
+// for each query. Bit i of word w of allowed is row 64 w + i; null: every row.
+std::vector<Best> scan_lists(const Variant& variant, const Family& family, const void* job,
+                             i64 count, const Lists& lists, const i64* probes, i64 probed,
+                             const u64* allowed, i64 keep);
 
 }  // namespace vecstore

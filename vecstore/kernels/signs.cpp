@@ -55,4 +55,9 @@ void signs_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) 
     }
 }
 
+void signs_ahead(const void* any, i64 row, i64 count) {
+    const SignsJob& job = *static_cast<const SignsJob*>(any);
+    prefetch(job.codes, row * job.bytes, count * job.bytes);
+}
+
 }  // namespace vecstore::VARIANT

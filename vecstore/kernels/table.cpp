@@ -82,4 +82,10 @@ void table_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) 
     }
 }
 
+void table_ahead(const void* any, i64 row, i64 count) {
+    const TableJob& job = *static_cast<const TableJob*>(any);
+    // Groups are whole, so that the first may begin before the row.
+    prefetch(job.codes, row / BLOCK * BLOCK * job.count, count * job.count);
+}
+
 }  // namespace vecstore::VARIANT

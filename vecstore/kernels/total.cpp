@@ -44,4 +44,9 @@ void total_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) 
     }
 }
 
+void total_ahead(const void* any, i64 row, i64 count) {
+    const TotalJob& job = *static_cast<const TotalJob*>(any);
+    for (i64 t = 0; t < job.count; t++) job.terms[t].family.ahead(job.terms[t].job, row, count);
+}
+
 }  // namespace vecstore::VARIANT

@@ -8,16 +8,22 @@ namespace vecstore::VARIANT {
 
 void flat_block(const void*, i64, i64, i64, i64, float*);
 void flat_rows(const void*, i64, const i64*, i64, float*);
+void flat_ahead(const void*, i64, i64);
 void dense_block(const void*, i64, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
+void dense_ahead(const void*, i64, i64);
 void packed_block(const void*, i64, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
+void packed_ahead(const void*, i64, i64);
 void table_block(const void*, i64, i64, i64, i64, float*);
 void table_rows(const void*, i64, const i64*, i64, float*);
+void table_ahead(const void*, i64, i64);
 void signs_block(const void*, i64, i64, i64, i64, float*);
 void signs_rows(const void*, i64, const i64*, i64, float*);
+void signs_ahead(const void*, i64, i64);
 void total_block(const void*, i64, i64, i64, i64, float*);
 void total_rows(const void*, i64, const i64*, i64, float*);
+void total_ahead(const void*, i64, i64);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
@@ -47,12 +53,12 @@ static u64 above(const float* scores, float threshold) {
 extern const Variant variant;
 const Variant variant = {
     NAME(VARIANT),
-    {flat_block, flat_rows},
-    {dense_block, dense_rows},
-    {packed_block, packed_rows},
-    {table_block, table_rows},
-    {signs_block, signs_rows},
-    {total_block, total_rows},
+    {flat_block, flat_rows, flat_ahead, 1},
+    {dense_block, dense_rows, dense_ahead, 1},
+    {packed_block, packed_rows, packed_ahead, GROUP},
+    {table_block, table_rows, table_ahead, BLOCK},
+    {signs_block, signs_rows, signs_ahead, 1},
+    {total_block, total_rows, total_ahead, BLOCK},
     above,
     rotate,
     unrotate,

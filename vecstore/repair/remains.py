@@ -17,6 +17,7 @@ from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.encode import code_forms
 from vecstore.segment.environment import Environment
+from vecstore.segment.lists import is_listed
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.stream import Shape
@@ -155,6 +156,8 @@ class SegmentRemains:
         bad = np.zeros(info.count, dtype=np.bool_)
         if codec is None:
             return ~bad
+        if is_listed(item):  # which row is where may be what is damaged
+            return ~bad if self.parts[item.component].problems else bad
         for name, form in code_forms(codec, info.count).items():
             items = self.parts[item.component].bad(name, form.shape[0])
             # Of how many rows an item is: a power of two.
@@ -191,7 +194,7 @@ def examine(
         parts[name] = salvage(
             environment.files,
             names.component_path(folder, name),
-            name.partition("-")[0],
+            names.kind_of(name),
             component,
             told,
             lambda name=name: _forms(info, name, made),  # type: ignore[misc]
@@ -217,7 +220,7 @@ def _forms(
         return string_forms(name, info.component(name), fixed, info.rows)
     if name == names.PAYLOADS:
         return string_forms(name, info.component(name), {}, info.rows)
-    if name in made:
+    if name in made and names.kind_of(name) != names.LISTED:
         return [code_forms(made[name][1], made[name][0].count)]
     for owner in info.fields:
         if owner.presence == name:

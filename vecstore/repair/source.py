@@ -13,6 +13,7 @@ from vecstore.schema import Column, Schema
 from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.known import KnownIds
+from vecstore.segment.lists import codes_of, is_listed, read_lists
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.writer import Part
 from vecstore.types import Bool, Int64, Uint32, Uint64
@@ -137,11 +138,14 @@ class Salvaged:
         if spec not in self.specs(field):
             return None
         items = self.found[field].info.representations
-        component = next(item.component for item in items if item.spec == spec)
+        item = next(item for item in items if item.spec == spec)
+        arrays = self.remains.parts[item.component].arrays
+        count = self.found[field].info.count
         return Codes(
             codec=self.remains.codecs[field, spec],
-            parts=self.remains.parts[component].arrays,
+            parts=codes_of(arrays),
             touch=Sound(),  # every block was looked at before
+            lists=read_lists(arrays, count, item.component) if is_listed(item) else None,
         )
 
     def parts(self) -> list[Part]:

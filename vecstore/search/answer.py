@@ -11,12 +11,12 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import CorruptionError
-from vecstore.request import Cascade, SearchRequest
+from vecstore.request import Cascade, Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
 from vecstore.search.cascade import run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
-from vecstore.search.plan import make_plan, widened
+from vecstore.search.plan import coarse_of, lists_to_probe, make_plan, widened, without_probe
 from vecstore.search.where import Node, parse_where
 from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live, Snapshot
@@ -57,7 +57,12 @@ def answer(
         allowed += target.allowed.count
         rows += target.rows
     few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
-    plan = make_plan(request, vector, few=few)
+    nprobe = 0
+    if request.plan is None and allowed and not (few or request.exact):
+        coarse = coarse_of(vector)
+        lists = max((target.list_count(coarse) for target in targets), default=0)
+        nprobe = lists_to_probe(lists, request.limit, allowed)
+    plan = make_plan(request, vector, few=few, nprobe=nprobe)
     step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
     with workers.searches:
         return [
@@ -74,18 +79,27 @@ def _answers(
     part: slice,
     workers: Workers,
 ) -> list[Answer]:
-    """Answer some of the queries; again, with more candidates, those that the plan cut short."""
+    """Answer some of the queries; again, and wider, those that the default plan cut short."""
     queries = Queries(request.queries[part])
     answers = run_cascade(plan, targets, queries, workers, explain=request.explain)
-    pending = [place for place, found in enumerate(answers) if found.cut]
-    if not pending or request.plan is not None:
+    if request.plan is not None:
         return answers
+
+    def again(pending: list[int]) -> None:
+        wider = run_cascade(plan, targets, queries.some(pending), workers, explain=request.explain)
+        for place, found in zip(pending, wider, strict=True):
+            answers[place] = found._replace(reports=answers[place].reports + found.reports)
+
     allowed = sum(target.allowed.count for target in targets)
+    wanted = min(allowed, plan.stages[0].keep)
+    pending = [place for place, found in enumerate(answers) if found.scanned < wanted]
+    if pending and isinstance(plan.stages[0], Probe):  # what is allowed lies elsewhere
+        plan = without_probe(plan)
+        again(pending)
+    pending = [place for place, found in enumerate(answers) if found.cut]
     while pending and plan.stages[0].keep < min(allowed, options.KEEP_MAX):
         plan = widened(plan)
-        again = run_cascade(plan, targets, queries.some(pending), workers, explain=request.explain)
-        for place, found in zip(pending, again, strict=True):
-            answers[place] = found._replace(reports=answers[place].reports + found.reports)
+        again(pending)
         pending = [place for place in pending if answers[place].cut]
     return answers
 

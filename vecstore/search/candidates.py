@@ -37,6 +37,11 @@ class Target(NamedTuple):
         assert found is not None
         return found
 
+    def list_count(self, spec: str) -> int:
+        """How many inverted lists the codes of a representation have, 0 where they have none."""
+        lists = self.codes(spec).lists
+        return 0 if lists is None else len(lists)
+
     def source_rows(self, rows: Int64) -> Int64:
         """The rows of the source that some rows of the field belong to."""
         of_field = self.live.source.field_rows(self.field)
@@ -67,11 +72,13 @@ class Answer(NamedTuple):
         candidates: best first.
         reports: one for each stage, where asked for.
         cut: whether the scan may have cut off one that belongs among them.
+        scanned: how many candidates the first stage found, where it may be a probe.
     """
 
     candidates: Candidates
     reports: tuple[StageReport, ...] = ()
     cut: bool = False
+    scanned: int = 0
 
 
 class Queries:
@@ -80,11 +87,13 @@ class Queries:
     Attributes:
         vectors: float32 [Q, D], checked.
         bytes_read: bytes of codes scored so far.
+        rows_scanned: rows that the first stage scored, for each query on average.
     """
 
     def __init__(self, vectors: Float32) -> None:
         self.vectors = vectors
         self.bytes_read = 0
+        self.rows_scanned = 0
         self._prepared: dict[int, tuple[Codec, Prepared]] = {}
 
     def __len__(self) -> int:

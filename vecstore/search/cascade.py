@@ -1,7 +1,7 @@
 """Run the stages of a plan over all targets and merge what they find.
 
-A scan reads every target; its candidates are merged before the next stage, so that later stages
-score the best of the whole collection and not of each segment:
+A scan or probe reads every target; its candidates are merged before the next stage, so that later
+stages score the best of the whole collection and not of each segment:
 
     targets ──scan──> candidates ──best keep──> rescore ──best keep──> ... ──> hits
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.kernels import _kernels
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
 from vecstore.search.compiled import run_compiled
 from vecstore.search.parallel import Workers
@@ -54,7 +54,7 @@ def run_cascade(
             return answers
     watch = _Watch(queries) if explain else None
     first = plan.stages[0]
-    assert isinstance(first, Scan)
+    assert not isinstance(first, Rescore)
     found, threads = scan(first, targets, queries, workers, rescored=len(plan.stages) > 1)
     bytes_read, spent = (0, 0.0) if watch is None else watch.lap()
     answers = []
@@ -62,9 +62,8 @@ def run_cascade(
         candidates = scanned
         reports: list[StageReport] = []
         if watch is not None:
-            allowed = sum(target.allowed.count for target in targets)
-            lap = (bytes_read, spent / count)
-            reports.append(_report(first, (allowed, len(candidates.row)), lap, threads))
+            rows = (queries.rows_scanned, len(candidates.row))
+            reports.append(_report(first, rows, (bytes_read, spent / count), threads))
             watch.lap()
         for stage in plan.stages[1:]:
             assert isinstance(stage, Rescore)
@@ -73,7 +72,7 @@ def run_cascade(
             if watch is not None:
                 reports.append(_report(stage, (rows_in, len(candidates.row)), watch.lap(), 1))
         cut = len(plan.stages) > 1 and _is_cut(scanned, first.keep, candidates)
-        answers.append(Answer(candidates, tuple(reports), cut))
+        answers.append(Answer(candidates, tuple(reports), cut, len(scanned.row)))
     return answers
 
 
@@ -103,7 +102,7 @@ class _Watch:
 
 
 def _report(
-    stage: Scan | Rescore, rows: tuple[int, int], lap: tuple[int, float], threads: int
+    stage: Scan | Probe | Rescore, rows: tuple[int, int], lap: tuple[int, float], threads: int
 ) -> StageReport:
     return StageReport(
         stage=type(stage).__name__.lower(),

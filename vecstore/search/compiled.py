@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from vecstore import options
 from vecstore.kernels import _kernels
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.rescore import FEW, first_reading
-from vecstore.search.stages.scan import Found, incomparable, scan_spans, touch
+from vecstore.search.stages.scan import incomparable, scan_parts, touch
 from vecstore.segment.base import Codes
 
 # So many queries for each thread are worth that each reads all codes; fewer share the rows.
@@ -36,29 +37,27 @@ def run_compiled(
         queries: at least one.
         workers: threads.
     """
-    scan, rescore = plan.stages[0], plan.stages[1] if len(plan.stages) > 1 else None
-    assert isinstance(scan, Scan)
-    assert not isinstance(rescore, Scan)
+    first, rescore = plan.stages[0], plan.stages[1] if len(plan.stages) > 1 else None
+    assert not isinstance(first, Rescore)
+    assert rescore is None or isinstance(rescore, Rescore)
     if len(plan.stages) > 2 or not _ascend(targets):
         return None
-    read = [target.codes(scan.representation) for target in targets]
-    if rescore is not None and incomparable(scan, read):
+    read = [target.codes(first.representation) for target in targets]
+    if rescore is not None and incomparable(first, read):
         return None
     scored = 0
     for target, codes in zip(targets, read, strict=True):
         touch(target, codes)
-        scored += target.allowed.count * codes.codec.code_bytes
-    finer = [
-        None if rescore is None else target.codes(rescore.representation) for target in targets
-    ]
-    run = partial(_run, _plan(scan, rescore), list(zip(targets, read, finer, strict=True)))
+        scored += _rows(first, target, codes) * codes.codec.code_bytes
+    finer = (
+        None if rescore is None else [target.codes(rescore.representation) for target in targets]
+    )
+    search = _Search(first, _plan(first, rescore), targets, read, finer)
     threads = workers.share(scored * len(queries))
-    if threads == 1:
-        return run(queries, None)
     if len(queries) < QUERIES_MIN * threads:
-        return run(queries, scan_spans(scan, targets, read, queries, workers))
+        return search.run(queries, workers if threads > 1 else None)
     parts = [Queries(vectors) for vectors in np.array_split(queries.vectors, threads)]
-    answers = workers.run([partial(run, part, None) for part in parts])
+    answers = workers.run([partial(search.run, part, None) for part in parts])
     return [answer for part in answers for answer in part]
 
 
@@ -68,36 +67,63 @@ def _ascend(targets: Sequence[Target]) -> bool:
     return all(before.seq_max < after.seq_min for before, after in pairwise(sources))
 
 
-def _plan(scan: Scan, rescore: Rescore | None) -> _kernels.Plan:
+def _rows(first: Scan | Probe, target: Target, codes: Codes) -> int:
+    """About how many rows of a target a query reads."""
+    if codes.lists is None or isinstance(first, Scan):
+        return target.allowed.count
+    return target.rows * min(first.nprobe, len(codes.lists)) // len(codes.lists)
+
+
+def _plan(first: Scan | Probe, rescore: Rescore | None) -> _kernels.Plan:
     if rescore is None:
-        return _kernels.Plan(scan.keep, 0, 0, 0, 0)
-    first = first_reading(rescore)
-    return _kernels.Plan(scan.keep, rescore.keep, first, FEW, options.CUT_SHARE)
+        return _kernels.Plan(first.keep, 0, 0, 0, 0)
+    reading = first_reading(rescore)
+    return _kernels.Plan(first.keep, rescore.keep, reading, FEW, options.CUT_SHARE)
 
 
-def _run(
-    plan: _kernels.Plan,
-    targets: Sequence[tuple[Target, Codes, Codes | None]],
-    queries: Queries,
-    scanned: list[tuple[int, Found]] | None,
-) -> list[Answer]:
-    read = [
-        _kernels.Target(
-            _reading(codes, queries),
+class _Search(NamedTuple):
+    """What is read for some queries.
+
+    Attributes:
+        first: the first stage.
+        plan: what the kernels want to know.
+        targets: the sources.
+        read: the codes that the first stage reads of each.
+        finer: those that the rescore reads, if there is one.
+    """
+
+    first: Scan | Probe
+    plan: _kernels.Plan
+    targets: Sequence[Target]
+    read: Sequence[Codes]
+    finer: Sequence[Codes] | None
+
+    def run(self, queries: Queries, workers: Workers | None) -> list[Answer]:
+        """Answer queries, with the threads of `workers`, or on this one."""
+        scanned = None
+        if workers is not None or any(codes.lists is not None for codes in self.read):
+            scanned = scan_parts(self.first, self.targets, self.read, queries, workers)
+        read = [self._target(place, queries) for place in range(len(self.targets))]
+        place, row, score, stops, cuts = _kernels.cascade(read, self.plan, scanned)
+        answers, start = [], 0
+        for query, (stop, cut) in enumerate(zip(stops, cuts, strict=True)):
+            part = slice(start, stop)
+            kept = 0 if scanned is None else sum(len(found[query][0]) for _, found in scanned)
+            best = Candidates(place[part], row[part], score[part])
+            answers.append(Answer(best, cut=cut, scanned=min(kept, self.first.keep)))
+            start = stop
+        return answers
+
+    def _target(self, place: int, queries: Queries) -> _kernels.Target:
+        finer = None if self.finer is None else self.finer[place]
+        return _kernels.Target(
+            _reading(self.read[place], queries),
             None if finer is None else _reading(finer, queries),
-            target.allowed.bits,
+            self.targets[place].allowed.bits,
             None if finer is None or finer.touch.needless else finer.touch,
         )
-        for target, codes, finer in targets
-    ]
-    place, row, score, stops, cuts = _kernels.cascade(read, plan, scanned)
-    answers, start = [], 0
-    for stop, cut in zip(stops, cuts, strict=True):
-        part = slice(start, stop)
-        answers.append(Answer(Candidates(place[part], row[part], score[part]), cut=cut))
-        start = stop
-    return answers
 
 
 def _reading(codes: Codes, queries: Queries) -> _kernels.Reading:
-    return queries.prepared(codes.codec).reading(codes.parts)
+    reading = queries.prepared(codes.codec).reading(codes.parts)
+    return reading if codes.lists is None else reading.at(codes.lists.positions)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import lru_cache
 
 from vecstore import options
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import NotFoundError
-from vecstore.request import Cascade, Rescore, Scan, SearchRequest
+from vecstore.request import Cascade, Probe, Rescore, Scan, SearchRequest
 from vecstore.schema import Vector
 
 
-def make_plan(request: SearchRequest, vector: Vector, *, few: bool) -> Cascade:
+def make_plan(
+    request: SearchRequest, vector: Vector, *, few: bool = False, nprobe: int = 0
+) -> Cascade:
     """The stages for one request.
 
     Args:
         request: what was asked.
         vector: the field; its representations are in order, coarse to fine.
         few: whether so few rows are allowed that scoring them all with the finest is cheapest.
+        nprobe: lists to visit; 0 scans all rows.
 
     Returns:
         The explicit plan, checked against the field; else one scan of the finest representation
-        for an exact search or few rows; else a scan of the smallest full-width representation, or
-        of the least that its codes begin with, rescored with the finest.
+        for an exact search or few rows; else a scan or a probe of the smallest full-width
+        representation, or of the least that its codes begin with, rescored with the finest.
     """
     if request.plan is None:
-        return _default_plan(vector, request.limit, exact=request.exact or few)
+        return _default_plan(vector, request.limit, nprobe, exact=request.exact or few)
     readable = _readable(vector)
     for stage in request.plan.stages:
         if stage.representation not in readable:
@@ -37,22 +42,45 @@ def make_plan(request: SearchRequest, vector: Vector, *, few: bool) -> Cascade:
 
 
 @lru_cache(maxsize=1024)
-def _default_plan(vector: Vector, limit: int, *, exact: bool) -> Cascade:
-    coarse, finest = _coarse(vector), vector.representations[-1]
+def _default_plan(vector: Vector, limit: int, nprobe: int, *, exact: bool) -> Cascade:
+    coarse, finest = coarse_of(vector), vector.representations[-1]
     if exact or coarse == finest:
         return Cascade((Scan(finest, limit),))
-    keep = max(limit * _oversampling(coarse, vector), options.KEEP_MIN)
-    return Cascade((Scan(coarse, min(keep, options.KEEP_MAX)), Rescore(finest, limit)))
+    keep = min(max(limit * _oversampling(coarse, vector), options.KEEP_MIN), options.KEEP_MAX)
+    first = Probe(coarse, nprobe, keep) if nprobe else Scan(coarse, keep)
+    return Cascade((first, Rescore(finest, limit)))
+
+
+def lists_to_probe(lists: int, limit: int, allowed: int) -> int:
+    """How many of a segment's lists the default plan visits; 0 where it scans all rows.
+
+    The larger the wanted share of the rows, the further they lie from the query, and the more lists
+    hold them; whether a filter left few rows, or few were written. See DECISIONS.md.
+
+    Args:
+        lists: how many the segment has; 0 where it has none.
+        limit: hits wanted.
+        allowed: rows of the collection that pass the filter, at least 1.
+    """
+    wanted = (limit / allowed / options.PROBES_WANTED) ** options.PROBES_POWER
+    nprobe = math.ceil(options.PROBES_PER_ROOT * math.sqrt(lists) * wanted)
+    return nprobe if nprobe <= options.PROBES_SHARE_MAX * lists else 0
 
 
 def widened(plan: Cascade) -> Cascade:
     """The same plan with more candidates kept by its scan."""
     first = plan.stages[0]
     keep = min(first.keep * options.KEEP_GROWTH, options.KEEP_MAX)
-    return Cascade((Scan(first.representation, keep), *plan.stages[1:]))
+    return Cascade((replace(first, keep=keep), *plan.stages[1:]))
 
 
-def _coarse(vector: Vector) -> str:
+def without_probe(plan: Cascade) -> Cascade:
+    """The same plan, scanning all rows."""
+    first = plan.stages[0]
+    return Cascade((Scan(first.representation, first.keep), *plan.stages[1:]))
+
+
+def coarse_of(vector: Vector) -> str:
     """The smallest full-width representation; a shortened one only where nothing else is."""
     ladder = vector.representations
     full = [spec for spec in ladder if not parse_spec(spec, vector.dim).transform]

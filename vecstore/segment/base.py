@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+import numpy as np
+
 from vecstore.codec.base import Codec
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.lists import Lists
 from vecstore.segment.ragged import Ragged
-from vecstore.types import Array, Int64, Uint32, Uint64
+from vecstore.types import Array, Int64, Uint8, Uint32, Uint64
 
 Strings: TypeAlias = Literal["ids", "payloads"]
 
@@ -26,7 +29,7 @@ class Touch(Protocol):
         ...
 
     def __call__(self, rows: Int64 | None = None) -> None:
-        """Verify what is stored of some rows of the field, or of all.
+        """Verify what is stored at some positions, or at all.
 
         Raises:
             CorruptionError: bytes changed after they were written.
@@ -45,11 +48,30 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codes:
-    """The codes of one representation of a field, numbered by the rows of the field."""
+    """The codes of one representation of a field, each at its position.
+
+    Attributes:
+        codec: made them.
+        parts: how they lie; what is read of them must be touched before.
+        touch: takes positions.
+        lists: where they are in the order of inverted lists; else a row of the field is its
+            position.
+    """
 
     codec: Codec
     parts: Mapping[str, Array]
     touch: Touch
+    lists: Lists | None = None
+
+    def positions(self, rows: Int64) -> Int64:
+        """The positions of some rows of the field, int64 [n]."""
+        return rows if self.lists is None else self.lists.positions[rows].astype(np.int64)
+
+    def read(self, rows: Int64) -> Uint8:
+        """The codes of some rows of the field, uint8 [n, code_bytes], as they were encoded."""
+        positions = self.positions(rows)
+        self.touch(positions)
+        return self.codec.unpack(self.parts, positions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

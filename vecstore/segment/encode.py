@@ -18,7 +18,7 @@ from vecstore.segment.layout import Form
 from vecstore.segment.ragged import little_endian
 from vecstore.segment.stream import Shape
 from vecstore.segment.vectors import decode_rows
-from vecstore.types import Array, Float32, Int64, Uint8
+from vecstore.types import Array, Float32, Int64, Uint8, Uint32
 
 GROUP_ROWS = 64
 _FLOAT_BYTES = 4
@@ -32,7 +32,7 @@ class FieldPart(NamedTuple):
 
     Attributes:
         source: a segment or a block.
-        numbers: int64 [n], ascending: their numbers among the rows of the field.
+        numbers: int64 [n]: their numbers among the rows of the field.
         spec: the representation to encode from; "" for the finest.
     """
 
@@ -51,58 +51,67 @@ def code_forms(codec: Codec, count: int) -> dict[str, Form]:
 
 
 def code_pieces(
-    field: str, spec: str, stored: StoredCodec, parts: Sequence[FieldPart]
+    item: tuple[str, str],
+    stored: StoredCodec,
+    parts: Sequence[FieldPart],
+    order: Uint32 | None = None,
 ) -> Iterator[tuple[str, Array]]:
-    """The codes of all rows of some parts, as pieces of the arrays of `code_forms`."""
+    """The codes of all n rows of some parts, as pieces of the arrays of `code_forms`.
+
+    Args:
+        item: the field and the representation.
+        stored: its codec.
+        parts: the rows.
+        order: uint32 [n], the row at each position; None: as they come.
+    """
+    field, spec = item
     codec = stored.codec
+    for rows in _chunks(sum(len(part.numbers) for part in parts), codec, order):
+        codes = np.empty((len(rows), codec.code_bytes), np.uint8)
+        vectors: list[Float32] = []
+        missing: list[Int64] = []
+        for places, piece in _pick(parts, rows):
+            if piece.source.codec_id(field, spec) == stored.id and not piece.spec:
+                codes[places] = _copied(piece, field, spec)
+            else:
+                vectors.append(decoded(piece, field))
+                missing.append(places)
+        if vectors:
+            codes[np.concatenate(missing)] = codec.encode(np.concatenate(vectors))
+        yield from codec.pack(codes).items()
+
+
+def _chunks(count: int, codec: Codec, order: Uint32 | None) -> Iterator[Int64]:
+    """The rows of `count` positions, so many at a time as fit in memory."""
     row_bytes = max(codec.code_bytes, _FLOAT_BYTES * codec.dim)
     step = max(1, options.CHUNK_BYTES // (row_bytes * GROUP_ROWS)) * GROUP_ROWS
-    for pieces in _cut(parts, step):
-        codes = np.empty((sum(len(piece.numbers) for piece in pieces), codec.code_bytes), np.uint8)
-        vectors: list[Float32] = []
-        missing = np.ones(len(codes), dtype=np.bool_)
-        start = 0
-        for piece in pieces:
-            stop = start + len(piece.numbers)
-            if piece.source.codec_id(field, spec) == stored.id and not piece.spec:
-                codes[start:stop] = _copied(piece, field, spec)
-                missing[start:stop] = False
-            else:
-                vectors.append(_decoded(piece, field))
-            start = stop
-        if vectors:
-            codes[missing] = codec.encode(np.concatenate(vectors))
-        yield from codec.pack(codes).items()
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        yield np.arange(start, stop) if order is None else order[start:stop].astype(np.int64)
+
+
+def _pick(parts: Sequence[FieldPart], rows: Int64) -> Iterator[tuple[Int64, FieldPart]]:
+    """Some rows of all parts end to end: their places among `rows`, part by part."""
+    first = 0
+    for part in parts:
+        last = first + len(part.numbers)
+        places = np.flatnonzero((first <= rows) & (rows < last))
+        if len(places):
+            yield places, part._replace(numbers=part.numbers[rows[places] - first])
+        first = last
 
 
 def _copied(part: FieldPart, field: str, spec: str) -> Uint8:
     codes = part.source.codes(field, spec)
     assert codes is not None
-    codes.touch(part.numbers)
-    return codes.codec.unpack(codes.parts, part.numbers)
+    return codes.read(part.numbers)
 
 
-def _decoded(part: FieldPart, field: str) -> Float32:
+def decoded(part: FieldPart, field: str) -> Float32:
+    """The vectors of some rows, float32 [n, D], from what they are encoded from."""
     codes = part.source.codes(field, part.spec or part.source.specs(field)[-1])
     assert codes is not None
     return decode_rows(codes, part.numbers)
-
-
-def _cut(parts: Sequence[FieldPart], step: int) -> Iterator[list[FieldPart]]:
-    """All rows in order, `step` of them at a time."""
-    pieces: list[FieldPart] = []
-    room = step
-    for part in parts:
-        numbers = part.numbers
-        while len(numbers):
-            pieces.append(part._replace(numbers=numbers[:room]))
-            room -= len(pieces[-1].numbers)
-            numbers = numbers[len(pieces[-1].numbers) :]
-            if not room:
-                yield pieces
-                pieces, room = [], step
-    if pieces:
-        yield pieces
 
 
 def _items(array: Array, count: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.layout import Arrays
+from vecstore.segment.lists import is_listed, stored_lists
 from vecstore.segment.manifest import (
     FieldInfo,
     RepresentationInfo,
@@ -212,13 +213,23 @@ class Segment:
         for info in self.info.components:
             path = names.component_path(self.folder, info.name)
             try:
-                found = Component.open(self._files, path, _kind(info.name), info).verify(read)
+                found = Component.open(self._files, path, names.kind_of(info.name), info).verify(
+                    read
+                )
                 problems += [f"{text}; {_holds(self.info)}" for text in found]
             except CorruptionError as error:
                 problems.append(f"{error}; {_holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
-        return problems
+        return problems or [str(error) for error in self._unsound_lists()]
+
+    def _unsound_lists(self) -> Iterator[CorruptionError]:
+        for field in self.info.fields:
+            for item in filter(is_listed, field.representations):
+                try:
+                    self.codes(field.name, item.spec)
+                except CorruptionError as error:
+                    yield error
 
     def _component(self, name: str, kind: str) -> Component:
         found = self._open.get(name)
@@ -314,11 +325,16 @@ class Segment:
 
     @_blaming
     def _read_codes(self, field: FieldInfo, item: RepresentationInfo) -> Codes:
-        component = self._component(item.component, "codes")
+        component = self._component(item.component, names.kind_of(item.component))
         codec = self._codecs(field, item)
         # Of a component that holds more than these codes, the other arrays are left alone.
         parts = {name: component.array(name) for name in layout_of(codec)}
-        return Codes(codec=codec, parts=parts, touch=_Touch(self, component, parts, field.count))
+        return Codes(
+            codec=codec,
+            parts=parts,
+            touch=_Touch(self, component, parts, field.count),
+            lists=stored_lists(component, field.count) if is_listed(item) else None,
+        )
 
 
 class _Touch:
@@ -335,7 +351,7 @@ class _Touch:
 
     @property
     def needless(self) -> bool:
-        return self._component.scattered and len(self._component.verified) == len(self._shifts)
+        return self._component.scattered and self._shifts.keys() <= self._component.verified
 
     def __call__(self, rows: Int64 | None = None) -> None:
         self._component.expect(rows)
@@ -399,8 +415,3 @@ def _shift(items: int, rows: int) -> int | None:
         if (rows + (1 << shift) - 1) >> shift == items:
             return shift
     return None
-
-
-def _kind(component: str) -> str:
-    """What a component of that name holds: the first word of the name."""
-    return component.partition("-")[0]

@@ -95,7 +95,7 @@ class _Field:
                 written.append(item)
                 continue
             parts = parts or [self._finest(sound, info.count)]
-            written.append(self._sink.codes(next(unused), (self._vector, spec), stored, parts))
+            written.append(self._sink.codes(next(unused), (name, spec), stored, parts))
         return msgspec.structs.replace(info, representations=tuple(written))
 
     def _unused(self) -> Iterator[str]:

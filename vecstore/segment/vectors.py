@@ -54,5 +54,4 @@ def owners(source: Source, field: str, rows: Int64) -> tuple[Int64, Int64]:
 
 def decode_rows(codes: Codes, numbers: Int64) -> Float32:
     """The vectors of some rows of a field, float32 [n, D], from one representation."""
-    codes.touch(numbers)
-    return codes.codec.decode(codes.codec.unpack(codes.parts, numbers))
+    return codes.codec.decode(codes.read(numbers))

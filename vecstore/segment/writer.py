@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from vecstore.segment.base import Source, StoredCodec, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.encode import Codecs, FieldPart, code_forms, code_pieces
 from vecstore.segment.layout import Arrays, Form
+from vecstore.segment.listing import list_order
+from vecstore.segment.lists import ListOrder, may_be_listed
 from vecstore.segment.manifest import (
     ColumnInfo,
     ComponentInfo,
@@ -72,6 +75,8 @@ def write_segment(
     schema: Schema,
     codecs: Codecs,
     pace: Pace = no_pace,
+    *,
+    sample_bytes: int = 0,
 ) -> SegmentInfo:
     """Write rows as a segment, durably; it is not named by a manifest yet.
 
@@ -86,6 +91,8 @@ def write_segment(
         schema: of the collection, with every representation spelled out, coarse to fine.
         codecs: one for each representation in the schema of a field that some row has.
         pace: called with the bytes of each piece that was written.
+        sample_bytes: codes are written as inverted lists, where there are enough rows, whose
+            centroids learn from vectors of so many bytes; 0: in the order of rows.
 
     Returns:
         What the manifest needs to know.
@@ -97,7 +104,7 @@ def write_segment(
     parts = [part for part in parts if len(part.rows)]
     with new_folder(files, paths, segment_id) as folder:
         sink = Sink(files, folder, pace)
-        return _Writer(sink, parts, schema, codecs).write(segment_id)
+        return _Writer(sink, parts, schema, codecs, sample_bytes=sample_bytes).write(segment_id)
 
 
 @contextlib.contextmanager
@@ -122,13 +129,14 @@ class Sink:
 
     Attributes:
         written: what was written so far.
+        pace: called with the bytes of each piece that was written.
     """
 
     def __init__(self, files: FileSystem, folder: Path, pace: Pace) -> None:
         self.written: list[ComponentInfo] = []
         self._files = files
         self._folder = folder
-        self._pace = pace
+        self.pace = pace
 
     def put(self, name: str, kind: str, arrays: Arrays) -> None:
         """Write whole arrays as a component."""
@@ -140,7 +148,7 @@ class Sink:
     ) -> None:
         """Write a component from pieces of its arrays."""
         path = names.component_path(self._folder, name)
-        self.written.append(stream_component(self._files, path, kind, forms, pieces, self._pace))
+        self.written.append(stream_component(self._files, path, kind, forms, pieces, self.pace))
         reach("segment.component")
 
     def link(self, old: Segment, name: str) -> None:
@@ -156,14 +164,24 @@ class Sink:
         reach("segment.component")
 
     def codes(
-        self, name: str, item: tuple[Vector, str], stored: StoredCodec, parts: Sequence[FieldPart]
+        self,
+        name: str,
+        item: tuple[str, str],
+        stored: StoredCodec,
+        parts: Sequence[FieldPart],
+        order: ListOrder | None = None,
     ) -> RepresentationInfo:
-        """Write one representation of a field, `item`."""
-        vector, spec = item
-        count = sum(len(part.numbers) for part in parts)
-        pieces = code_pieces(vector.name, spec, stored, parts)
-        self.stream(name, "codes", code_forms(stored.codec, count), pieces)
-        return RepresentationInfo(spec, name, stored.id)
+        """Write one representation of a field, `item`, in the order of its lists or of its rows."""
+        forms: dict[str, Form] = code_forms(stored.codec, sum(len(part.numbers) for part in parts))
+        pieces = code_pieces(item, stored, parts, None if order is None else order.order)
+        if order is not None:
+            arrays = {
+                key: little_endian(found) for key, found in order.arrays(stored.codec).items()
+            }
+            forms = {**arrays, **forms}
+            pieces = chain(arrays.items(), pieces)
+        self.stream(name, names.kind_of(name), forms, pieces)
+        return RepresentationInfo(item[1], name, stored.id)
 
     def finish(self, info: SegmentInfo, codecs: Codecs) -> SegmentInfo:
         """Write what opens the folder without its database; returns `info` with all components."""
@@ -177,8 +195,17 @@ class Sink:
 
 
 class _Writer:
-    def __init__(self, sink: Sink, parts: Sequence[Part], schema: Schema, codecs: Codecs) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        parts: Sequence[Part],
+        schema: Schema,
+        codecs: Codecs,
+        *,
+        sample_bytes: int,
+    ) -> None:
         self._sink = sink
+        self._sample_bytes = sample_bytes
         self._parts = parts
         self._schema = schema
         self._codecs = codecs
@@ -257,15 +284,18 @@ class _Writer:
         if 0 < count < self._count:
             presence = names.presence_component(number)
             self._sink.put(presence, "presence", {"rows": np.concatenate(rows)})
-        representations = [
-            self._sink.codes(
-                names.codes_component(number, place),
-                (vector, spec),
-                self._codecs[vector.name, spec],
-                [part for part in parts if len(part.numbers)],
-            )
-            for place, spec in enumerate(vector.representations if count else ())
-        ]
+        parts = [part for part in parts if len(part.numbers)]
+        ladder = vector.representations if count else ()
+        listed = {spec for spec in ladder if may_be_listed(spec, vector.dim, count)}
+        order = None
+        if self._sample_bytes and listed:
+            order = list_order(vector, parts, self._sample_bytes, self._sink.pace)
+        representations = []
+        for place, spec in enumerate(ladder):
+            own = order if spec in listed else None
+            named = names.codes_component if own is None else names.listed_component
+            item, stored = (vector.name, spec), self._codecs[vector.name, spec]
+            representations.append(self._sink.codes(named(number, place), item, stored, parts, own))
         return FieldInfo(
             vector.name, vector.dim, vector.metric, count, presence, tuple(representations)
         )

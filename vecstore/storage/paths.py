@@ -24,7 +24,7 @@ from vecstore.errors import CorruptionError
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _COMPONENT = re.compile(
-    r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|codes-[0-9]{1,4}-[0-9]{1,4}"
+    r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|(codes|listed)-[0-9]{1,4}-[0-9]{1,4}"
 )
 _FILE = re.compile(
     rf"data\.mdb|segments/{_ID.pattern}/(?:{_COMPONENT.pattern})|codecs/{_ID.pattern}"
@@ -35,6 +35,7 @@ _OWN = frozenset({"data.mdb", "lock.mdb", "writer.lock", "segments", "codecs", "
 SEGMENT = "segment"
 ROWS = "rows"
 PAYLOADS = "payloads"
+LISTED = "listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,19 @@ def presence_component(field: int) -> str:
 def codes_component(field: int, representation: int) -> str:
     """The component of one representation of the field of that number."""
     return f"codes-{field}-{representation}"
+
+
+def listed_component(field: int, representation: int) -> str:
+    """The same where the codes are in the order of inverted lists.
+
+    It has another name, so that a version that knows no lists refuses it.
+    """
+    return f"{LISTED}-{field}-{representation}"
+
+
+def kind_of(component: str) -> str:
+    """What a component of that name holds: the first word of the name."""
+    return component.partition("-")[0]
 
 
 def parse_id(name: str) -> int | None:

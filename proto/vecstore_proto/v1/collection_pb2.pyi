@@ -233,6 +233,16 @@ class Scan(_message.Message):
     keep: int
     def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
 
+class Probe(_message.Message):
+    __slots__ = ("representation", "nprobe", "keep")
+    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    NPROBE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    representation: str
+    nprobe: int
+    keep: int
+    def __init__(self, representation: _Optional[str] = ..., nprobe: _Optional[int] = ..., keep: _Optional[int] = ...) -> None: ...
+
 class Rescore(_message.Message):
     __slots__ = ("representation", "keep")
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
@@ -242,12 +252,14 @@ class Rescore(_message.Message):
     def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
 
 class Stage(_message.Message):
-    __slots__ = ("scan", "rescore")
+    __slots__ = ("scan", "rescore", "probe")
     SCAN_FIELD_NUMBER: _ClassVar[int]
     RESCORE_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
     scan: Scan
     rescore: Rescore
-    def __init__(self, scan: _Optional[_Union[Scan, _Mapping]] = ..., rescore: _Optional[_Union[Rescore, _Mapping]] = ...) -> None: ...
+    probe: Probe
+    def __init__(self, scan: _Optional[_Union[Scan, _Mapping]] = ..., rescore: _Optional[_Union[Rescore, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ...) -> None: ...
 
 class Cascade(_message.Message):
     __slots__ = ("stages",)

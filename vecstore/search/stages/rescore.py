@@ -84,12 +84,13 @@ def _score_target(
     spec: str, target: Target, rows: Int64, queries: Queries, query: int
 ) -> tuple[Float32, Float32 | None]:
     codes = target.codes(spec)
-    codes.touch(rows)
+    positions = codes.positions(rows)
+    codes.touch(positions)
     queries.bytes_read += len(rows) * codes.codec.code_bytes
     prepared = queries.prepared(codes.codec)
     return (
-        prepared.score(codes.parts, query, rows),
-        prepared.bound(codes.parts, query, rows),
+        prepared.score(codes.parts, query, positions),
+        prepared.bound(codes.parts, query, positions),
     )
 
 

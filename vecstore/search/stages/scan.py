@@ -1,4 +1,8 @@
-"""Scan: score every allowed row of every target, for all queries, and keep the best."""
+"""Scan and Probe: score the allowed rows of every target, for all queries, and keep the best.
+
+A Scan scores all of them, a Probe those of the inverted lists whose centroids score best, where
+a target has lists.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from vecstore.request import Scan
+from vecstore.request import Probe, Scan
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes
@@ -21,9 +25,14 @@ SPARSE = 16
 
 
 def scan(
-    stage: Scan, targets: Sequence[Target], queries: Queries, workers: Workers, *, rescored: bool
+    stage: Scan | Probe,
+    targets: Sequence[Target],
+    queries: Queries,
+    workers: Workers,
+    *,
+    rescored: bool,
 ) -> tuple[list[Candidates], int]:
-    """Run a scan.
+    """Run the first stage of a plan.
 
     Args:
         stage: what to read and how many candidates to keep.
@@ -38,8 +47,7 @@ def scan(
     read = [target.codes(stage.representation) for target in targets]
     for target, codes in zip(targets, read, strict=True):
         touch(target, codes)
-        queries.bytes_read += target.allowed.count * codes.codec.code_bytes
-    parts = scan_spans(stage, targets, read, queries, workers)
+    parts = scan_parts(stage, targets, read, queries, workers)
     owners, found = [owner for owner, _ in parts], [part for _, part in parts]
     groups = incomparable(stage, read) if rescored else []
     merged = []
@@ -49,23 +57,57 @@ def scan(
     return merged, min(workers.count, len(parts))
 
 
-def scan_spans(
-    stage: Scan,
+def scan_parts(
+    stage: Scan | Probe,
     targets: Sequence[Target],
     read: Sequence[Codes],
     queries: Queries,
-    workers: Workers,
+    workers: Workers | None,
 ) -> list[tuple[int, Found]]:
-    """Scan every target, in spans that threads share: the position of a target, and the finds."""
+    """Score the rows of every target: the position of a target, and what a part of it has.
+
+    The parts are shared by the threads of `workers`; without, all is done on this one.
+    """
     tasks: list[Callable[[], Found]] = []
     owners: list[int] = []
     for position, (target, codes) in enumerate(zip(targets, read, strict=True)):
-        prepared = queries.prepared(codes.codec)
-        scored = target.allowed.count * codes.codec.code_bytes
-        for span in workers.spans(target.rows, scored * len(queries)):
-            tasks.append(partial(prepared.scan, codes.parts, span, target.allowed.bits, stage.keep))
-            owners.append(position)
-    return list(zip(owners, workers.run(tasks), strict=True))
+        own = _tasks(stage, target, codes, queries, workers)
+        tasks += own
+        owners += [position] * len(own)
+    found = [task() for task in tasks] if workers is None else workers.run(tasks)
+    return list(zip(owners, found, strict=True))
+
+
+def _tasks(
+    stage: Scan | Probe, target: Target, codes: Codes, queries: Queries, workers: Workers | None
+) -> list[Callable[[], Found]]:
+    """What to run of one target, on a thread each."""
+    prepared, lists = queries.prepared(codes.codec), codes.lists
+    count, bits, keep = len(queries), target.allowed.bits, stage.keep
+    if lists is not None and isinstance(stage, Probe):
+        probes = lists.probe(prepared, stage.nprobe)
+        rows = lists.rows_of(probes)
+        scored = rows * codes.codec.code_bytes
+        queries.rows_scanned += rows // count
+        queries.bytes_read += scored // count
+        step = 1 if workers is None else workers.share(scored)
+        ranges = (lists.offsets, lists.order)
+        return [
+            partial(prepared.scan_lists, codes.parts, ranges, own, bits, keep)
+            for own in (np.ascontiguousarray(probes[:, part::step]) for part in range(step))
+        ]
+    scored = target.allowed.count * codes.codec.code_bytes
+    queries.rows_scanned += target.allowed.count
+    queries.bytes_read += scored
+    whole = [(0, target.rows)]
+    spans = whole if workers is None else workers.spans(target.rows, scored * count)
+    if lists is None:
+        return [partial(prepared.scan, codes.parts, span, bits, keep) for span in spans]
+    only = np.zeros((count, 1), dtype=np.int64)  # each span is one list
+    return [
+        partial(prepared.scan_lists, codes.parts, (bounds, lists.order), only, bits, keep)
+        for bounds in (np.array(span, dtype=np.uint64) for span in spans)
+    ]
 
 
 def touch(target: Target, codes: Codes) -> None:
@@ -74,10 +116,10 @@ def touch(target: Target, codes: Codes) -> None:
     if bits is None or count * SPARSE > target.rows:
         codes.touch()
     else:
-        codes.touch(np.flatnonzero(unpack_mask(bits, target.rows)))
+        codes.touch(codes.positions(np.flatnonzero(unpack_mask(bits, target.rows))))
 
 
-def incomparable(stage: Scan, read: Sequence[Codes]) -> list[list[int]]:
+def incomparable(stage: Scan | Probe, read: Sequence[Codes]) -> list[list[int]]:
     """Groups of targets whose scores estimate different things; none where all are comparable.
 
     Scores of some dimensions only, as `prefixN` and `pcaN` give, say nothing beside the whole
@@ -124,12 +166,15 @@ def _with_bounds(
     candidates: Candidates, read: list[Codes], queries: Queries, query: int
 ) -> Candidates:
     if len(read) == 1:
-        half = queries.prepared(read[0].codec).bound(read[0].parts, query, candidates.row)
+        half = queries.prepared(read[0].codec).bound(
+            read[0].parts, query, read[0].positions(candidates.row)
+        )
         return candidates.scored(candidates.score, half)
     bound = np.empty(len(candidates.row), dtype=np.float32)
     for position, codes in enumerate(read):
         own = np.flatnonzero(candidates.target == position)
-        half = queries.prepared(codes.codec).bound(codes.parts, query, candidates.row[own])
+        rows = codes.positions(candidates.row[own])
+        half = queries.prepared(codes.codec).bound(codes.parts, query, rows)
         if half is None:
             return candidates
         bound[own] = half

@@ -1,0 +1,54 @@
+"""Which inverted list each row of a new segment belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from vecstore import options
+from vecstore.codec.lists import assign, train_centroids
+from vecstore.schema import Vector
+from vecstore.segment.encode import FieldPart, decoded
+from vecstore.segment.lists import ListOrder
+from vecstore.segment.stream import Pace
+
+_FLOAT_BYTES = 4
+
+
+def list_order(
+    vector: Vector, parts: Sequence[FieldPart], sample_bytes: int, pace: Pace
+) -> ListOrder:
+    """Train coarse centroids on a sample of some rows, and give each row to the nearest.
+
+    The same for the same rows, every time. All vectors are read twice: a sample, and in order.
+
+    Args:
+        vector: the field.
+        parts: rows of it, at least one.
+        sample_bytes: what the vectors of the sample may take.
+        pace: called between two steps, with 0 bytes written.
+    """
+    rest = partial(pace, 0)
+    count = sum(len(part.numbers) for part in parts)
+    row_bytes = _FLOAT_BYTES * vector.dim
+    step = -(-count // min(options.TRAINING_ROWS_MAX, max(1, sample_bytes // row_bytes)))
+    sample = np.concatenate(
+        [decoded(part._replace(numbers=part.numbers[::step]), vector.name) for part in parts]
+    )
+    lists = math.ceil(options.LISTS_PER_ROOT * math.sqrt(count))
+    centroids = train_centroids(sample, lists, vector.metric, rest)
+    chunk = max(1, options.CHUNK_BYTES // row_bytes)
+    assigned = [
+        assign(
+            decoded(part._replace(numbers=part.numbers[start : start + chunk]), vector.name),
+            centroids,
+            vector.metric,
+            rest,
+        )
+        for part in parts
+        for start in range(0, len(part.numbers), chunk)
+    ]
+    return ListOrder.of(centroids, np.concatenate(assigned))
