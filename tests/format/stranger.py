@@ -15,6 +15,8 @@ import lmdb
 import msgspec
 import numpy as np
 
+from tests.format.readymade import columns_of
+
 Arrays = Mapping[str, Any]
 U64 = (1 << 64) - 1
 CHUNK = 32_000
@@ -144,6 +146,13 @@ class Database:
             if key.startswith(prefix):
                 yield key[4:], held
 
+    def codec(self, number: int, of: list[Any]) -> Arrays:
+        """What a trained codec learned; `of`: field, spec, dimensions and metric."""
+        described = value(self.spaces["codecs"][struct.pack(">Q", number)])
+        assert described[0] == number
+        assert described[2:6] == of
+        return component(self.root / "codecs" / f"{number:016x}", "codec", *described[7][1:])
+
     def collection(self, name: str) -> Collection:
         number, schema = value(self.spaces["collections"][name.encode()])
         return Collection(self, number, schema)
@@ -191,10 +200,19 @@ class Collection:
         vectors = {}
         for name, *_ in self.fields:
             owners = arrays.get(f"vectors/{name}/rows", range(count))
-            vectors[name] = dict(
-                zip(map(int, owners), arrays[f"vectors/{name}/values"].tolist(), strict=True)
-            )
+            values = self.buffered(name, arrays, f"vectors/{name}/")
+            vectors[name] = dict(zip(map(int, owners), values.tolist(), strict=True))
         return records_of(arrays, arrays, columns, vectors)
+
+    def buffered(self, name: str, arrays: Arrays, prefix: str) -> Any:
+        """The vectors of one field in the write buffer."""
+        if prefix + "codes" not in arrays:
+            return arrays[prefix + "values"]
+        spec = arrays[prefix + "spec"].tobytes().decode()
+        [form] = [field[1:3] for field in self.fields if field[0] == name]
+        [codec] = arrays[prefix + "codec"].tolist()
+        trained = self.database.codec(codec, [name, spec, *form]) if codec else {}
+        return decoded(spec, form, trained, columns_of(spec, form, arrays[prefix + "codes"]))
 
     def segment(self, info: list[Any]) -> list[Record]:
         """The rows of a segment, with the vectors of its finest representations."""
@@ -243,9 +261,8 @@ class Segment:
     """One folder."""
 
     def __init__(self, collection: Collection, info: list[Any]) -> None:
-        self.root = collection.database.root
-        self.codecs = collection.database.spaces["codecs"]
-        self.folder = self.root / "segments" / f"{info[0]:016x}"
+        self.database = collection.database
+        self.folder = self.database.root / "segments" / f"{info[0]:016x}"
         self.files = {name: (size, own) for name, size, own in info[4]}
         assert sorted(self.files) == sorted(path.name for path in self.folder.iterdir())
         described = value(self.component("segment", "segment")["info"].tobytes())
@@ -257,12 +274,7 @@ class Segment:
     def vectors(self, field: list[Any], representation: list[Any]) -> Any:
         """The vectors of one representation of a field, float64 [n, D]."""
         spec, file, codec = representation
-        trained: Arrays = {}
-        if codec:
-            described = value(self.codecs[struct.pack(">Q", codec)])
-            assert described[0] == codec
-            assert described[2:6] == [field[0], spec, *field[1:3]]
-            trained = component(self.root / "codecs" / f"{codec:016x}", "codec", *described[7][1:])
+        trained = self.database.codec(codec, [field[0], spec, *field[1:3]]) if codec else {}
         return decoded(spec, (field[1], field[2]), trained, self.component(file, "codes"))
 
 

@@ -17,6 +17,7 @@ import pytest
 import vecstore as vs
 from tests.format import stranger
 from tests.format.kept import FOLDER
+from tests.format.readymade import fingerprint
 from vecstore.codec import build_codec, parse_spec, train_codec
 from vecstore.storage import failpoints
 
@@ -220,3 +221,24 @@ def test_an_alteration_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [made] = [info for info in built[5][0][5] if info[0] == "bits1"]
     directions = np.sign(folders[1].vectors(built[5][0], made))
     assert (directions == np.sign(vectors)).mean() > 0.7
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("spec", ["bits1", "bits8", "prefix8/bits2", "int8", "pca9/int8"])
+def test_ready_made_codes(tmp_path: Path, spec: str, metric: vs.Metric) -> None:
+    """Codes in the write buffer are read as drawn, and their codec has the drawn fingerprint."""
+    form = (20, metric)
+    schema = vs.Schema(vectors=[vs.Vector("v", *form, [spec])])
+    vectors = np.random.default_rng(0).standard_normal((20, 20)).astype(np.float32)
+    with vs.open(tmp_path, options=vs.Options(map_bytes=1 << 20, background=False)) as database:
+        collection = database.create_collection("items", schema)
+        collection.upsert(range(100, 120), vectors)
+        collection.flush()
+        codec = collection.codec("v")
+        collection.upsert(range(20), {"v": codec.encode(vectors)})
+        found = {item.id: item.vectors["v"] for item in collection.scroll(with_vectors=True)}
+    assert fingerprint(spec, form, codec.params) == codec.fingerprint
+    records = stranger.Database(tmp_path).collection("items").records(0)
+    assert len(records) == 40
+    for record in records:
+        assert np.abs(found[record.id] - record.vectors["v"]).max() < 1e-4

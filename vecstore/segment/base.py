@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
 from vecstore.codec.base import Codec
+from vecstore.codec.fingerprint import fingerprint_of
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
 from vecstore.types import Array, Int64, Uint32, Uint64
@@ -38,7 +40,7 @@ class Codes:
     touch: Touch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredCodec:
     """A codec, and what builds it again.
 
@@ -51,6 +53,12 @@ class StoredCodec:
     id: int
     codec: Codec
     params: Mapping[str, Array]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `fingerprint_of`; not computed where nobody asks."""
+        codec = self.codec
+        return fingerprint_of(codec.spec, codec.dim, codec.metric, self.params)
 
 
 class Source(Protocol):
