@@ -21,6 +21,7 @@ from vecstore.options import RPC_TIMEOUT_S, Options
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
 from vecstore.types import (
+    Codes,
     CollectionStats,
     Hit,
     Hits,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cascade",
+    "Codes",
     "CollectionStats",
     "Column",
     "Hit",

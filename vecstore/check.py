@@ -104,6 +104,7 @@ class _Check:
         self._txn = txn
         self._progress = progress
         self._manifests: list[Manifest] = []
+        self._buffered: frozenset[int] = frozenset()  # codecs that the write buffers need
         self._partial = False  # a manifest could not be read: who knows what it names
         self._told: set[str] = set()
 
@@ -158,6 +159,7 @@ class _Check:
         meter.add(size)
         try:
             snapshot = load_snapshot(environment, shelf, txn)
+            self._buffered |= snapshot.buffer_codecs
             for text in self._rows(snapshot, damaged):
                 yield f"collection {info.name!r}: {text}"
         except CorruptionError as error:
@@ -183,6 +185,8 @@ class _Check:
             for item, live in zip(manifest.segments, snapshot.segments, strict=True)
             if item.id not in damaged
         ]
+        for live in snapshot.blocks:
+            yield from _codes(live)
         for live in [*sound, *snapshot.blocks]:
             yield from _compare(live, known, found, manifest.next_seq)
             meter.add(live.source.rows)
@@ -213,6 +217,8 @@ class _Check:
     def _codecs(self, infos: dict[int, CodecInfo]) -> Iterator[str]:
         for codec in sorted(codecs_in_use(self._manifests) - infos.keys()):
             yield f"segments were written with codec {codec}, which no entry describes"
+        for codec in sorted(self._buffered - infos.keys()):
+            yield f"the write buffer has codes of codec {codec}, which no entry describes"
         size = sum(info.file.bytes for info in infos.values())
         meter = Meter(self._progress, "trained codecs", size)
         for codec, info in infos.items():
@@ -223,6 +229,16 @@ class _Check:
             except StorageError as error:
                 yield str(error)
         meter.add(size)
+
+
+def _codes(live: Live) -> Iterator[str]:
+    """What is wrong with the vectors and codes of a block of the write buffer."""
+    source = live.source
+    for field in source.fields():
+        try:
+            source.codes(field, source.specs(field)[-1])
+        except CorruptionError as error:
+            yield f"vector field {field!r} of the seqs from {source.seq_min} on: {error}"
 
 
 def _compare(live: Live, known: KnownIds, found: Bool, next_seq: int) -> Iterator[str]:

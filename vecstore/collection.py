@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,7 +14,9 @@ from vecstore import options
 from vecstore.errors import RequestError
 from vecstore.ingest.alter import Alteration
 from vecstore.ingest.batch import check_ids, check_queries, make_batch
+from vecstore.ingest.coded import FieldCodec, take_codes
 from vecstore.ingest.compact import compact_now
+from vecstore.ingest.encoders import current_codecs, field_codec
 from vecstore.ingest.jobs import Jobs
 from vecstore.ingest.precision import buffer_dtypes
 from vecstore.ingest.store import CollectionStore
@@ -78,6 +81,7 @@ class Collection:
             ids: N ids, int or str. Where one occurs twice, the last record wins.
             vectors: field name -> array [N, D], or one array where there is one vector field. A
                 record may lack a field: leave the field out, or give a list with None in places.
+                `Codes` may stand for the array where the codec made them that `codec` gives.
             payloads: N JSON objects or None. Columns take their values from them by name.
             ttl_s: seconds after which the records expire, as if deleted, or a list of N with
                 seconds or None; None means the schema's ttl_s, if it has one.
@@ -88,12 +92,13 @@ class Collection:
 
         Raises:
             InvalidInputError: something in the batch cannot be stored; nothing was written.
+            CodecError: codes are of another codec than the field has.
         """
         schema = self.schema
         batch = make_batch(
             schema,
             ids,
-            vectors,
+            take_codes(schema, vectors, partial(current_codecs, self._store)),
             payloads,
             dtypes=buffer_dtypes(schema),
             ttl=Ttl(ttl_s, self._store.environment.clock()),
@@ -161,6 +166,27 @@ class Collection:
         self._alteration.alter(field, representations, wait=wait)
 
     # Reads
+
+    def codec(self, field: str, spec: str | None = None) -> FieldCodec:
+        """What makes the codes of a vector field, to encode elsewhere and `upsert` the codes.
+
+        Codes of the finest representation can be uploaded; they are kept byte for byte, and the
+        coarser ones are made from them. With cosine they are codes of vectors of unit length.
+        While codes of a trained codec come, that codec is not trained again; where rows of two of
+        them are merged, those of the one with fewer rows are encoded again.
+
+        Args:
+            field: the vector field.
+            spec: one of its representations; by default the finest.
+
+        Returns:
+            The codec: of a trained representation the newest one.
+
+        Raises:
+            NotFoundError: no such field or representation, or it learns from vectors, and no
+                flush has trained it yet.
+        """
+        return field_codec(self._store, field, spec)
 
     def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""

@@ -4,6 +4,7 @@
     ├── InvalidInputError(ValueError)  what the caller sent cannot be used; nothing was changed
     │   ├── DimensionError             a vector array of the wrong shape
     │   ├── VectorError                a vector with NaN, infinity, or an unusable dtype
+    │   ├── CodecError                 codes that the field's codec did not make
     │   ├── IdError                    an id that is not an int64 or a str of 1 to 255 bytes
     │   ├── PayloadError               a payload that is not a JSON object, or a mistyped column
     │   ├── FilterError                a malformed `where`
@@ -48,6 +49,10 @@ class DimensionError(InvalidInputError):
 
 class VectorError(InvalidInputError):
     """A vector holds NaN, an infinity, or values that its representation cannot hold."""
+
+
+class CodecError(InvalidInputError):
+    """Ready-made codes are of another codec than the one that the field has."""
 
 
 class IdError(InvalidInputError):

@@ -94,6 +94,8 @@ EXPIRE_ROWS_MAX = 10_000
 TTL_S_MAX = 100 * 366 * 86_400
 # Batches that the write buffer holds at most before it is flushed, however small.
 BUFFER_BATCHES_MAX = 4_000
+# Blocks likewise, which stay many where batches of vectors and of codes alternate.
+BUFFER_BLOCKS_MAX = 1_000
 # How many standard deviations an error bound spans.
 ERROR_BOUND_SIGMAS = 3.0
 # The default plan scans again, keeping KEEP_GROWTH times as many, where an error of so many

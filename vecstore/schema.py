@@ -77,6 +77,21 @@ class Vector:
             )
         object.__setattr__(self, "representations", specs)
 
+    def representation(self, spec: str | None) -> str:
+        """The representation of that spec, of those spelled out; the finest one for None.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if spec is None:
+            return self.representations[-1]
+        if spec not in self.representations:
+            raise NotFoundError(
+                f"no representation {spec!r} of vector field {self.name!r}; it has "
+                f"{', '.join(map(repr, self.representations))}"
+            )
+        return spec
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from vecstore.errors import DimensionError, RequestError, VectorError
+
 Float16: TypeAlias = npt.NDArray[np.float16]
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -44,6 +46,43 @@ ColumnType: TypeAlias = Literal[
     "list[keyword]",
     "list[timestamp]",
 ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """Ready-made codes of N vectors, to be written in place of the vectors.
+
+    A slice, or an array of row numbers, takes some of them.
+
+    Attributes:
+        spec: the representation.
+        fingerprint: of the codec that made them; see `Collection.codec`.
+        codes: uint8 [N, bytes of one code].
+    """
+
+    spec: str
+    fingerprint: str
+    codes: Uint8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.spec, str) or not isinstance(self.fingerprint, str):
+            raise RequestError(
+                f"codes have spec {self.spec!r} and fingerprint {self.fingerprint!r}, "
+                "expected two strings"
+            )
+        dtype = getattr(self.codes, "dtype", type(self.codes).__name__)
+        if not isinstance(self.codes, np.ndarray) or dtype != np.uint8:
+            raise VectorError(f"codes have dtype {dtype}, expected an array of uint8")
+        if self.codes.ndim != 2:
+            raise DimensionError(
+                f"codes of shape {self.codes.shape}, expected (N, bytes of one code)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | Int64) -> Codes:
+        return Codes(self.spec, self.fingerprint, self.codes[rows])
 
 
 @dataclass(frozen=True, slots=True)

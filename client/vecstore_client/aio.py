@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
@@ -37,6 +37,9 @@ from vecstore_client.channel import (
     methods,
 )
 from vecstore_proto.status import AnswerTooLarge, unavailable
+
+if TYPE_CHECKING:
+    from vecstore.ingest.coded import FieldCodec
 
 Answer = TypeVar("Answer")
 
@@ -239,6 +242,14 @@ class AsyncCollection:
         self._connection.check_open()
         call = calls.alter(self._found, field, representations, wait=wait)
         self._found = await self._connection.run(call)
+
+    async def codec(self, field: str, spec: str | None = None) -> FieldCodec:
+        """What makes the codes of a vector field; it encodes in this process.
+
+        See `vecstore.collection.Collection.codec`.
+        """
+        self._connection.check_open()
+        return await self._connection.run(calls.codec(self._found, field, spec))
 
     async def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""

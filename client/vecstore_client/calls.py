@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from vecstore.types import (
 )
 from vecstore_client import inputs
 from vecstore_client.inputs import ReadQueries
+from vecstore_proto.codecs import codec_from_wire
 from vecstore_proto.convert import (
     check_get_count,
     job_from_wire,
@@ -36,9 +37,12 @@ from vecstore_proto.convert import (
     stats_from_wire,
 )
 from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire
+from vecstore_proto.v1 import codec_pb2, database_pb2
 from vecstore_proto.v1 import collection_pb2 as pb
-from vecstore_proto.v1 import database_pb2
 from vecstore_proto.work import problems_from_wire, repair_from_wire, snapshot_from_wire
+
+if TYPE_CHECKING:
+    from vecstore.ingest.coded import FieldCodec
 
 Answer = TypeVar("Answer")
 
@@ -323,6 +327,22 @@ def count(found: Found, where: str | None) -> Call[int]:
         collection=found.name, collection_id=found.id, where=inputs.read_where(found.schema, where)
     )
     return Call(method="Count", request=request, read=lambda parts: int(parts[0].records))
+
+
+def codec(found: Found, field: str, spec: str | None) -> Call[FieldCodec]:
+    """What makes the codes of a field, made here again."""
+    request = codec_pb2.GetCodecRequest(
+        collection=found.name,
+        collection_id=found.id,
+        field=field,
+        spec=inputs.read_spec(found.schema, field, spec),
+    )
+    return Call(
+        method="GetCodec",
+        request=request,
+        read=lambda parts: inputs.make_codec(field, codec_from_wire(parts)),
+        stream=("GetCodecStream", codec_pb2.GetCodecStreamRequest(request=request)),
+    )
 
 
 def stats(found: Found) -> Call[CollectionStats]:

@@ -36,6 +36,8 @@ _RETRIED = {
         "GetStream",
         "Scroll",
         "Count",
+        "GetCodec",
+        "GetCodecStream",
         "GetStats",
         "Flush",
         "Compact",

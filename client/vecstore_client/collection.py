@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vecstore.options import LIMIT_MAX
 from vecstore.request import Cascade, check_count
@@ -12,6 +12,9 @@ from vecstore.types import CollectionStats, Hits, Ids, Record
 from vecstore_client import calls
 from vecstore_client.calls import Found, SearchOptions
 from vecstore_client.channel import Connection
+
+if TYPE_CHECKING:
+    from vecstore.ingest.coded import FieldCodec
 
 
 class RemoteCollection:
@@ -90,6 +93,14 @@ class RemoteCollection:
         self._found = self._connection.run(call)
 
     # Reads
+
+    def codec(self, field: str, spec: str | None = None) -> FieldCodec:
+        """What makes the codes of a vector field; it encodes in this process.
+
+        See `vecstore.collection.Collection.codec`.
+        """
+        self._connection.check_open()
+        return self._connection.run(calls.codec(self._found, field, spec))
 
     def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none.

@@ -2,7 +2,8 @@
 
 Whatever a message can hold is sent as it is, for the server to judge. What no message can hold
 (ragged lists, ids that are no ids, payloads that are not JSON) is refused here, by the functions
-with which the embedded database refuses it; they are imported when needed, and need no storage.
+with which the embedded database refuses it; they are imported when needed, and need no storage. So
+is the engine's own `FieldCodec`, which encodes here.
 
 Shapes  N records, Q queries, D dimensions.
 """
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from vecstore import options
 from vecstore.errors import (
+    CodecError,
     FilterError,
     InvalidInputError,
     PayloadError,
@@ -26,15 +28,20 @@ from vecstore.errors import (
     VectorError,
 )
 from vecstore.schema import Schema, check_name, check_ttl
-from vecstore.types import Array, Id
+from vecstore.types import Array, Codes, Id
+from vecstore_proto.codecs import CodecValues
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
 from vecstore_proto.results import spans
 from vecstore_proto.tensors import as_numbers, field_vectors_to_wire
 from vecstore_proto.v1 import common_pb2
 
+if TYPE_CHECKING:
+    from vecstore.ingest.coded import FieldCodec
+
 Value = TypeVar("Value")
 Fields = dict[str | None, Any]
-"""Field (None for the only one) -> array [N, D], or a list with None for records that lack it."""
+"""Field (None for the only one) -> array [N, D], N codes, or a list with None for records that lack
+it."""
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -191,6 +198,37 @@ def read_ladder(schema: Schema, field: Any, representations: Any) -> Sequence[st
     return wanted.representations
 
 
+def read_spec(schema: Schema, field: Any, spec: Any) -> str | None:
+    """A representation that can be sent, of a field of that name, or NotFoundError."""
+    vector = schema.vector(field)
+    if spec is None or (isinstance(spec, str) and _is_utf8(spec)):
+        return spec
+    return vector.representation(spec)
+
+
+def make_codec(field: str, values: CodecValues) -> FieldCodec:
+    """The codec that a server told.
+
+    Raises:
+        CodecError: here it makes other codes than there.
+    """
+    from vecstore.ingest.coded import FieldCodec
+
+    made = FieldCodec(
+        field=field,
+        spec=values.spec,
+        dim=values.dim,
+        metric=values.metric,
+        params=values.params,
+    )
+    if made.fingerprint != values.fingerprint:
+        raise CodecError(
+            f"the codec of field {field!r} has fingerprint {made.fingerprint!r} here, expected "
+            f"{values.fingerprint!r}, as in the server: use the same version of vecstore"
+        )
+    return made
+
+
 def check_cursor(after: Any) -> None:
     """Raise RequestError for what is not the cursor of a page."""
     if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 1 << 63:
@@ -219,7 +257,9 @@ def _fields(schema: Schema, vectors: Any) -> Fields:
 
 
 def _column(values: Any) -> Any:
-    """An array of numbers, or a list in which some vectors are None."""
+    """An array of numbers, codes, or a list in which some vectors are None."""
+    if isinstance(values, Codes):
+        return values
     if not isinstance(values, np.ndarray):
         if isinstance(values, list | tuple) and any(vector is None for vector in values):
             as_numbers([vector for vector in values if vector is not None])
@@ -232,8 +272,12 @@ def _column(values: Any) -> Any:
 
 def _check_size(schema: Schema, count: int, fields: Fields) -> None:
     """Refuse what the database would, before it is sent."""
-    wide = sum(field.dim for field in schema.vectors if field.name in fields or None in fields)
-    if count > options.BATCH_ROWS_MAX or count * wide * 4 > options.BATCH_BYTES_MAX:
+    wide = 0
+    for field in schema.vectors:
+        given = fields.get(field.name, fields.get(None))
+        if given is not None:
+            wide += given.codes.shape[1] if isinstance(given, Codes) else 4 * field.dim
+    if count > options.BATCH_ROWS_MAX or count * wide > options.BATCH_BYTES_MAX:
         raise RequestError("the batch is too large")
 
 
@@ -269,6 +313,8 @@ def _seconds(ttl_s: Any, count: int) -> list[float] | None:
 
 
 def _row_bytes(values: Any) -> int:
+    if isinstance(values, Codes):
+        return int(values.codes.shape[1])
     if isinstance(values, np.ndarray):
         return values.nbytes // max(len(values), 1)
     return max((np.asarray(value).nbytes for value in values if value is not None), default=0)

@@ -63,7 +63,7 @@ def schema_to_wire(schema: Schema) -> common_pb2.Schema:
             common_pb2.VectorField(
                 name=vector.name,
                 dim=vector.dim,
-                metric=_METRICS[vector.metric],
+                metric=metric_to_wire(vector.metric),
                 representations=vector.representations,
             )
             for vector in schema.vectors
@@ -83,7 +83,7 @@ def schema_from_wire(message: common_pb2.Schema) -> Schema:
             Vector(
                 name=vector.name,
                 dim=vector.dim,
-                metric=_named("metric", _METRIC_NAMES, vector.metric),
+                metric=metric_from_wire(vector.metric),
                 representations=tuple(vector.representations),
             )
             for vector in message.vectors
@@ -94,6 +94,16 @@ def schema_from_wire(message: common_pb2.Schema) -> Schema:
         ),
         ttl_s=message.ttl_s if message.HasField("ttl_s") else None,
     )
+
+
+def metric_to_wire(metric: Metric) -> Any:
+    """The code of a metric."""
+    return _METRICS[metric]
+
+
+def metric_from_wire(code: Any) -> Metric:
+    """The inverse, or SchemaError."""
+    return cast(Metric, _named("metric", _METRIC_NAMES, code))
 
 
 def _named(what: str, names: dict[Any, Any], code: Any) -> Any:

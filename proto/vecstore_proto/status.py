@@ -33,6 +33,7 @@ _CODES: dict[type[VecstoreError], grpc.StatusCode] = {
     errors.InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.DimensionError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.VectorError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.CodecError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.IdError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.PayloadError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.FilterError: grpc.StatusCode.INVALID_ARGUMENT,

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vecstore.errors import DimensionError, RequestError, VectorError
-from vecstore.types import Array, Float32
+from vecstore.types import Array, Codes, Float32
 from vecstore_proto.v1 import common_pb2 as pb
 
 AXES_MAX = 8
@@ -78,7 +78,7 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
 
     Args:
         field: the vector field, or None for the only one.
-        values: array-like [N, D], or a sequence of N array-likes [D] or None.
+        values: array-like [N, D], a sequence of N array-likes [D] or None, or N codes.
         into: the message to fill.
 
     Raises:
@@ -87,6 +87,10 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
     """
     if field is not None:
         into.field = field
+    if isinstance(values, Codes):
+        into.made_by.spec, into.made_by.fingerprint = values.spec, values.fingerprint
+        tensor_to_wire(values.codes, into.vectors)
+        return
     has = _present(values)
     if has is not None:
         into.rows.SetInParent()
@@ -95,9 +99,15 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
     tensor_to_wire(as_numbers(values), into.vectors)
 
 
-def field_vectors_from_wire(message: pb.FieldVectors, count: int) -> Array | list[Array | None]:
-    """The inverse: an array, or a list of `count` entries where some records lack the field."""
+def field_vectors_from_wire(
+    message: pb.FieldVectors, count: int
+) -> Array | list[Array | None] | Codes:
+    """The inverse: an array, codes, or a list of `count` where some records lack the field."""
     vectors = tensor_from_wire(message.vectors)
+    if message.HasField("made_by"):
+        if message.HasField("rows"):
+            raise RequestError("codes come with row numbers, expected one for each record")
+        return Codes(message.made_by.spec, message.made_by.fingerprint, vectors)
     if not message.HasField("rows"):
         return vectors
     rows = rows_from_wire(message.rows, count)
@@ -139,7 +149,10 @@ def mappings_from_wire(messages: Sequence[pb.FieldVectors], count: int) -> list[
     """The inverse: for each of `count` records its vectors, which share no memory with others."""
     found: list[dict[str, Float32]] = [{} for _ in range(count)]
     for message in messages:
-        for record, vector in zip(found, field_vectors_from_wire(message, count), strict=True):
+        vectors = field_vectors_from_wire(message, count)
+        if isinstance(vectors, Codes):
+            raise RequestError("an answer has codes, expected vectors")
+        for record, vector in zip(found, vectors, strict=True):
             if vector is not None:
                 record[message.field] = vector.copy()
     return found

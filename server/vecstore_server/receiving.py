@@ -11,8 +11,10 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
+from vecstore.types import Codes
 from vecstore_proto.convert import Batch, batch_from_wire
 from vecstore_proto.v1 import collection_pb2 as pb
+from vecstore_proto.v1 import common_pb2
 
 PART_TIMEOUT_S = 30.0
 """A stream whose next part takes longer is cancelled, so that a silent client holds no thread."""
@@ -28,18 +30,24 @@ def receive(
     first: pb.UpsertStreamRequest | None = None
     complete = False
     parts: list[Batch] = []
-    rows = floats = payloads = 0
+    rows = size = payloads = 0
     for request in _in_time(requests, context):
         first = first or request
         complete = request.last
         parts += batch_from_wire([request.records])
         rows += len(parts[-1].ids)
-        floats += sum(math.prod(field.vectors.shape) for field in request.records.vectors)
+        size += sum(map(_bytes, request.records.vectors))
         payloads += sum(map(len, request.records.payloads.json))
-        _check_size(rows, floats * 4, payloads)
+        _check_size(rows, size, payloads)
     if first is None or not complete:
         raise RequestError(f"the stream ended after {len(parts)} parts, before its last one")
     return first, _joined(parts)
+
+
+def _bytes(field: common_pb2.FieldVectors) -> int:
+    """The bytes of codes, or of vectors as float32."""
+    item = 1 if field.HasField("made_by") else 4
+    return item * int(math.prod(field.vectors.shape))
 
 
 def _check_size(rows: int, vector_bytes: int, payload_bytes: int) -> None:
@@ -104,9 +112,23 @@ def _joined(parts: Sequence[Batch]) -> Batch:
 
 def _end_to_end(values: Sequence[Any]) -> Any:
     """Vectors of one field, part after part: an array, or a list where some are None."""
+    if any(isinstance(value, Codes) for value in values):
+        return _codes_end_to_end(values)
     if any(isinstance(value, list) for value in values):
         return [vector for value in values for vector in value]
     shapes = {value.shape[1:] for value in values}
     if len(shapes) != 1 or len({value.dtype for value in values}) != 1:
         raise RequestError(f"parts of the stream have vectors of shapes {shapes}, expected one")
     return np.concatenate(values)
+
+
+def _codes_end_to_end(values: Sequence[Any]) -> Codes:
+    forms = {
+        (value.spec, value.fingerprint, value.codes.shape[1]) if isinstance(value, Codes) else ()
+        for value in values
+    }
+    if len(forms) != 1:
+        raise RequestError("parts of the stream have codes of different codecs, expected one")
+    return Codes(
+        values[0].spec, values[0].fingerprint, np.concatenate([value.codes for value in values])
+    )

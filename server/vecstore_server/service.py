@@ -15,6 +15,7 @@ from vecstore.errors import NotFoundError, RequestError
 from vecstore.request import check_count
 from vecstore.types import Hits, Id, Progress, Record
 from vecstore_proto import results
+from vecstore_proto.codecs import CodecValues, codec_to_wire
 from vecstore_proto.convert import (
     Batch,
     batch_from_wire,
@@ -28,8 +29,8 @@ from vecstore_proto.convert import (
     vectors_from_wire,
 )
 from vecstore_proto.results import RecordsPart, hits_to_wire, records_to_wire
+from vecstore_proto.v1 import codec_pb2, collection_pb2_grpc, database_pb2, database_pb2_grpc
 from vecstore_proto.v1 import collection_pb2 as pb
-from vecstore_proto.v1 import collection_pb2_grpc, database_pb2, database_pb2_grpc
 from vecstore_proto.work import problems_to_wire, repair_to_wire, snapshot_to_wire
 from vecstore_server.receiving import receive
 from vecstore_server.snapshots import SnapshotPlace
@@ -220,6 +221,13 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
     def Count(self, request: pb.CountRequest, context: Any) -> Any:
         return pb.CountResponse(records=self._collections.of(request).count(_where(request)))
 
+    def GetCodec(self, request: codec_pb2.GetCodecRequest, context: Any) -> Any:
+        return next(codec_to_wire(self._codec(request), single=True))
+
+    def GetCodecStream(self, request: codec_pb2.GetCodecStreamRequest, context: Any) -> Any:
+        for part in codec_to_wire(self._codec(request.request)):
+            yield codec_pb2.GetCodecStreamResponse(part=part)
+
     def GetStats(self, request: pb.GetStatsRequest, context: Any) -> Any:
         return stats_to_wire(tell_stats(self._collections.of(request).stats(), self._tell))
 
@@ -242,6 +250,11 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
     def SearchStream(self, request: pb.SearchStreamRequest, context: Any) -> Any:
         for part in hits_to_wire(self._search(request.request)):
             yield pb.SearchStreamResponse(part=part)
+
+    def _codec(self, request: codec_pb2.GetCodecRequest) -> CodecValues:
+        spec = request.spec if request.HasField("spec") else None
+        found = self._collections.of(request).codec(request.field, spec)
+        return CodecValues(found.spec, found.dim, found.metric, found.params, found.fingerprint)
 
     def _get(self, request: pb.GetRequest) -> Iterator[Record | None]:
         """The records in the order of the request; an id that comes again is read once in a run."""

@@ -20,7 +20,11 @@ from vecstore.ingest.opening import open_environment
 
 DIM = 8
 SCHEMA = vs.Schema(
-    vectors=[vs.Vector("v", DIM, "dot", ["pca4/bits2", "float16"])], columns=[vs.Column("n", "int")]
+    vectors=[
+        vs.Vector("v", DIM, "dot", ["pca4/bits2", "float16"]),
+        vs.Vector("coded", DIM, "dot", ["bits8"]),  # comes as codes
+    ],
+    columns=[vs.Column("n", "int")],
 )
 LADDER = ["bits2", "float16"]  # what the step "alter" wants
 OPTIONS = vs.Options(background=False, reserve_bytes=0, map_bytes=1 << 24, threads=1)
@@ -60,7 +64,9 @@ def do(items: Collection, number: int) -> None:
     """One step."""
     name, ids = STEPS[number]
     if name == "upsert":
-        items.upsert(ids, vectors_of(ids, number), [{"n": number}] * len(ids))
+        vectors = vectors_of(ids, number)
+        codes = items.codec("coded").encode(vectors)
+        items.upsert(ids, {"v": vectors, "coded": codes}, [{"n": number}] * len(ids))
     elif name == "delete":
         items.delete(ids)
     elif name == "alter":
@@ -82,11 +88,14 @@ def collection(database: Database) -> Collection:
 def content(database: Database) -> State:
     """The records, each with the vector of the step that its payload names."""
     state = {}
+    codec = collection(database).codec("coded")
     for record in collection(database).scroll(with_vectors=True):
         assert isinstance(record.id, int)
         state[record.id] = record.payload["n"]
-        expected = vectors_of(range(record.id, record.id + 1), state[record.id])[0]
-        assert record.vectors["v"].tolist() == expected.tolist()
+        expected = vectors_of(range(record.id, record.id + 1), state[record.id])
+        assert record.vectors["v"].tolist() == expected[0].tolist()
+        coded = codec.decode(codec.encode(expected))
+        assert record.vectors["coded"].tolist() == coded[0].tolist()
     return state
 
 
@@ -101,7 +110,7 @@ def check_disk(path: Path, done: int) -> None:
         assert database.check() == []
         assert content(database) in [after(done), after(done + 1)]
         items = collection(database)
-        items.upsert([99], np.ones((1, DIM)), [{"n": 0}])
+        items.upsert([99], {"v": np.ones((1, DIM))}, [{"n": 0}])
         items.flush()
         items.alter("v", LADDER)  # also ends one that was under way
         items.compact()

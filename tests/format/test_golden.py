@@ -26,6 +26,8 @@ from vecstore.segment.manifest import (
     from_bytes,
     to_bytes,
 )
+from vecstore.segment.ragged import Ragged
+from vecstore.segment.rows import Encoding, FieldVectors, Rows
 from vecstore.segment.stream import write_component
 from vecstore.segment.tombstones import add_seqs, dead_mask
 from vecstore.storage.files import RealFiles
@@ -73,6 +75,21 @@ COLLECTION = CollectionInfo(
 )
 CODEC = CodecInfo(4, 2, "text", "int8", 384, "cosine", 1000, ComponentInfo("x", 10, 0))
 ALTERATION = AlterJob("text", ("bits1", "float16"), (BuiltSegment(7, MANIFEST.segments[0]),))
+CODED_SCHEMA = Schema(vectors=(Vector("text", 384), Vector("title", 3, "dot")))
+CODED = Rows(
+    seqs=np.array([5, 6, 9], dtype=np.uint64),
+    ids=Ragged.from_list([b"\2a", b"\2b", b"\2c"]),
+    payloads=Ragged.from_list([b"", b"{}", b""]),
+    columns={},
+    vectors={
+        "text": FieldVectors(
+            rows=np.array([0, 2], dtype=np.uint32),
+            values=np.arange(16, dtype=np.uint8).reshape(2, 8),
+            encoding=Encoding("pca8/int8", 4),
+        ),
+        "title": FieldVectors(rows=None, values=np.eye(3, dtype=np.float16)),
+    },
+)
 SEQS = np.array([0, 9, 31_999, 32_000], dtype=np.uint64)
 
 
@@ -110,6 +127,14 @@ def test_component(tmp_path: Path) -> None:
 def test_packed_arrays() -> None:
     """Packed arrays are written as ever, and the kept ones unpack."""
     same(unpack_arrays(golden("packed", lambda: pack_arrays(FEW))), FEW)
+
+
+def test_ready_made_codes() -> None:
+    """Codes that came ready-made are packed as ever, and the kept ones are read as rows."""
+    kept = golden("codes", lambda: pack_arrays(CODED.to_arrays()))
+    rows = Rows.from_arrays(unpack_arrays(kept), CODED_SCHEMA)
+    same(rows.to_arrays(), CODED.to_arrays())
+    assert rows.vectors["text"].encoding == Encoding("pca8/int8", 4)
 
 
 def test_values() -> None:

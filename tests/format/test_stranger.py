@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import vecstore as vs
-from tests.format import stranger
+from tests.format import stranger, stranger_codes
 from tests.format.kept import FOLDER
+from tests.format.readymade import fingerprint
 from vecstore import options
 from vecstore.codec import build_codec, parse_spec, train_codec
 from vecstore.storage import failpoints
@@ -70,8 +71,8 @@ def test_bits(bits: int, dim: int) -> None:
     codes = codec.pack(codec.encode(x))
     size = -(-dim // 64) * 64
     for row in (0, 15, 16, 19):
-        turned = stranger.rotated(x[row].astype(np.float64))
-        y = stranger.integers(codes, bits, row) - (2**bits - 1) / 2
+        turned = stranger_codes.rotated(x[row].astype(np.float64))
+        y = stranger_codes.integers(codes, bits, row) - (2**bits - 1) / 2
         norm, dot = turned @ turned, turned @ y
         assert norm == pytest.approx(x[row] @ x[row], rel=1e-5)
         assert codes["norm"][row] == pytest.approx(norm, rel=1e-5)
@@ -126,7 +127,7 @@ def test_decoding(text: str, metric: vs.Metric) -> None:
     trained = train_codec(spec, dim, metric, x, 0) if spec.trained else {}
     codec = build_codec(spec, dim, metric, trained)
     codes = codec.encode(x)
-    found = stranger.decoded(text, (dim, metric), trained, codec.pack(codes))
+    found = stranger_codes.decoded(text, (dim, metric), trained, codec.pack(codes))
     assert np.abs(found - codec.decode(codes)).max() < 1e-4
 
 
@@ -233,7 +234,7 @@ def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         name.removeprefix("lists/centroids/"): name for name in arrays if "/centroids/" in name
     }
-    centroids = stranger.decoded(
+    centroids = stranger_codes.decoded(
         "bits8", (64, "cosine"), {}, {k: arrays[v] for k, v in names.items()}
     )
     nearest = (vectors @ centroids.T).argmax(axis=1)
@@ -273,3 +274,24 @@ def test_an_alteration_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [made] = [info for info in built[5][0][5] if info[0] == "bits1"]
     directions = np.sign(folders[1].vectors(built[5][0], made))
     assert (directions == np.sign(vectors)).mean() > 0.7
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("spec", ["bits1", "bits8", "prefix8/bits2", "int8", "pca9/int8"])
+def test_ready_made_codes(tmp_path: Path, spec: str, metric: vs.Metric) -> None:
+    """Codes in the write buffer are read as drawn, and their codec has the drawn fingerprint."""
+    form = (20, metric)
+    schema = vs.Schema(vectors=[vs.Vector("v", *form, [spec])])
+    vectors = np.random.default_rng(0).standard_normal((20, 20)).astype(np.float32)
+    with vs.open(tmp_path, options=vs.Options(map_bytes=1 << 20, background=False)) as database:
+        collection = database.create_collection("items", schema)
+        collection.upsert(range(100, 120), vectors)
+        collection.flush()
+        codec = collection.codec("v")
+        collection.upsert(range(20), {"v": codec.encode(vectors)})
+        found = {item.id: item.vectors["v"] for item in collection.scroll(with_vectors=True)}
+    assert fingerprint(spec, form, codec.params) == codec.fingerprint
+    records = stranger.Database(tmp_path).collection("items").records(0)
+    assert len(records) == 40
+    for record in records:
+        assert np.abs(found[record.id] - record.vectors["v"]).max() < 1e-4

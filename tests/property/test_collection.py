@@ -38,6 +38,8 @@ RECORDS = st.tuples(
     LIVES,
 )
 BATCHES = st.lists(RECORDS, max_size=8)
+CODED = st.lists(st.tuples(IDS, VECTORS, LIVES), max_size=8)
+CODED_FIELDS = ("image", "made", "text")
 SOME_IDS = st.lists(IDS, max_size=4)
 YEARS = st.one_of(st.none(), st.integers(1999, 2006))
 
@@ -74,6 +76,7 @@ class CollectionMachine(RuleBasedStateMachine):
                 vectors=[
                     vs.Vector("text", DIM, "dot", LADDER),
                     vs.Vector("image", DIM, "dot", ("float32",)),
+                    vs.Vector("made", DIM, "dot", ("bits1", "bits8")),
                 ],
                 columns=[vs.Column("year", "int")],
             ),
@@ -98,6 +101,21 @@ class CollectionMachine(RuleBasedStateMachine):
         }
         written = self.collection.upsert(ids, fields, payloads, ttl_s=lives)
         assert written == self.model.upsert(ids, vectors, payloads, lives)
+
+    @rule(batch=CODED, fields=st.sets(st.sampled_from(CODED_FIELDS), min_size=1))
+    def upsert_codes(self, batch: list[tuple[Id, Float32, float | None]], fields: set[str]) -> None:
+        """Write a batch with codes in place of vectors: what they stand for is what it holds."""
+        ids = [item[0] for item in batch]
+        lives = [item[2] for item in batch]
+        given = np.array([item[1] for item in batch], dtype=np.float32).reshape(-1, DIM)
+        codes, vectors = {}, [{} for _ in batch]
+        for name in sorted(fields):
+            codec = self.collection.codec(name)
+            codes[name] = codec.encode(given)
+            for row, vector in enumerate(codec.decode(codes[name])):
+                vectors[row][name] = vector
+        written = self.collection.upsert(ids, codes, ttl_s=lives)
+        assert written == self.model.upsert(ids, vectors, [{} for _ in ids], lives)
 
     @rule(ids=SOME_IDS)
     def delete(self, ids: list[Id]) -> None:

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.segments import Folder
+from tests.unit.segments import Folder, block_of
 from vecstore import options
 from vecstore.schema import Column, Schema, Vector
-from vecstore.segment.block import Block
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.reader import Segment
@@ -97,7 +96,7 @@ def test_any_way_to_a_segment(
     start = 0
     with pytest.MonkeyPatch.context() as patched:
         for group in cut(records):
-            block = Block(rows_of(group, start), SCHEMA)
+            block = block_of(rows_of(group, start), SCHEMA)
             start += len(group)
             blocks.append(Part(block, alive(group)))
             patched.setattr(options, "CHUNK_BYTES", sizes[0])
@@ -108,7 +107,7 @@ def test_any_way_to_a_segment(
         patched.setattr(options, "CHUNK_BYTES", sizes[2])
         flushed = folder.write(*blocks)
     whole = rows_of(records, 0).take(alive(records))
-    once = folder.write(Part(Block(whole, SCHEMA), np.arange(len(whole))))
+    once = folder.write(Part(block_of(whole, SCHEMA), np.arange(len(whole))))
     expected = folder.bytes_of(once)
     assert folder.bytes_of(compacted) == expected
     assert folder.bytes_of(flushed) == expected

@@ -50,6 +50,17 @@ def embedded(path: Path, vectors: Float32, payloads: list[Payload]) -> None:
         db.drop_collection("books")
 
 
+def codes(path: str, ids: Array, vectors: Float32) -> None:
+    """Encode here, and write codes."""
+    with vs.open(path) as db:
+        books = db.collection("books")
+        codec = books.codec("text")
+        assert_type(codec.encode(vectors), vs.Codes)
+        assert_type(codec.decode(codec.encode(vectors)), Float32)
+        assert_type(codec.fingerprint, str)
+        assert_type(books.upsert(ids, {"text": codec.encode(vectors)[:10]}), int)
+
+
 def plans(path: str, queries: Float32) -> None:
     """Say how to search: by an explicit plan, or exactly; one query or many."""
     db = vs.open(path)

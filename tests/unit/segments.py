@@ -11,7 +11,7 @@ from vecstore.codec import build_codec, parse_spec, train_codec
 from vecstore.codec.base import Codec
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.base import Source, StoredCodec
-from vecstore.segment.block import Block
+from vecstore.segment.block import Block, CodecOf
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
@@ -93,6 +93,17 @@ def loader_of(codecs: Codecs) -> CodecLoader:
     return load
 
 
+def codec_of(schema: Schema = SCHEMA) -> CodecOf:
+    """Gives the codecs of the blocks of a write buffer, as a shelf does; nothing is trained."""
+
+    def find(field: str, spec: str, number: int) -> Codec:
+        assert number == 0
+        vector = schema.vector(field)
+        return build_codec(parse_spec(spec, vector.dim), vector.dim, vector.metric, {})
+
+    return find
+
+
 def every_row(source: Source) -> Part:
     return Part(source, np.arange(source.rows, dtype=np.int64))
 
@@ -102,7 +113,7 @@ def some_rows(source: Source, rows: Sequence[int] | Int64) -> Part:
 
 
 def block_of(rows: Rows, schema: Schema = SCHEMA) -> Block:
-    return Block(rows, schema)
+    return Block(rows, codec_of(schema))
 
 
 class Folder:

@@ -13,7 +13,7 @@ from vecstore.errors import CorruptionError
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
-from vecstore.segment.rows import FieldVectors, Rows, some_expire
+from vecstore.segment.rows import Encoding, FieldVectors, Rows, some_expire
 from vecstore.types import Array
 
 SCHEMA = Schema(
@@ -179,6 +179,55 @@ def test_damaged_rows_are_found(name: str, array: Array) -> None:
     """An array that does not fit the others raises CorruptionError."""
     with pytest.raises(CorruptionError):
         Rows.from_arrays({**_sample(), name: array}, SCHEMA)
+
+
+CODES: dict[str, Array] = {
+    "vectors/text/codes": np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8),
+    "vectors/text/spec": np.frombuffer(b"int8", dtype=np.uint8),
+    "vectors/text/codec": np.array([7], dtype=np.uint64),
+}
+
+
+def _coded() -> dict[str, Array]:
+    sample = _sample()
+    del sample["vectors/text/values"]
+    return sample | CODES
+
+
+def test_ready_made_codes_come_back() -> None:
+    """Codes that came ready-made are stored and read with what made them, also taken and joined."""
+    rows = Rows.from_arrays(_coded(), SCHEMA)
+    assert rows.encodings["text"] == Encoding("int8", 7)
+    assert rows.codecs == {7}
+    assert _same(rows.to_arrays(), _coded())
+    parts = [rows.take(np.array([0])), rows.take(np.array([1]))]
+    assert _same(Rows.concat(parts).to_arrays(), _coded())
+    none = rows.take(np.empty(0, dtype=np.int64))
+    assert "text" not in none.encodings
+    assert _same(Rows.concat([none, rows]).to_arrays(), _coded())
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("codes", np.zeros((1, 3), dtype=np.uint8)),
+        ("codes", np.zeros(6, dtype=np.uint8)),
+        ("codes", np.zeros((2, 3), dtype=np.float32)),
+        ("spec", np.empty(0, dtype=np.uint8)),
+        ("spec", np.array([255], dtype=np.uint8)),
+        ("spec", np.zeros((1, 1), dtype=np.uint8)),
+        ("spec", np.frombuffer(b"bits4", dtype=np.uint8)),
+        ("spec", np.frombuffer(b"bits9", dtype=np.uint8)),
+        ("codec", np.zeros(1, dtype=np.uint64)),
+        ("codec", np.empty(0, dtype=np.uint64)),
+        ("codec", np.array([1, 2], dtype=np.uint64)),
+        ("codec", np.array([-1], dtype=np.int64)),
+    ],
+)
+def test_damaged_codes_are_found(name: str, array: Array) -> None:
+    """Codes that do not fit, or that nothing names as whose they are, raise CorruptionError."""
+    with pytest.raises(CorruptionError):
+        Rows.from_arrays({**_coded(), f"vectors/text/{name}": array}, SCHEMA)
 
 
 @pytest.mark.parametrize("name", ["seqs", "ids/data", "payloads/offsets", "columns/tags/present"])

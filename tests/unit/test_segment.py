@@ -16,7 +16,6 @@ from tests.unit.segments import rows_of as every_rows
 from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.base import StoredCodec, Strings
-from vecstore.segment.block import Block
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
@@ -70,7 +69,7 @@ def rows_of(count: int = N) -> Rows:
 def segment(tmp_path: Path) -> Segment:
     folder = Folder(tmp_path, SCHEMA)
     folder.count = 6
-    return folder.write(every_row(Block(rows_of(), SCHEMA)))
+    return folder.write(every_row(block_of(rows_of(), SCHEMA)))
 
 
 def test_info(segment: Segment, tmp_path: Path) -> None:
@@ -133,7 +132,7 @@ def test_codes_score_as_their_codec(segment: Segment) -> None:
 
 def test_a_segment_is_read_as_its_block(segment: Segment) -> None:
     """Strings, their lengths, vectors and codec ids are those of the block it was written from."""
-    block = Block(rows_of(), SCHEMA)
+    block = block_of(rows_of(), SCHEMA)
     for rows in (np.array([1, 2, 3, 5, 8, 13, 299]), EVERY, EVERY[5:90], EVERY[:0]):
         for kind in ("ids", "payloads"):
             found, expected = segment.strings(kind, rows), block.strings(kind, rows)
@@ -329,7 +328,7 @@ def test_touch_knows_groups_of_rows(tmp_path: Path) -> None:
     )
     paths = Paths(tmp_path)
     codec = StoredCodec(id=3, codec=Grouped(), params={"seed": np.array([5], dtype=np.uint64)})
-    part = every_row(Block(rows, schema))
+    part = every_row(block_of(rows, schema))
     info = write_segment(RealFiles(), paths, 1, [part], schema, {("v", "bits8"): codec})
     path = paths.segment(1) / "codes-0-0"
     data = bytearray(path.read_bytes())

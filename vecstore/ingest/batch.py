@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.errors import IdError, PayloadError, RequestError
+from vecstore.errors import DimensionError, IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
 from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
-from vecstore.schema import Schema
+from vecstore.schema import Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import FieldVectors, Rows
-from vecstore.types import Float32, Id, Int64
-
-_FLOAT_BYTES = 4
+from vecstore.types import Codes, Float32, Id, Int64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,8 +70,9 @@ def make_batch(
         schema: the fields of the collection.
         ids: N ids, a list or an array.
         vectors: field name -> [N, D] numbers, or a list of N vectors with None where a record
-            has none. A field that is left out is one that no record has. Where the schema has
-            one vector field, also what would stand for it alone. None: no record has any.
+            has none; or what `take_codes` gives for codes. A field that is left out is one that
+            no record has. Where the schema has one vector field, also what would stand for it
+            alone. None: no record has any.
         payloads: a list of N dicts, JSON objects as bytes, or None; None for no payloads.
         dtypes: field name -> float16 or float32, what to keep of its vectors; float32 for a
             field that is left out.
@@ -89,11 +88,14 @@ def make_batch(
     if len(names) > BATCH_ROWS_MAX:
         raise RequestError(f"batch has {len(names):,} records, expected at most {BATCH_ROWS_MAX:,}")
     given = _given(schema, vectors)
-    wide = sum(field.dim for field in schema.vectors if field.name in given)
-    if len(names) * wide * _FLOAT_BYTES > BATCH_BYTES_MAX:
+    size = sum(
+        _bytes(field, given[field.name], len(names))
+        for field in schema.vectors
+        if field.name in given
+    )
+    if size > BATCH_BYTES_MAX:
         raise RequestError(
-            f"batch has {len(names) * wide * _FLOAT_BYTES:,} bytes of vectors, expected at most "
-            f"{BATCH_BYTES_MAX:,}"
+            f"batch has {size:,} bytes of vectors, expected at most {BATCH_BYTES_MAX:,}"
         )
     keys = [encode_id(name) for name in names]
     texts, columns = check_payloads(_to_payloads(payloads, len(names)), names, schema.columns)
@@ -184,11 +186,31 @@ def _check_fields(
     found = {}
     for field in schema.vectors:
         dtype = dtypes.get(field.name, np.dtype(np.float32))
-        if field.name in given:
+        if isinstance(given.get(field.name), Codes | FieldVectors):
+            found[field.name] = _to_coded(field, given[field.name], len(ids))
+        elif field.name in given:
             found[field.name] = to_vectors(field, given[field.name], ids, dtype)
         else:
             found[field.name] = FieldVectors.empty(field.dim, len(ids), dtype)
     return found
+
+
+def _to_coded(field: Vector, given: Any, count: int) -> FieldVectors:
+    """Codes of every record; those that nobody has checked are those that a server shall check."""
+    codes = given.codes if isinstance(given, Codes) else given.values
+    if len(codes) != count:
+        raise DimensionError(
+            f"codes of shape {codes.shape} for {count} ids and field {field.name!r}, expected one "
+            "for each"
+        )
+    unchecked = FieldVectors.empty(field.dim, count, np.dtype(np.float32))
+    return unchecked if isinstance(given, Codes) else given
+
+
+def _bytes(field: Vector, given: object, count: int) -> int:
+    if isinstance(given, Codes):
+        return given.codes.nbytes
+    return given.values.nbytes if isinstance(given, FieldVectors) else count * 4 * field.dim
 
 
 def _to_payloads(payloads: object, count: int) -> Sequence[Any]:

@@ -142,13 +142,15 @@ def _name(
         forget_dead(store.id, change, [Span(first, plan.cut - 1, present)])
     tombstones, clock = change.after.tombstones, store.environment.clock
     opened = (segment_of(store.environment, store.shelf, item) for item in added)
+    left = before.buffer_batches - plan.batches
     change.after = replace(
         change.after,
         manifest=manifest,
         segments=(*before.segments, *(Live(item, tombstones, clock=clock) for item in opened)),
-        blocks=after(before.blocks, plan.cut, before.info.schema, tombstones),
+        blocks=after(before.blocks, plan.cut, store.shelf.codec_of, tombstones),
         buffer_bytes=before.buffer_bytes - plan.bytes,
-        buffer_batches=before.buffer_batches - plan.batches,
+        buffer_batches=left,
+        buffer_codecs=before.buffer_codecs if left else frozenset(),
     )
 
 
@@ -175,7 +177,8 @@ def choose_codecs(
     """The codec of each representation of the rows of all parts.
 
     A trained codec serves until there are at least twice the rows it was trained on, up to the
-    most that one learns from.
+    most that one learns from. One whose codes are all that there is of rows is not trained again:
+    its codes are copied, byte for byte, and nothing could be learned from them.
 
     Args:
         store: the collection.
@@ -196,6 +199,8 @@ def choose_codecs(
         for spec in vector.representations if count else ():
             codec = 0
             if parse_spec(spec, vector.dim).trained:
+                codec = _coded(parts, vector.name, spec)
+            if parse_spec(spec, vector.dim).trained and not codec:
                 info = newest.get((vector.name, spec))
                 enough = min(count, sample_rows(vector, budget))
                 if info is None or enough >= 2 * info.rows:
@@ -205,6 +210,16 @@ def choose_codecs(
                 codec = info.id
             chosen[vector.name, spec] = store.shelf.stored(vector.name, spec, codec)
     return chosen
+
+
+def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
+    """The codec that coded the most rows which have nothing finer; 0: there are no such rows."""
+    counts: dict[int, int] = {}
+    for source, rows in parts:
+        codec = source.codec_id(field, spec)
+        if codec and source.specs(field)[-1] == spec:
+            counts[codec] = counts.get(codec, 0) + len(owners(source, field, rows)[0])
+    return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
 def _train(store: CollectionStore, vector: Vector, spec: str, sample: Float32) -> CodecInfo:

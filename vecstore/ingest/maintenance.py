@@ -138,6 +138,7 @@ class Maintenance:
         return (
             snapshot.buffer_bytes > limits.buffer_bytes_max()
             or snapshot.buffer_batches >= options.BUFFER_BATCHES_MAX
+            or len(snapshot.blocks) >= options.BUFFER_BLOCKS_MAX
             or (since is not None and 0 < limits.flush_age_s <= monotonic() - since)
         )
 

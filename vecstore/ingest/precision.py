@@ -1,7 +1,8 @@
 """How precisely the write buffer keeps vectors, when the ladder of a field changes.
 
 It holds what the finest representation keeps (see `float_dtype`), so that a flush changes no
-exact score. Another ladder may want another dtype of the batches that wait there.
+exact score. Another ladder may want another dtype of the batches that wait there. Codes that came
+ready-made stay what they are.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def fit_rows(rows: Rows, schema: Schema, *, check: bool = True) -> Rows:
     fitted: dict[str, FieldVectors] = {}
     for vector in schema.vectors:
         found = rows.vectors[vector.name]
-        if found.values.dtype != float_dtype(vector):
+        if found.encoding is None and found.values.dtype != float_dtype(vector):
             fitted[vector.name] = _fit(rows, vector, check=check)
     return replace(rows, vectors={**rows.vectors, **fitted}) if fitted else rows
 

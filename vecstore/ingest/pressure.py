@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from vecstore.errors import DatabaseFullError
 from vecstore.ingest.flush import flush
-from vecstore.options import BUFFER_BATCHES_MAX, BUFFER_GROWTH_MAX, Options
+from vecstore.options import BUFFER_BATCHES_MAX, BUFFER_BLOCKS_MAX, BUFFER_GROWTH_MAX, Options
 from vecstore.segment.environment import Environment
 from vecstore.segment.snapshot import Snapshot
 from vecstore.segment.writer import no_pace
@@ -101,6 +101,7 @@ def _fill(snapshot: Snapshot, options: Options) -> float:
     return max(
         snapshot.buffer_bytes / options.buffer_bytes_max(),
         (snapshot.buffer_batches + 1) / BUFFER_BATCHES_MAX,
+        (len(snapshot.blocks) + 1) / BUFFER_BLOCKS_MAX,
     )
 
 

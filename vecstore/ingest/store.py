@@ -26,6 +26,7 @@ from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
 from vecstore.ingest.commit import Change, commit
+from vecstore.ingest.encoders import check_current
 from vecstore.ingest.flush import flush, made_paths
 from vecstore.ingest.precision import fit_rows
 from vecstore.ingest.pressure import FlushMeter, admit
@@ -335,6 +336,7 @@ class CollectionStore:
     def _append(self, change: Change, batch: Batch) -> None:
         txn, manifest = change.txn, change.after.manifest
         rows = fit_rows(batch.rows(manifest.next_seq), change.after.info.schema)
+        check_current(txn, rows, change.after.info.schema)
         ids = rows.ids.to_list()
         replaced = [seq for seq in self._seqs(txn, ids) if seq is not None]
         packed = pack_arrays(rows.to_arrays())
@@ -351,12 +353,15 @@ class CollectionStore:
         self._edit(change, ManifestEdit(seqs=len(rows), live=len(rows) - len(replaced)))
         after, clock = change.after, self.environment.clock
         sealed = sum(live.source.seq_max < (self.sealed or 0) for live in after.blocks)
-        newer = append_rows(after.blocks[sealed:], rows, after.info.schema, after.tombstones, clock)
+        newer = append_rows(
+            after.blocks[sealed:], rows, self.shelf.codec_of, after.tombstones, clock
+        )
         change.after = replace(
             after,
             blocks=(*after.blocks[:sealed], *newer),
             buffer_bytes=after.buffer_bytes + len(packed),
             buffer_batches=after.buffer_batches + 1,
+            buffer_codecs=after.buffer_codecs | rows.codecs,
         )
 
     def _remove(self, change: Change, pairs: Sequence[tuple[bytes, int]]) -> None:

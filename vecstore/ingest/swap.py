@@ -134,6 +134,7 @@ def _drop_unused(txn: Txn, after: Snapshot) -> list[int]:
     """Name the codecs no more that no segment uses and no flush would."""
     jobs = alter_jobs(txn)
     used = set(codecs_in_use([after.manifest, *(job.manifest() for job in jobs.values())]))
+    used |= after.buffer_codecs
     infos = codecs_of(txn, after.info)
     newest = {(info.field, info.spec): info.id for info in infos}
     for vector in after.info.schema.vectors:

@@ -52,7 +52,7 @@ class Records:
         tombstones: the bitmaps that can be read.
         damaged_chunks: the numbers of those that cannot.
         batches: the batches of the write buffer that can be read.
-        damaged_batches: the keys of those that cannot.
+        damaged_batches: the keys of those that cannot, or whose codes no codec is left to read.
     """
 
     info: CollectionInfo
@@ -76,6 +76,7 @@ class Records:
 def read_records(txn: Txn, info: CollectionInfo, manifest: Manifest) -> Records:
     """Read what LMDB holds of a collection, as far as it can be read."""
     found = Records(info=info, manifest=manifest, known=read_ids(txn, info.id))
+    codecs = {keys.parse_codec_key(key) for key in txn.keys(keys.CODECS)}
     start, stop = keys.collection_range(info.id)
     for key, value in txn.entries(keys.TOMBSTONES, start, stop):
         chunk = keys.parse_chunk_key(key)[1]
@@ -85,7 +86,7 @@ def read_records(txn: Txn, info: CollectionInfo, manifest: Manifest) -> Records:
             found.tombstones[chunk] = value
     for key, value in txn.entries(keys.BUFFER, start, stop):
         rows = None if value is None else _unpacked(value, info.schema)
-        if rows is None:
+        if rows is None or not rows.codecs <= codecs:
             found.damaged_batches.append(key)
         else:
             found.batches.append(rows)

@@ -27,8 +27,8 @@ class Target(NamedTuple):
     def codes(self, spec: str) -> Codes:
         """The codes of a representation, or of the finest where this source has none such.
 
-        The write buffer holds floats only; a segment written before a representation was added
-        lacks it.
+        The write buffer holds one representation only; a segment written before a representation
+        was added lacks it.
         """
         source = self.live.source
         found = source.codes(self.field, spec)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from vecstore.codec.base import Codec
+from vecstore.codec.fingerprint import fingerprint_of
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.lists import Lists
 from vecstore.segment.ragged import Ragged
@@ -74,7 +76,7 @@ class Codes:
         return self.codec.unpack(self.parts, positions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredCodec:
     """A codec, and what builds it again.
 
@@ -87,6 +89,12 @@ class StoredCodec:
     id: int
     codec: Codec
     params: Mapping[str, Array]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `fingerprint_of`; not computed where nobody asks."""
+        codec = self.codec
+        return fingerprint_of(codec.spec, codec.dim, codec.metric, self.params)
 
 
 class Source(Protocol):

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
 
 import numpy as np
 
-from vecstore.codec import build_codec, parse_spec
-from vecstore.schema import Schema
+from vecstore.codec import Codec
+from vecstore.errors import CorruptionError
 from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
-from vecstore.segment.rows import Rows
-from vecstore.types import Array, Int64, Metric, Uint32, Uint64
+from vecstore.segment.rows import Encoding, Rows
+from vecstore.types import Int64, Uint32, Uint64
+
+CodecOf: TypeAlias = Callable[[str, str, int], Codec]
+"""Gives the codec of a field, a spec and an id, 0 where nothing is trained."""
 
 
 class Block:
-    """Immutable rows with float vectors; every search of it is exact."""
+    """Immutable rows. Those with float vectors are scored exactly, ready-made codes as they are."""
 
-    __slots__ = ("_codes", "_rows", "seqs")
+    __slots__ = ("_codec_of", "_codes", "_made", "_rows", "seqs")
 
-    def __init__(self, rows: Rows, schema: Schema) -> None:
+    def __init__(self, rows: Rows, codec_of: CodecOf) -> None:
         self._rows = rows
         self.seqs: Uint64 = rows.seqs
-        self._codes: Mapping[str, tuple[str, Codes]] = {
-            name: _float_codes(found.values, schema.vector(name).metric)
-            for name, found in rows.vectors.items()
-            if len(found.values)
+        self._codec_of = codec_of
+        self._made = {
+            name: encoding or Encoding(str(rows.vectors[name].values.dtype), 0)
+            for name, encoding in rows.encodings.items()
         }
+        self._codes: dict[str, Codes] = {}  # what was asked for
+        for name, made in self._made.items():
+            if made.codec:  # its file may be gone when a search of an old snapshot asks for it
+                with suppress(CorruptionError):  # which a search then raises
+                    codec_of(name, *made)
 
     @property
     def content(self) -> Rows:
@@ -89,24 +99,35 @@ class Block:
 
     def fields(self) -> tuple[str, ...]:
         """The vector fields that some row has."""
-        return tuple(self._codes)
+        return tuple(self._made)
 
     def specs(self, field: str) -> tuple[str, ...]:
-        """The one float representation of the field, or none."""
-        return (self._codes[field][0],) if field in self._codes else ()
+        """The one representation of the field, or none."""
+        return (self._made[field].spec,) if field in self._made else ()
 
     def codec_id(self, field: str, spec: str) -> int | None:
-        """0 for the floats, which need no training; None for another representation."""
-        return 0 if spec in self.specs(field) else None
+        """The codec of the one representation, 0 for floats; None for another representation."""
+        return self._made[field].codec if spec in self.specs(field) else None
 
     def codes(self, field: str, spec: str) -> Codes | None:
-        """The floats, if `spec` names them."""
+        """The floats, or the ready-made codes, if `spec` names them.
+
+        Raises:
+            CorruptionError: the codec that made them cannot be read.
+        """
+        if spec not in self.specs(field):
+            return None
         found = self._codes.get(field)
-        return found[1] if found is not None and found[0] == spec else None
+        if found is None:  # threads may all do this
+            found = self._codes[field] = self._packed(field, self._made[field])
+        return found
 
-
-def _float_codes(values: Array, metric: Metric) -> tuple[str, Codes]:
-    spec = str(values.dtype)
-    codec = build_codec(parse_spec(spec, values.shape[1]), values.shape[1], metric, {})
-    codes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), codec.code_bytes)
-    return spec, Codes(codec=codec, parts=codec.pack(codes), touch=Sound())
+    def _packed(self, field: str, made: Encoding) -> Codes:
+        codec, values = self._codec_of(field, *made), self._rows.vectors[field].values
+        codes = np.ascontiguousarray(values).view(np.uint8)
+        if codes.shape[1] != codec.code_bytes:
+            raise CorruptionError(
+                f"codes of {made.spec!r} in the write buffer have {codes.shape[1]} bytes each, "
+                f"expected {codec.code_bytes}"
+            )
+        return Codes(codec=codec, parts=codec.pack(codes), touch=Sound())

@@ -53,6 +53,10 @@ class CodecShelf:
             self.loaded[key] = found
         return found
 
+    def codec_of(self, name: str, spec: str, codec: int) -> Codec:
+        """What `stored` gives, for a block of the write buffer."""
+        return self.stored(name, spec, codec).codec
+
     def train(self, codec: int, vector: Vector, spec: str, sample: Float32) -> CodecInfo:
         """Train a codec and write its file; nothing names it until its info is committed.
 

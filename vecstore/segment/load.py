@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.segment.base import Source
-from vecstore.segment.buffer import append_rows
+from vecstore.segment.buffer import append_rows, joined
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.environment import Environment
@@ -38,17 +38,19 @@ def load_snapshot(
     blocks: tuple[Live, ...] = ()
     size = count = 0
     oldest: bytes | None = None
+    codecs: frozenset[int] = frozenset()
     if known is not None and _only_grew(known, manifest, info, txn):
         blocks = tuple(Live(live.source, tombstones, clock=clock) for live in known.blocks)
         size, count, oldest = known.buffer_bytes, known.buffer_batches, known.buffer_key
+        codecs = known.buffer_codecs
         start = keys.buffer_key(info.id, known.manifest.next_seq)
     batches = []
     for key, value in txn.scan(keys.BUFFER, start, stop):
         oldest = oldest or key
         batches.append(Rows.from_arrays(unpack_arrays(value), info.schema))
-        size, count = size + len(value), count + 1
-    if batches:
-        blocks = append_rows(blocks, Rows.concat(batches), info.schema, tombstones, clock)
+        size, count, codecs = size + len(value), count + 1, codecs | batches[-1].codecs
+    for rows in joined(batches):
+        blocks = append_rows(blocks, rows, shelf.codec_of, tombstones, clock)
     return Snapshot(
         info=info,
         manifest=manifest,
@@ -62,6 +64,7 @@ def load_snapshot(
         buffer_bytes=size,
         buffer_batches=count,
         buffer_key=oldest,
+        buffer_codecs=codecs,
     )
 
 

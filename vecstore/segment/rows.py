@@ -8,6 +8,8 @@ Stored as arrays, little-endian, C order:
     columns/<name>/...       see columns.py
     vectors/<name>/values    float16 or float32 [n, D]
     vectors/<name>/rows      uint32 [n], ascending; left out where every row has the field
+    vectors/<name>/codes, .../spec, .../codec   in place of values, where codes came ready-made:
+                             uint8 [n, bytes of one], the spec in UTF-8, uint64 [1] encode version
     expires                  int64 [N], microseconds since 1970, 0: never; left out where no row
                              expires
 
@@ -17,16 +19,29 @@ A column or field without arrays is one that was added to the schema later: no r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.errors import CorruptionError
+from vecstore.codec import parse_spec
+from vecstore.errors import CorruptionError, SchemaError
 from vecstore.schema import Schema
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged, little_endian, read_array
-from vecstore.types import Array, Float16, Float32, Int64, Uint32, Uint64
+from vecstore.types import Array, Float16, Float32, Int64, Uint8, Uint32, Uint64
+
+
+class Encoding(NamedTuple):
+    """Which codec made codes.
+
+    Attributes:
+        spec: the representation.
+        codec: the id of the trained codec, 0 where nothing was trained.
+    """
+
+    spec: str
+    codec: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,11 +50,13 @@ class FieldVectors:
 
     Attributes:
         rows: uint32 [n], the rows that have the field, ascending; None where all have it.
-        values: float16 or float32 [n, D].
+        values: float16 or float32 [n, D]; uint8 [n, bytes of one code] with an encoding.
+        encoding: what made the codes that came ready-made, None for floats.
     """
 
     rows: Uint32 | None
-    values: Float16 | Float32
+    values: Float16 | Float32 | Uint8
+    encoding: Encoding | None = None
 
     @classmethod
     def empty(cls, dim: int, count: int, dtype: np.dtype[Any]) -> FieldVectors:
@@ -49,40 +66,53 @@ class FieldVectors:
 
     @classmethod
     def concat(cls, parts: Sequence[FieldVectors], counts: Sequence[int]) -> FieldVectors:
-        """The vectors of all parts, which have `counts` rows; the wider dtype wins."""
-        values = np.concatenate([part.values for part in parts])
+        """The vectors of all parts, which have `counts` rows; the wider dtype wins.
+
+        Those that have vectors are of one encoding.
+        """
+        filled = [part for part in parts if len(part.values)] or parts[:1]
+        values = np.concatenate([part.values for part in filled])
+        encoding = filled[0].encoding
         if all(part.rows is None for part in parts):
-            return cls(rows=None, values=values)
+            return cls(rows=None, values=values, encoding=encoding)
         starts = np.cumsum([0, *counts[:-1]]).astype(np.uint32)
         pieces = [
             start + (np.arange(count, dtype=np.uint32) if part.rows is None else part.rows)
             for part, start, count in zip(parts, starts, counts, strict=True)
         ]
-        return cls(rows=np.concatenate(pieces), values=values)
+        return cls(rows=np.concatenate(pieces), values=values, encoding=encoding)
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, Array], prefix: str, *, dim: int, count: int
     ) -> FieldVectors:
         """Read what `to_arrays` wrote; CorruptionError where the arrays do not fit."""
-        half = prefix + "values" in arrays and arrays[prefix + "values"].dtype.itemsize == 2
-        dtype = np.dtype(np.float16 if half else np.float32)
-        values = read_array(arrays, prefix + "values", dtype, ndim=2)
+        encoding = _read_encoding(arrays, prefix, dim) if prefix + "codes" in arrays else None
+        name = prefix + ("codes" if encoding else "values")
+        half = name in arrays and arrays[name].dtype.itemsize == 2
+        dtype = np.dtype(np.uint8 if encoding else np.float16 if half else np.float32)
+        values = read_array(arrays, name, dtype, ndim=2)
         rows = None
         if prefix + "rows" in arrays:
             rows = read_array(arrays, prefix + "rows", np.dtype(np.uint32))
             if np.any(rows[1:] <= rows[:-1]) or (len(rows) and rows[-1] >= count):
                 raise CorruptionError(f"array {prefix + 'rows'!r} does not ascend below {count}")
-        shape = (count if rows is None else len(rows), dim)
+        shape = (count if rows is None else len(rows), values.shape[1] if encoding else dim)
         if values.shape != shape:
-            raise CorruptionError(
-                f"array {prefix + 'values'!r} has shape {values.shape}, expected {shape}"
-            )
-        return cls(rows=rows, values=values)
+            raise CorruptionError(f"array {name!r} has shape {values.shape}, expected {shape}")
+        return cls(rows=rows, values=values, encoding=encoding)
 
     def to_arrays(self, prefix: str) -> dict[str, Array]:
         """The arrays as stored."""
-        arrays = {prefix + "values": little_endian(self.values)}
+        if self.encoding is None:
+            arrays = {prefix + "values": little_endian(self.values)}
+        else:
+            spec, codec = self.encoding
+            arrays = {
+                prefix + "codes": little_endian(self.values),
+                prefix + "spec": np.frombuffer(spec.encode(), dtype=np.uint8),
+                prefix + "codec": little_endian(np.array([codec], dtype=np.uint64)),
+            }
         if self.rows is not None:
             arrays[prefix + "rows"] = little_endian(self.rows)
         return arrays
@@ -90,12 +120,12 @@ class FieldVectors:
     def take(self, rows: Int64) -> FieldVectors:
         """The vectors of the given rows, in the given order."""
         if self.rows is None:
-            return FieldVectors(rows=None, values=self.values[rows])
+            return replace(self, values=self.values[rows])
         place = np.searchsorted(self.rows, rows)
         found = np.append(self.rows, np.uint32(0))[place] == rows
         found &= place < len(self.rows)
         kept = None if found.all() else np.flatnonzero(found).astype(np.uint32)
-        return FieldVectors(rows=kept, values=self.values[place[found]])
+        return replace(self, rows=kept, values=self.values[place[found]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,7 +185,7 @@ class Rows:
             field.name: FieldVectors.from_arrays(
                 arrays, f"vectors/{field.name}/", dim=field.dim, count=count
             )
-            if f"vectors/{field.name}/values" in arrays
+            if any(f"vectors/{field.name}/{kind}" in arrays for kind in ("values", "codes"))
             else FieldVectors.empty(field.dim, count, np.dtype(np.float16))
             for field in schema.vectors
         }
@@ -191,6 +221,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.seqs)
 
+    @property
+    def encodings(self) -> dict[str, Encoding | None]:
+        """What made the codes of each field that some row has; None for floats."""
+        found = self.vectors.items()
+        return {name: field.encoding for name, field in found if len(field.values)}
+
+    @property
+    def codecs(self) -> frozenset[int]:
+        """The ids of the trained codecs that made ready-made codes."""
+        found = (field.encoding for field in self.vectors.values())
+        return frozenset(item.codec for item in found if item is not None and item.codec)
+
     def take(self, rows: Int64) -> Rows:
         """The given rows; ascending, so that seqs still ascend."""
         return Rows(
@@ -216,6 +258,19 @@ def concat_expires(parts: Sequence[Int64 | None], counts: Sequence[int]) -> Int6
     return np.concatenate(
         [zero if part is None else part for part, zero in zip(parts, zeros, strict=True)]
     )
+
+
+def _read_encoding(arrays: Mapping[str, Array], prefix: str, dim: int) -> Encoding:
+    """What made the codes of a field; CorruptionError where that is not told."""
+    text = read_array(arrays, prefix + "spec", np.dtype(np.uint8)).tobytes()
+    codec = read_array(arrays, prefix + "codec", np.dtype(np.uint64))
+    try:
+        spec = parse_spec(text.decode(), dim)
+    except (UnicodeDecodeError, SchemaError):
+        spec = None
+    if spec is None or len(codec) != 1 or spec.trained != bool(codec[0]):
+        raise CorruptionError(f"arrays {prefix + 'spec'!r} and 'codec' name no codec")
+    return Encoding(str(spec), int(codec[0]))
 
 
 def read_expires(arrays: Mapping[str, Array], count: int) -> Int64 | None:

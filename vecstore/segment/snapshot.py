@@ -165,6 +165,8 @@ class Snapshot:
         buffer_batches: how many they are.
         buffer_key: the key of the oldest of them when the buffer was last read from LMDB; None
             where it was empty.
+        buffer_codecs: trained codecs that made codes in those batches; until the buffer is next
+            empty or read, also what was in them.
     """
 
     info: CollectionInfo
@@ -176,6 +178,7 @@ class Snapshot:
     buffer_bytes: int = 0
     buffer_batches: int = 0
     buffer_key: bytes | None = None
+    buffer_codecs: frozenset[int] = frozenset()
 
     @property
     def sources(self) -> tuple[Live, ...]:

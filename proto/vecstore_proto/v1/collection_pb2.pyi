@@ -1,3 +1,4 @@
+from vecstore_proto.v1 import codec_pb2 as _codec_pb2
 from vecstore_proto.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

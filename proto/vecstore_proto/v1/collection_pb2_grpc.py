@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from vecstore_proto.v1 import codec_pb2 as vecstore__proto_dot_v1_dot_codec__pb2
 from vecstore_proto.v1 import collection_pb2 as vecstore__proto_dot_v1_dot_collection__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -75,6 +76,16 @@ class CollectionServiceStub(object):
                 '/vecstore.v1.CollectionService/Count',
                 request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.CountRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.CountResponse.FromString,
+                _registered_method=True)
+        self.GetCodec = channel.unary_unary(
+                '/vecstore.v1.CollectionService/GetCodec',
+                request_serializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecResponse.FromString,
+                _registered_method=True)
+        self.GetCodecStream = channel.unary_stream(
+                '/vecstore.v1.CollectionService/GetCodecStream',
+                request_serializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamResponse.FromString,
                 _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/vecstore.v1.CollectionService/GetStats',
@@ -167,6 +178,21 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCodec(self, request, context):
+        """Tells the codec of a representation, to encode elsewhere; OUT_OF_RANGE where one message
+        cannot hold it: call GetCodecStream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCodecStream(self, request, context):
+        """Tells the codec of a representation, in parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Says what the collection holds and costs.
         """
@@ -247,6 +273,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.Count,
                     request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.CountRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.CountResponse.SerializeToString,
+            ),
+            'GetCodec': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCodec,
+                    request_deserializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecResponse.SerializeToString,
+            ),
+            'GetCodecStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetCodecStream,
+                    request_deserializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -475,6 +511,60 @@ class CollectionService(object):
             '/vecstore.v1.CollectionService/Count',
             vecstore__proto_dot_v1_dot_collection__pb2.CountRequest.SerializeToString,
             vecstore__proto_dot_v1_dot_collection__pb2.CountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCodec(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/GetCodec',
+            vecstore__proto_dot_v1_dot_codec__pb2.GetCodecRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_codec__pb2.GetCodecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCodecStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/GetCodecStream',
+            vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_codec__pb2.GetCodecStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -124,15 +124,25 @@ class RowNumbers(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, values: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class MadeBy(_message.Message):
+    __slots__ = ("spec", "fingerprint")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    spec: str
+    fingerprint: str
+    def __init__(self, spec: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
 class FieldVectors(_message.Message):
-    __slots__ = ("field", "vectors", "rows")
+    __slots__ = ("field", "vectors", "rows", "made_by")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    MADE_BY_FIELD_NUMBER: _ClassVar[int]
     field: str
     vectors: Tensor
     rows: RowNumbers
-    def __init__(self, field: _Optional[str] = ..., vectors: _Optional[_Union[Tensor, _Mapping]] = ..., rows: _Optional[_Union[RowNumbers, _Mapping]] = ...) -> None: ...
+    made_by: MadeBy
+    def __init__(self, field: _Optional[str] = ..., vectors: _Optional[_Union[Tensor, _Mapping]] = ..., rows: _Optional[_Union[RowNumbers, _Mapping]] = ..., made_by: _Optional[_Union[MadeBy, _Mapping]] = ...) -> None: ...
 
 class Payloads(_message.Message):
     __slots__ = ("json",)
