@@ -19,7 +19,6 @@ from tests.format.readymade import columns_of
 from tests.format.stranger_codes import decoded
 
 Arrays = Mapping[str, Any]
-U64 = (1 << 64) - 1
 CHUNK = 32_000
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 Arrays = Mapping[str, Any]
+U64 = (1 << 64) - 1
 
 
 def decoded(spec: str, form: tuple[int, str], trained: Arrays, codes: Arrays) -> Any:

@@ -246,17 +246,21 @@ def test_wrong_arguments_of_a_cascade_are_refused() -> None:
     error = np.zeros(100, np.uint16)
     reading = _kernels.Reading(affine, 3, error)
     plain = _kernels.Reading(one, None, None)
-    target = _kernels.Target(reading, None, None, None)
-    both = _kernels.Target(reading, reading, None, None)
+    target = _kernels.Target(reading, None, 100, None, None)
+    both = _kernels.Target(reading, reading, 100, None, None)
     plan, rescoring = _kernels.Plan(5, 0, 0, 0, 0.5), _kernels.Plan(5, 5, 5, 0, 0.5)
     rows, scores = np.arange(3), np.zeros(3, np.float32)
     for wrong in (
         lambda: _kernels.Reading(affine, 3, error[:99]),
         lambda: _kernels.Reading(affine, None, error),
         lambda: _kernels.Reading(flat, 3, error),
-        lambda: _kernels.Target(reading, _kernels.Reading(fewer, None, None), None, None),
-        lambda: _kernels.Target(reading, plain, None, None),
-        lambda: _kernels.Target(reading, None, np.zeros(1, np.uint64), None),
+        lambda: _kernels.Target(reading, _kernels.Reading(fewer, None, None), 100, None, None),
+        lambda: _kernels.Target(reading, plain, 100, None, None),
+        lambda: _kernels.Target(reading, None, 100, np.zeros(1, np.uint64), None),
+        lambda: _kernels.Target(reading, None, 101, None, None),
+        lambda: _kernels.Target(reading, None, -1, None, None),
+        lambda: _kernels.Target(reading.at(error[:99].astype(np.uint32)), None, 100, None, None),
+        lambda: reading.at(np.zeros(101, np.uint32)),
         lambda: _kernels.Plan(0, 0, 0, 0, 0.5),
         lambda: _kernels.Plan(5, 6, 9, 0, 0.5),
         lambda: _kernels.Plan(5, 5, 4, 0, 0.5),
@@ -264,7 +268,9 @@ def test_wrong_arguments_of_a_cascade_are_refused() -> None:
         lambda: _kernels.cascade([], plan, None),
         lambda: _kernels.cascade([None], plan, None),  # type: ignore[list-item]
         lambda: _kernels.cascade([target, 5], plan, None),  # type: ignore[list-item]
-        lambda: _kernels.cascade([target, _kernels.Target(plain, None, None, None)], plan, None),
+        lambda: _kernels.cascade(
+            [target, _kernels.Target(plain, None, 100, None, None)], plan, None
+        ),
         lambda: _kernels.cascade([target], rescoring, None),
         lambda: _kernels.cascade([both], plan, None),
         lambda: _kernels.cascade([target], plan, [(1, [(rows, scores)] * 2)]),

@@ -63,6 +63,7 @@ class Target:
     Args:
         scan: what the scan reads.
         rescore: what the rescore reads, of the same rows and queries; None where there is none.
+        rows: N; readings may have room for more.
         allowed: as in `Scorer.scan`.
         touch: called with positions before a rescore reads them; None where nothing is to be
             verified.
@@ -72,6 +73,7 @@ class Target:
         self,
         scan: Reading,
         rescore: Reading | None,
+        rows: int,
         allowed: Uint64 | None,
         touch: Callable[[Int64], object] | None,
     ) -> None: ...

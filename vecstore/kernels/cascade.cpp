@@ -92,7 +92,7 @@ std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets, 
     for (size_t t = 0; t < targets.size(); t++) {
         const Scoring& read = targets[t].scan.scoring;
         std::vector<Best> best = scan(*read.variant, read.family, read.job, count,
-                                      {0, read.rows, targets[t].allowed}, keep);
+                                      {0, targets[t].rows, targets[t].allowed}, keep);
         for (size_t q = 0; q < best.size(); q++) {
             for (const Hit& hit : best[q].sorted())
                 found[q].push_back({hit.score, 0, i64(t), hit.row});

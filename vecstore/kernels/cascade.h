@@ -26,6 +26,7 @@ struct Read {
 };
 
 struct CascadeTarget {
+    i64 rows;  // N; codes may have room for more
     Read scan;
     Read rescore;
     const u64* allowed;  // as in Span

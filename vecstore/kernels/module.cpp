@@ -235,23 +235,23 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
     check(rows_ <= ROWS_MAX, "less than 2^32 rows");
     check(offsets.shape(0) > 1, "the offsets of at least one list");
     const size_t count = offsets.shape(0) - 1;
-    bool ascending = offsets.data()[count] <= u64(rows_);
+    bool ascending = offsets.data()[count] <= u64(order.shape(0));
     for (size_t i = 0; i < count; i++) ascending &= offsets.data()[i] <= offsets.data()[i + 1];
     check(ascending, "offsets that ascend to N at most");
-    check(i64(order.shape(0)) == rows_, "the row at each of N positions");
+    check(i64(order.shape(0)) <= rows_, "the row at each of at most N positions");
     check(i64(probes.shape(0)) == count_, "probes of shape [Q, P]");
     u64 outside = 0;
     for (size_t i = 0; i < probes.size(); i++)
         outside |= u64(u64(probes.data()[i]) >= u64(count));
     check(!outside, "probes from 0 to C - 1");
     check(keep > 0, "keep of at least 1");
-    check(!allowed || i64(allowed->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
+    check(!allowed || i64(allowed->shape(0)) >= (i64(order.shape(0)) + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");
     std::vector<Best> best;
     {
         nb::gil_scoped_release release;
         best = vecstore::scan_lists(variant_, family_, job(), count_,
-                                    {offsets.data(), i64(count), order.data(), rows_},
+                                    {offsets.data(), i64(count), order.data(), i64(order.shape(0))},
                                     probes.data(), i64(probes.shape(1)),
                                     allowed ? allowed->data() : nullptr, keep);
     }

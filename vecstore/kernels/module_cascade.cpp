@@ -32,11 +32,15 @@ class Reading {
         return {nb::cast<const Scores&>(scorer_).scoring(), bounded_, reach_.data(),
                 error_ ? error_->data() : nullptr, positions_ ? positions_->data() : nullptr};
     }
+    // How many rows can be asked for.
+    i64 rows() const {
+        return positions_ ? i64(positions_->shape(0)) : read().scoring.rows;
+    }
     // The same scores, of which nobody knows how far they may be off.
     Reading unbounded() const { return Reading(nb::handle_t<Scores>(scorer_), {}, {}); }
     // The same, of codes that lie at other positions than their rows.
     Reading at(In<u32, 1> positions) const {
-        check(i64(positions.shape(0)) == read().scoring.rows, "the position of each of N rows");
+        check(i64(positions.shape(0)) <= read().scoring.rows, "the positions of at most N rows");
         Reading found = *this;
         found.positions_ = std::move(positions);
         return found;
@@ -53,15 +57,14 @@ class Reading {
 // What one cascade reads of one source.
 class Target {
   public:
-    Target(const Reading& scan, const Reading* rescore, std::optional<In<u64, 1>> allowed,
-           nb::object touch)
+    Target(const Reading& scan, const Reading* rescore, i64 rows,
+           std::optional<In<u64, 1>> allowed, nb::object touch)
         : scan_(scan), rescore_(rescore ? *rescore : scan), allowed_(std::move(allowed)),
-          touch_(std::move(touch)), rescored_(rescore) {
-        const Scoring scan_of = scan_.read().scoring, rescore_of = rescore_.read().scoring;
-        rows_ = scan_of.rows;
-        count_ = scan_of.count;
-        check(rescore_of.rows == rows_ && rescore_of.count == count_,
-              "the same rows and queries in both readings");
+          touch_(std::move(touch)), rescored_(rescore), rows_(rows),
+          count_(scan_.read().scoring.count) {
+        check(0 <= rows && rows <= scan_.rows() && rows <= rescore_.rows(),
+              "as many rows in both readings");
+        check(rescore_.read().scoring.count == count_, "the same queries in both readings");
         check(!allowed_ || i64(allowed_->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
               "a word of allowed for every 64 rows");
     }
@@ -70,8 +73,8 @@ class Target {
     bool rescored() const { return rescored_; }
 
     CascadeTarget read() const {
-        CascadeTarget found{scan_.read(), rescore_.read(), allowed_ ? allowed_->data() : nullptr,
-                            {}};
+        CascadeTarget found{rows_, scan_.read(), rescore_.read(),
+                            allowed_ ? allowed_->data() : nullptr, {}};
         if (!touch_.is_none())
             found.touch = [this](const std::vector<i64>& rows) {
                 nb::gil_scoped_acquire acquire;
@@ -174,8 +177,8 @@ void add_cascade(nb::module_& m) {
         .def("unbounded", &Reading::unbounded)
         .def("at", &Reading::at, in("positions"));
     nb::class_<Target>(m, "Target")
-        .def(nb::init<const Reading&, const Reading*, std::optional<In<u64, 1>>, nb::object>(),
-             nb::arg("scan"), nb::arg("rescore").none(), in("allowed").none(),
+        .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>, nb::object>(),
+             nb::arg("scan"), nb::arg("rescore").none(), nb::arg("rows"), in("allowed").none(),
              nb::arg("touch").none());
     nb::class_<CascadePlan>(m, "Plan").def("__init__", [](CascadePlan* self, i64 keep, i64 limit,
                                                          i64 first, i64 few, float cut_share) {

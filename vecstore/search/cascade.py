@@ -55,6 +55,7 @@ def run_cascade(
     watch = _Watch(queries) if explain else None
     first = plan.stages[0]
     assert not isinstance(first, Rescore)
+    before = queries.rows_scanned
     found, threads = scan(first, targets, queries, workers, rescored=len(plan.stages) > 1)
     bytes_read, spent = (0, 0.0) if watch is None else watch.lap()
     answers = []
@@ -62,7 +63,7 @@ def run_cascade(
         candidates = scanned
         reports: list[StageReport] = []
         if watch is not None:
-            rows = (queries.rows_scanned, len(candidates.row))
+            rows = (queries.rows_scanned - before, len(candidates.row))
             reports.append(_report(first, rows, (bytes_read, spent / count), threads))
             watch.lap()
         for stage in plan.stages[1:]:
@@ -92,7 +93,7 @@ class _Watch:
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
-        self._bytes, self._time = 0, time.perf_counter()
+        self._bytes, self._time = queries.bytes_read, time.perf_counter()
 
     def lap(self) -> tuple[int, float]:
         bytes_read, now = self._queries.bytes_read, time.perf_counter()

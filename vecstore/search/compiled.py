@@ -119,6 +119,7 @@ class _Search(NamedTuple):
         return _kernels.Target(
             _reading(self.read[place], queries),
             None if finer is None else _reading(finer, queries),
+            self.targets[place].rows,
             self.targets[place].allowed.bits,
             None if finer is None or finer.touch.needless else finer.touch,
         )
