@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import DIM, Dataset, load
-from bench.measure import Settings, Table, bar
+from bench.measure import Settings, Table, bar, versions
 from vecstore.codec import Codec, Parts, Prepared, build_codec, parse_spec, train_codec
 from vecstore.codec.base import normalized
 from vecstore.options import Options
@@ -216,6 +216,7 @@ def _faiss(
         import faiss
     except ImportError:
         return []
+    versions["faiss"] = faiss.__version__
     codec, codes = filled
     index = faiss.IndexBinaryFlat(DIM)
     index.add(np.ascontiguousarray(codes[:, : DIM // 8]))
