@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 import vecstore as vs
-from bench.measure import anonymous_bytes
+from bench.measure import LIMIT, OPENED, anonymous_bytes
 from bench.peers.vecstore_local import NAME
 from vecstore.types import Float32, Float64
 
-LIMIT = 10
 WARM_CALLS, COLD_CALLS, OPENS = 100, 10, 3  # of each process
 
 
@@ -176,4 +175,5 @@ def disk_row(probed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row["disk MB/query, cold"] = float(read.mean()) / 1e6 if known else None
     row["cold x warm"] = float(np.median(cold) / np.median(warm)) if known else None
     row["RSS anon MiB"] = float(np.median([each["anon"] for each in probed])) / 2**20
+    row["RSS of"] = OPENED
     return row

@@ -1,6 +1,7 @@
 """What got worse from one run to another.
 
     python -m bench.compare OLD NEW [--tolerance 0.1] [--ours] [--force]
+    python -m bench.compare --within OLD NEW
 
 OLD and NEW are folders of results or single SUITE.json. Of the same suite and table, rows of the
 same text and the same sizes are compared, column by column; the name of a column says whether more
@@ -14,7 +15,10 @@ fewer suites and peers.
 
 Runs of different rows, calls, data or machines are not compared, unless with --force.
 
-Ends with 1 where something got worse, or nothing could be compared.
+With --within, of two runs of ann of the same code, only those intervals are listed, of figures of
+the same peer and recall, that have no part in common.
+
+Ends with 1 where something got worse, or lies outside, or nothing could be compared.
 """
 
 from __future__ import annotations
@@ -30,14 +34,17 @@ from typing import Any
 
 from bench.measure import Interval, Table
 from bench.peers import OURS
-from bench.results import Result, line, read_all
+from bench.results import Result, line, read_all, without_figures
 
 TOLERANCE = 0.1
 # By the name of a column, words in it; the first that fits decides. The figure of a bar is in some
 # other table, with its interval: of bars it counts whether they are met.
 KINDS = (
     ("up", r"^x faiss$|vecstore x"),
-    ("neither", r"^(figure|calls)$|^x |\bx\b|\b(least|most|plain|sync)\b|read GB/s"),
+    (
+        "neither",
+        r"^(figure|calls|rounds|faiss ms)$|^x |\bx\b|\b(least|most|plain|sync)\b|read GB/s",
+    ),
     ("share up", r"recall|overlap|ndcg|worst tenth|^hold|known|both first"),
     ("share down", r"flip"),
     ("up", r"/s\b|compression|reads 1/"),
@@ -58,10 +65,13 @@ TIMES = re.compile(r"/s\b|\b(ms|us|s)\b")
 TAILS = re.compile(r"\bp9[59]\b")
 # Columns of text that say what was found, not of what.
 SETTINGS = frozenset({"setting", "batch setting"})
-OUTCOMES = SETTINGS | {"error", "met", "of which", "figure", "wanted", "RSS of", "synced"}
+OUTCOMES = SETTINGS | {
+    *("error", "met", "of which", "figure", "wanted", "RSS of", "batch by", "synced"),
+}
 SUBJECTS = ("peer", "codec")  # columns that say whose a row is; without, it is vecstore's
 # What two runs must share, so that a difference of figures is one of the code.
-SAME_RUN, SAME_MACHINE = ("rows", "calls", "quick", "embeddings"), ("cpu", "cores")
+SAME_RUN, SAME_MACHINE = ("rows", "calls", "quick", "embeddings", "sets"), ("cpu", "cores")
+WITHIN = "ann"  # the suite that two runs of the same code must agree in
 
 
 @dataclass
@@ -96,17 +106,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--force", action="store_true", help="compare runs of other rows, data or machines, too"
     )
+    parser.add_argument(
+        "--within", action="store_true", help="list the intervals of ann that do not overlap"
+    )
     asked = parser.parse_args(arguments)
     try:
         old, new = read_all(asked.old), read_all(asked.new)
     except FileNotFoundError as error:
         parser.error(str(error))
-    found = compared(old, new, asked.tolerance, ours=asked.ours, force=asked.force)
+    if asked.within:
+        found = within(old, new, force=asked.force)
+    else:
+        found = compared(old, new, asked.tolerance, ours=asked.ours, force=asked.force)
     for name, results in (("old", old), ("new", new)):
         for about in dict.fromkeys(line(result.machine) for result in results.values()):
             print(f"{name}: {about}")
-    print(f"\n{found.compared:,} figures compared, {len(found.worse)} got worse")
-    listed = {"worse": found.worse, "missing": found.missing, "NOT COMPARED": found.unlike}
+    said, word = ("lie outside", "outside") if asked.within else ("got worse", "worse")
+    print(f"\n{found.compared:,} figures compared, {len(found.worse)} {said}")
+    listed = {word: found.worse, "missing": found.missing, "NOT COMPARED": found.unlike}
     for what, lines in listed.items():
         for each in lines:
             print(f"{what}: {each}")
@@ -145,6 +162,38 @@ def compared(
             kept = [row for row in table.rows if _is_ours(row) or not ours]
             pair = _Pair(found, suite, Table(table.name, table.title, kept), tolerance, fewer)
             pair.compare(after.table(table.name))
+    return found
+
+
+def within(
+    old: Mapping[str, Result], new: Mapping[str, Result], *, force: bool = False
+) -> Comparison:
+    """The intervals of one run of ann that have no part in common with those of the other."""
+    found = Comparison()
+    if WITHIN not in old or WITHIN not in new:
+        found.missing.append(WITHIN)
+        return found
+    before, after = old[WITHIN], new[WITHIN]
+    unlike = differences(before, after)
+    if unlike and not force:
+        found.unlike.append(f"{WITHIN}: {'; '.join(unlike)}")
+        return found
+    for table in before.tables:
+        other = after.table(table.name)
+        drop = OUTCOMES - (SETTINGS if ONCE.fullmatch(table.name) else set())
+        rows = {} if other is None else dict(_keyed(other, drop))
+        for key, row in _keyed(table, drop):
+            place = f"{WITHIN}, {table.name}, {' '.join(key[:-1])}"
+            pairs = [(name, value, rows.get(key, {}).get(name)) for name, value in row.items()]
+            for name, value, again in pairs:
+                if not isinstance(value, Interval):
+                    continue
+                if not isinstance(again, Interval):
+                    found.missing.append(f"{place}: {name} is not there")
+                    continue
+                found.compared += 1
+                if not _overlap(value, again):
+                    found.worse.append(f"{place}: {name} {_shown(value)} and {_shown(again)}")
     return found
 
 
@@ -199,13 +248,13 @@ class _Pair:
         rows = dict(_keyed(new, drop))
         for key, before in _keyed(self.old, drop):
             place = f"{where}, {' '.join(key[:-1])}"
-            if before.get("error"):
+            if without_figures(before):
                 continue
             after = rows.get(key) or _failed(new, before)
             if after is None:
                 ours = self._counts(before)
                 (self.found.worse if ours else self.found.missing).append(f"{place}: no such row")
-            elif after.get("error"):
+            elif without_figures(after):
                 self.found.worse.append(f"{place}: {after['error']}")
             else:
                 self._row(place, before, after, new.columns)
@@ -260,7 +309,7 @@ def _failed(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for each in table.rows:
         sizes = [name for name in each if _is_size(name, each[name])]
         alike = all(row.get(name) == each[name] for name in sizes)
-        if each.get("error") and _subject(each) == _subject(row) and alike:
+        if without_figures(each) and _subject(each) == _subject(row) and alike:
             return each
     return None
 

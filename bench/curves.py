@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from bench.databases import LIMIT, MODES, over_rounds
+from bench.databases import MODES, over_rounds
+from bench.measure import LIMIT, THREADS
 from bench.peers.base import Setting
-from bench.peers.drive import Worker, take_turns
+from bench.peers.drive import CALLS_LEAST, PeerFailedError, Worker, go_on, take_turns
 from vecstore.types import Int64
 
-# So many settings, the fastest of the first pass, are timed again before one is chosen.
-CANDIDATES, ROUNDS, SECONDS = 3, 2, 0.1
+# Of each recall, so many settings, the fastest of the first pass, are timed again.
+CANDIDATES, ROUNDS, SECONDS = 3, 3, 0.2
 # A setting whose first pass took longer is not timed again in batches: its speed is that.
 PASS_S_MAX = 5.0
 # Of each way to ask, the mode by which a setting is chosen.
 JUDGE = {"single": "single", "batch": "batch2"}
+TURNS, ONE_PASS = "turns", "one pass"  # what a figure of batches is of
 BYTES = (64, 128, 256, 512, 1_024, 2_048)
 
 
@@ -42,25 +44,92 @@ class Point:
         return len(self.found) / self.qps > PASS_S_MAX
 
 
-def fastest(worker: Worker, points: Sequence[Point], target: float) -> dict[str, Point]:
-    """The fastest setting that reaches a recall, "single" and "batch"; empty where none does.
+def fastest(
+    worker: Worker, points: Sequence[Point], targets: Sequence[float]
+) -> dict[float, dict[str, Point]]:
+    """For each recall the fastest setting that reaches it, "single" and "batch"; {} for none.
 
-    The fastest of the first pass are timed again, by turns, and the fastest of these is it.
+    Of each recall the fastest of the first pass are timed again, all of them by turns. So a
+    setting that is chosen for a high recall is chosen for a lower one, too, where it was faster.
     """
-    reached = [point for point in points if point.recall >= target]
-    first = sorted(reached, key=lambda point: -point.qps)[:CANDIDATES]
-    chosen: dict[str, Point] = {}
+    passed = sorted(points, key=lambda point: -point.qps)
+    first = [[point for point in passed if point.recall >= least][:CANDIDATES] for least in targets]
+    tried = list({id(point): point for each in first for point in each}.values())
+    chosen: dict[float, dict[str, Point]] = {least: {} for least in targets}
     for way, mode in JUDGE.items():
-        left = [point for point in first if way == "single" or not point.slow] or first[:1]
-        if len(left) > 1:
-            what = {"limit": LIMIT, "seconds": SECONDS, **MODES[mode]}
-            sides = [(worker, what | {"setting": point.setting}) for point in left]
-            turns = take_turns(sides, ROUNDS, least=0)
-            rates = [over_rounds(answers)["qps"].mean for answers in turns]
-            chosen[way] = left[rates.index(max(rates))]
-        elif left:
-            chosen[way] = left[0]
+        left = [point for point in tried if way == "single" or not point.slow]
+        timed = _by_speed(worker, left, mode)
+        for least in targets:
+            enough = [point for point in (*timed, *passed) if point.recall >= least]
+            if enough:
+                chosen[least][way] = enough[0]
     return chosen
+
+
+def _by_speed(worker: Worker, points: Sequence[Point], mode: str) -> list[Point]:
+    """The fastest first, as they are when they take turns."""
+    if len(points) < 2:
+        return list(points)
+    sides = [(worker, asking(point, mode, SECONDS)) for point in points]
+    turns = take_turns(sides, ROUNDS, least=0)
+    rates = {
+        id(point): over_rounds(answers)["qps"].mean
+        for point, answers in zip(points, turns, strict=True)
+    }
+    return sorted(points, key=lambda point: -rates[id(point)])
+
+
+@dataclass(eq=False, slots=True)
+class Pair:
+    """A setting of a peer and one of vecstore that take turns in one mode.
+
+    Attributes:
+        mode: of `bench.databases.MODES`.
+        point: the peer's.
+        own: vecstore's.
+        theirs: answers to "time", one a round; none where batches were slow, or it failed.
+        ours: likewise.
+        error: why it is not asked any more; "" for nothing.
+    """
+
+    mode: str
+    point: Point
+    own: Point
+    theirs: list[dict[str, Any]] = field(default_factory=list)
+    ours: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+
+
+def take_pairs(
+    sides: tuple[Worker, Worker], pairs: Sequence[Pair], seconds: float, rounds: int
+) -> None:
+    """Fill pairs, in each round all of them: so a slow while of the machine meets all modes.
+
+    What takes too long in batches is not timed again: vecstore is, for two threads as the first
+    pass had. A pair that fails is not asked again, and none once the peer's process has ended.
+
+    Raises:
+        PeerFailedError: it was vecstore that failed.
+    """
+    worker, anchor = sides
+    least = -(-CALLS_LEAST // rounds)
+    for pair in (pair for _ in range(rounds) for pair in pairs):
+        how, alone = MODES[pair.mode], MODES[pair.mode]["batch"] and pair.point.slow
+        if pair.error or not worker.alive or (alone and how["threads"] < THREADS):
+            continue
+        try:
+            if not alone:
+                go_on(worker, asking(pair.point, pair.mode, seconds), pair.theirs, least)
+            go_on(anchor, asking(pair.own, pair.mode, seconds), pair.ours, least)
+        except PeerFailedError as error:
+            if error.peer != worker.name:
+                raise
+            pair.error = str(error)
+
+
+def asking(point: Point, mode: str, seconds: float) -> dict[str, Any]:
+    """The arguments of the request "time"."""
+    return {"limit": LIMIT, "seconds": seconds, "setting": point.setting, **MODES[mode]}
 
 
 def by_bytes(curve: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> list[dict[str, Any]]:

@@ -51,6 +51,14 @@ class Dataset:
     relevant: tuple[Mapping[int, float], ...]
 
 
+def _place(folder: Path | None, name: str, keep: Path | None) -> Path | None:
+    """Where the embeddings of a set lie; None where there are none, or no texts."""
+    if folder is None or not (folder / name).is_dir():
+        return None
+    ready = [folder / name] + ([keep / "embeddings" / name] if keep is not None else [])
+    return next((path for path in ready if (path / QUERIES).is_file()), None)
+
+
 def load(folder: Path | None, name: str, keep: Path | None = None) -> Dataset | None:
     """One set in BEIR layout, or None where it is not there or nobody has embedded it.
 
@@ -62,11 +70,8 @@ def load(folder: Path | None, name: str, keep: Path | None = None) -> Dataset | 
     Raises:
         ValueError: the embeddings are not of these texts.
     """
-    if folder is None:
-        return None
-    ready = [folder / name] + ([keep / "embeddings" / name] if keep is not None else [])
-    place = next((path for path in ready if (path / QUERIES).is_file()), None)
-    if place is None or not (folder / name).is_dir():
+    place = _place(folder, name, keep)
+    if folder is None or place is None:
         return None
     vectors, queries = _unit(np.load(place / VECTORS)), _unit(np.load(place / QUERIES))
     if name == "code-mini":
@@ -82,6 +87,11 @@ def load(folder: Path | None, name: str, keep: Path | None = None) -> Dataset | 
         queries=queries[kept],
         relevant=tuple(relevant[place] for place in kept),
     )
+
+
+def loaded(folder: Path | None, keep: Path) -> list[str]:
+    """Those of SETS whose embeddings are there."""
+    return [name for name in SETS if _place(folder, name, keep) is not None]
 
 
 @cache

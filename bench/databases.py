@@ -14,20 +14,28 @@ import numpy as np
 
 from bench.cases import Case, dense_case
 from bench.data import BATCH, real, synthetic
-from bench.measure import Interval, Settings, error_row, first_hits, search_row, shares
+from bench.measure import (
+    BUILT,
+    LIMIT,
+    Interval,
+    Settings,
+    error_row,
+    first_hits,
+    search_row,
+    shares,
+)
 from bench.peers import Entry, entries
 from bench.peers.base import Ability, Setting
 from bench.peers.drive import PeerFailedError, Worker, take_turns
 from vecstore.types import Array, Bool, Float32, Float64, Int64
 
-LIMIT = 10
-THREADS = 2
 QUERIES, QUICK_QUERIES = 300, 100
 TARGET = 0.95
 ROUNDS = 3
 SECONDS, QUICK_SECONDS = 0.3, 0.1  # of one round
 RECALL_ENOUGH = 0.9995  # past this recall a peer's settings are not followed
-# How searches are timed: one query a call, from one thread and from two; and batches likewise.
+# How searches are timed: one query a call and one thread a search, from one caller and from two;
+# and batches from one caller, with one thread and with two.
 SINGLES: dict[str, dict[str, Any]] = {
     "single": {"batch": False, "threads": 1},
     "single2": {"batch": False, "threads": 2},
@@ -163,7 +171,7 @@ def searched(worker: Worker, setting: Setting, truth: Int64, below: int | None =
 
 
 def timed(worker: Worker, setting: Setting, settings: Settings) -> dict[str, Any]:
-    """One query a call, from one thread and from two: `times` of a search row."""
+    """One query a call, from one caller and from two: `times` of a search row."""
     asking: dict[str, Any] = {"setting": setting, "limit": LIMIT, "seconds": seconds(settings)}
     found = {mode: take_turns([(worker, asking | how)], ROUNDS)[0] for mode, how in SINGLES.items()}
     return {mode: over_rounds(answers) for mode, answers in found.items()}
@@ -206,22 +214,22 @@ def measured(
     worker: Worker, tried: Tried, built: Mapping[str, Any], rows: int, settings: Settings
 ) -> dict[str, Any]:
     """A row about searches with a setting that was tried, less its error."""
+    times = timed(worker, tried.setting, settings)
     row = search_row(
         worker.name,
         tried.setting,
         shares=tried.shares,
         first=tried.first,
-        built=built,
+        built=worker.searched(built, built.get("RSS of", BUILT)),
         rows=rows,
-        times=timed(worker, tried.setting, settings),
+        times=times,
     )
     return narrow(row)
 
 
-def sizes(worker: Worker, build_s: float | None = None) -> dict[str, Any]:
-    """What a peer takes now, as `Worker.build` says it."""
-    now = worker.ask("measure")
-    return {"disk": now["disk"], "rss": now["rss"], "build_s": build_s}
+def sizes(worker: Worker, build_s: float | None = None, of: str = BUILT) -> dict[str, Any]:
+    """What a peer takes now, as `Worker.build` says it; memory is that of a process that `of`."""
+    return {"disk": worker.ask("measure")["disk"], "RSS of": of, "build_s": build_s}
 
 
 def quantiles(milliseconds: Sequence[float] | Float64, name: str) -> dict[str, float]:

@@ -18,6 +18,9 @@ from bench.peers import envs
 from vecstore.types import Bool, Float64, Int64
 
 ROOT = Path(__file__).resolve().parents[1]
+# What runs write, as git is told to leave it out.
+WRITTEN = (":(exclude)README.md", ":(exclude)bench/README.md", ":(exclude)bench/results")
+LIMIT, THREADS = 10, 2  # hits asked, and threads of a build, of a batch, or callers
 WARM_CALLS = 20
 RESAMPLES = 2_000
 # The columns of a row about searches, in this order; None where a figure is not known.
@@ -37,9 +40,13 @@ SEARCH_COLUMNS = (
     "batch q/s 2 threads",
     "disk B/vector",
     "RSS B/vector",
+    "RSS of",
     "build s",
     "error",
 )
+BUILT, OPENED = "built", "opened"  # whether a process whose memory is told has built, too
+# Of the libraries that were measured in this process: package -> version.
+versions: dict[str, str] = {}
 # What stands in brackets in a table about searches: a part of its title.
 INTERVALS = (
     "in brackets: of recall, worst tenth and flips the bootstrap 95 % interval over queries, "
@@ -172,11 +179,9 @@ def take_turns(calls: Sequence[Callable[[int], object]], count: int) -> list[Flo
 
 
 def percentiles(milliseconds: Float64) -> dict[str, float]:
-    """The columns p50 ms and p99 ms."""
-    return {
-        "p50 ms": float(np.median(milliseconds)),
-        "p99 ms": float(np.quantile(milliseconds, 0.99)),
-    }
+    """The columns p50 ms, p95 ms and p99 ms."""
+    found = np.quantile(milliseconds, [0.5, 0.95, 0.99]).tolist()
+    return {f"p{of} ms": figure for of, figure in zip((50, 95, 99), found, strict=True)}
 
 
 def bootstrap(values: Float64) -> Interval:
@@ -239,14 +244,16 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
 ) -> dict[str, Any]:
     """A row of SEARCH_COLUMNS.
 
-    RSS is all of the process, with the library and mapped files.
+    RSS is all of the process after searches, with the library and mapped files; "RSS of" says
+    whether the process has built what it searched, or opened it.
 
     Args:
         peer: its name.
         setting: what it was searched with.
         shares: recall [Q] of each query.
         first: whether [Q] the first hit is the true first.
-        built: what `Worker.build` answered; "build_s", where given, is insert and finish.
+        built: what `Worker.build` answered, with memory after searches (`Worker.searched`);
+            "build_s", where given, is insert and finish.
         rows: how many vectors it holds.
         times: "single" and "batch" from one thread, "single2" and "batch2" from two, of each
             what `bench.databases.over_rounds` made of its rounds; any may be absent.
@@ -280,6 +287,7 @@ def search_row(  # noqa: PLR0913 - a row has as many parts
         "batch q/s 2 threads": rate("batch2"),
         "disk B/vector": each("disk"),
         "RSS B/vector": each("rss"),
+        "RSS of": built.get("RSS of", BUILT) if "rss" in built else None,
         "build s": spent,
         "error": "",
     }
@@ -313,7 +321,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -326,7 +334,9 @@ def _cpu_model() -> str:
     return found[0] if found else platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out, and whether it has changes, except in what runs themselves write."""
+
     def git(*arguments: str) -> str:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
@@ -335,7 +345,7 @@ def _commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *WRITTEN)
     except OSError:
         return "unknown"
     return (head or "unknown") + (" and changes" if changed else "")

@@ -2,6 +2,7 @@
 
     python -m bench.results README   # the summary in the README, from the newest full run
     python -m bench.results FIGURES  # the tables in bench/README.md, likewise
+    python -m bench.results GAPS     # where a peer is faster, printed and in bench/README.md
 
 A folder of results holds the newest run of each suite made that day: DATE the full ones, DATE-quick
 and DATE-partial the others.
@@ -23,17 +24,26 @@ from typing import Any
 
 import numpy as np
 
+from bench.data import SETS
+from bench.gaps import gaps, shown
 from bench.measure import ROOT, Interval, Table
+from bench.peers import OURS, known
 
 RESULTS = ROOT / "bench" / "results"
 PAGE, FIGURES_PAGE = ROOT / "README.md", ROOT / "bench" / "README.md"
 # A full run: of all peers, of so many rows and calls at least, to its end. Pages are made of these.
 ROWS, CALLS = 1_000_000, 500
+ALL_SETS = ", ".join(SETS)
+CHANGED = "commit at the end"  # of a run during which it changed
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 # Too long for a page: what they come to is in other tables and in pictures.
 UNREAD = re.compile(r"ladder-study|ann-.*-curve")
-RESERVED = ("machine", "run")
+RESERVED = ("machine", "run", "versions")
+# Columns that every row about searches has one of: without a figure in it, nothing was found.
+FOUND = ("recall", "overlap@10")
 BEGIN, END = "<!-- summary: python -m bench.results -->\n", "<!-- end of summary -->\n"
+GAPS_BEGIN, GAPS_END = "<!-- gaps: python -m bench.results GAPS -->\n", "<!-- end of gaps -->\n"
+GAPS_TITLE = "Where a peer is faster than vecstore by a tenth or more, in the newest full runs"
 FIGURES_END = "<!-- end of figures -->\n"
 SUMMED = re.compile(r"ann-(\d+)k-95")  # the tables of a recall of 0.95, by thousands of rows
 SUMMARY_COLUMNS = (
@@ -56,12 +66,14 @@ class Result:
         machine: what it ran on: `bench.measure.machine`.
         run: how it was asked for, and the seconds it took.
         tables: what it found, up to where it ended.
+        versions: of the libraries measured.
         error: what ended it early; "" for nothing.
     """
 
     suite: str
     machine: Mapping[str, Any]
     run: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     error: str = ""
 
@@ -90,6 +102,7 @@ def write(folder: Path, result: Result) -> None:
     """Write SUITE.json and SUITE.md, each whole or not at all."""
     content: dict[str, Any] = {"machine": dict(result.machine)}
     content["run"] = {"suite": result.suite, **result.run, "error": result.error}
+    content["versions"] = dict(sorted(result.versions.items()))
     for table in result.tables:
         if table.name in content:
             raise ValueError(f"{result.suite} has two tables {table.name!r}, or that name is taken")
@@ -114,7 +127,14 @@ def read(path: Path) -> Result:
         for name, each in content.items()
         if name not in RESERVED
     ]
-    return Result(suite=suite, machine=content["machine"], run=run, tables=tables, error=error)
+    return Result(
+        suite=suite,
+        machine=content["machine"],
+        run=run,
+        tables=tables,
+        versions=content.get("versions", {}),
+        error=error,
+    )
 
 
 def read_all(folder: Path) -> dict[str, Result]:
@@ -131,10 +151,24 @@ def read_all(folder: Path) -> dict[str, Result]:
 
 
 def is_full(result: Result) -> bool:
-    """Whether it is of all peers and as large as by default, and came to its end."""
+    """Whether it is of all peers and real sets, as large as by default, one commit, and ended."""
     how = result.run
     whole = how["peers"] == "all" and not how["quick"] and not result.error
+    whole = whole and how.get("sets") == ALL_SETS and CHANGED not in how
     return whole and how["rows"] >= ROWS and how["calls"] >= CALLS
+
+
+def without_figures(row: Mapping[str, Any]) -> bool:
+    """Whether there is an error and nothing else; some rows have figures and an error, too."""
+    return bool(row.get("error")) and all(row.get(name) is None for name in FOUND)
+
+
+def lonely(result: Result) -> bool:
+    """Whether peers were asked, and none but vecstore has figures."""
+    names = known()
+    rows = [row for table in result.tables for row in table.rows if row.get("peer") in names]
+    others = [row for row in rows if not row["peer"].startswith(OURS)]
+    return bool(others) and all(map(without_figures, others))
 
 
 def move(suite: str, source: Path, target: Path) -> None:
@@ -184,6 +218,8 @@ def _replace(path: Path, text: str) -> None:
 def markdown(result: Result) -> str:
     """A page of one run: the machine, and every table."""
     parts = [f"# {result.suite}", line(result.machine), line(result.run)]
+    if result.versions:
+        parts.append(line(dict(sorted(result.versions.items()))))
     if result.error:
         parts.append(f"**Ended early: {result.error}**")
     for table in result.tables:
@@ -246,15 +282,17 @@ def summary(result: Result) -> str:
     if not found:
         raise ValueError("ann has no table of recall 0.95")
     table = found[max(found)]
-    measured = [row for row in table.rows if not row["error"]]
+    measured = [row for row in table.rows if not without_figures(row)]
     rows = [
         {"peer": row["peer"], **{name: row.get(name) for name in SUMMARY_COLUMNS}}
         for row in sorted(measured, key=lambda row: -_speed(row))
     ]
     parts = [f"{table.title}. {line(result.machine)}.", grid(Table("summary", "", rows))]
-    failed = [f"{row['peer']} ({row['error']})" for row in table.rows if row["error"]]
+    failed = [f"{row['peer']} ({row['error']})" for row in table.rows if without_figures(row)]
     if failed:
         parts.append(f"Without figures: {'; '.join(failed)}.")
+    behind = gaps(result.suite, [table])
+    parts.append(f"vecstore is behind by a tenth or more: {shown(behind) or 'nowhere'}.")
     return "\n\n".join(parts)
 
 
@@ -263,11 +301,16 @@ def _speed(row: Mapping[str, Any]) -> float:
     return float(value.mean if isinstance(value, Interval) else value or 0)
 
 
+def _gaps(path: Path) -> list[dict[str, Any]]:
+    result = read(path)
+    return gaps(result.suite, result.tables)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make pages again from the newest results; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("page", choices=("README", "FIGURES"))
+    parser.add_argument("page", choices=("README", "FIGURES", "GAPS"))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of dated results")
     asked = parser.parse_args(arguments)
     if asked.page == "README":
@@ -279,7 +322,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _replace(PAGE, text)
         return 0
     text = FIGURES_PAGE.read_text(encoding="utf-8")
-    for suite in re.findall(r"<!-- figures: python -m bench\.run (\w+) -->", text):
+    suites = re.findall(r"<!-- figures: python -m bench\.run (\w+) -->", text)
+    if asked.page == "GAPS":
+        paths = [path for suite in suites if (path := newest(suite, asked.results)) is not None]
+        table = Table("gaps", GAPS_TITLE, [row for path in paths for row in _gaps(path)])
+        print(table)
+        _replace(
+            FIGURES_PAGE, with_block(text, GAPS_BEGIN, GAPS_END, f"{table.title}:\n\n{grid(table)}")
+        )
+        return 0
+    for suite in suites:
         path = newest(suite, asked.results)
         if path is None:
             print(f"no full run of {suite} in {asked.results}", file=sys.stderr)

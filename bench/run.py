@@ -11,21 +11,23 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 if not __package__:  # run as a file: modules are found from the root, not from beside it
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench import plots, results
-from bench.measure import ROOT, Settings, Table, machine
-from bench.peers import entries
-from bench.peers.base import Ability
+from bench.data import SETS, loaded
+from bench.measure import ROOT, Settings, Table, commit, machine, versions
+from bench.peers import envs, known
 from bench.results import Result, line
 
 # What is compared with peers, then what vecstore alone must keep to.
@@ -51,7 +53,25 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suites asked for; the exit status."""
-    asked = _asked(arguments)
+    with stoppable():
+        return _run(_asked(arguments))
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, also in a job that a shell makes ignore them."""
+    before = {
+        each: signal.signal(each, signal.default_int_handler)
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+
+def _run(asked: argparse.Namespace) -> int:
     data = asked.data if asked.data.is_dir() else None
     full = results.RESULTS / time.strftime("%Y-%m-%d")
     out = asked.out or _beside(full, asked)
@@ -59,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(line(about), end="\n\n")
     if data is None:
         print(f"no real embeddings: {asked.data} is no folder; synthetic rows stand in\n")
+    elif absent := [name for name in SETS if name not in loaded(data, envs.folder())]:
+        print(f"no embeddings (python -m bench.embed makes them): {', '.join(absent)}\n")
     done: list[Result] = []
     places: list[Path] = []
     status = 0
@@ -72,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 peers=asked.peers,
                 quick=asked.quick,
             )
-            ended = measured(suite, settings, about, out)
+            ended = measured(suite, settings, machine(), out)
         done.append(ended)
         place = out
         if asked.out is None and results.is_full(ended):
@@ -80,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.move(suite, out, full)
         places.append(place)
         if not pictured(ended, place) or ended.error:
+            status = 1
+        if results.lonely(ended):
+            print(f"{suite}: no peer but vecstore has figures\n")
             status = 1
         if asked.readme and results.is_full(ended):
             results.put_figures(ended, place)
@@ -111,12 +136,15 @@ def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path
 
     A suite yields a table again when it has more rows, so that little is lost with the rest.
     """
+    sets = loaded(settings.data, settings.keep)
     run = _how(settings) | {
-        "embeddings": "none" if settings.data is None else "real",
+        "embeddings": "real" if sets else "none",
+        "sets": ", ".join(sets) or "none",
         "begun": time.strftime("%Y-%m-%d %H:%M"),
         "load": round(os.getloadavg()[0], 2),
     }
-    result = Result(suite=suite, machine=about, run=run)
+    versions.clear()
+    result = Result(suite=suite, machine=about, run=run, versions=versions)
     begun = time.perf_counter()
     try:
         for table in importlib.import_module(f"bench.suites.{suite}").tables(settings):
@@ -131,6 +159,10 @@ def measured(suite: str, settings: Settings, about: Mapping[str, Any], out: Path
         said = str(error).strip().splitlines() or ["no word"]
         result.error = f"{type(error).__name__}: {said[0]}"
     run["seconds"] = round(time.perf_counter() - begun)
+    result.versions = dict(versions)
+    if (now := commit()) != about["commit"]:
+        run[results.CHANGED] = now
+        print(f"{suite}: no full run, as the commit changed from {about['commit']} to {now}")
     results.write(out, result)
     print("", *result.tables, sep="\n")
     print(f"({suite}: {run['seconds']} s)\n", flush=True)
@@ -181,7 +213,10 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="beginnings of the names of the peers wanted beside vecstore, with commas",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="smaller, and no peers that must be installed first"
+        "--quick",
+        action="store_true",
+        help="smaller; of the peers that are not named only those that need no environment, and in "
+        "ann some of FAISS",
     )
     parser.add_argument("--rows", type=int, help="rows of the large database")
     parser.add_argument("--calls", type=int, help="timed calls of each kind")
@@ -198,10 +233,10 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"suite is {unknown[0]!r}, expected one of {', '.join(SUITES)}")
     if asked.peers is not None:
-        known = {entry.known.name for does in get_args(Ability) for entry in entries(does)}
+        names = known()
         for name in asked.peers:
-            if not any(each.startswith(name) for each in known):
-                parser.error(f"peer is {name!r}, expected one of {', '.join(sorted(known))}")
+            if not any(each.startswith(name) for each in names):
+                parser.error(f"peer is {name!r}, expected one of {', '.join(sorted(names))}")
     if asked.rows is None:
         asked.rows = QUICK_ROWS if asked.quick else results.ROWS
     if asked.calls is None:

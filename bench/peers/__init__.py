@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from bench.peers.base import Ability, Environment, Known
 
@@ -47,6 +48,11 @@ class Entry:
         adapter = importlib.import_module(f"bench.peers.{self.module}")
         said: bool | str = getattr(adapter, self.known.kind).synced
         return said
+
+
+def known() -> frozenset[str]:
+    """The names of all peers."""
+    return frozenset(entry.known.name for does in get_args(Ability) for entry in entries(does))
 
 
 def entries(ability: Ability, names: Sequence[str] | None = None) -> list[Entry]:

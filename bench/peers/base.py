@@ -8,6 +8,7 @@ Shapes  N rows, Q queries, D dimensions, T vectors of one document or query.
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ class Shape:
         rows: how many rows are inserted before `finish`.
         dim: dimensions.
         metric: "cosine" (of vectors at unit length) or "dot".
-        threads: threads that a search may use.
+        threads: threads that a build or a batch may use.
     """
 
     rows: int
@@ -92,14 +93,21 @@ class Peer(ABC):
     Every call but `search` is made from one thread; `search` from several at a time.
 
     Attributes:
+        modules: what is imported when it is made, so that no import is in a time.
         synced: of a database, whether what `insert` was given is on disk, safe from a loss of
             power, when it returns; or "no: " and when it is, or why not.
+        cold: whether it was opened since it was last searched: what searches keep in memory is
+            to be made before they are timed.
     """
 
+    modules: tuple[str, ...] = ()
     synced: bool | str = False
+    cold = False
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         """`folder` is there and empty, or holds what the same peer left there."""
+        for module in self.modules:
+            importlib.import_module(module)
         self.folder = folder
         self.shape = shape
 
@@ -145,7 +153,10 @@ class Peer(ABC):
         """
 
     def prepare(self, setting: Setting, threads: int) -> None:
-        """Called before searches with this setting and as many threads are timed."""
+        """Called before searches with this setting, each of which may use as many threads.
+
+        What opens anything anew here sets `cold`.
+        """
 
     def close(self) -> None:
         """Let go of files and threads."""

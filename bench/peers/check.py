@@ -19,11 +19,12 @@ import numpy as np
 
 from bench.cases import Case, dense_case, nearest, token_case
 from bench.data import synthetic
+from bench.measure import LIMIT, THREADS
 from bench.peers import Entry, entries
 from bench.peers.drive import PeerFailedError, Worker
 from vecstore.types import Array, Float32, Int64
 
-ROWS, QUERIES, LIMIT, THREADS = 4_000, 50, 10, 2
+ROWS, QUERIES = 4_000, 50
 BELOW = 100  # a tenth of the marks
 RECALL_MIN = 0.9
 LATE_MIN = 0.75  # codes of 2 bits find no more

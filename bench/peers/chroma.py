@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.peers.base import Environment, Int64, Known, Peer, Setting, Shape, Vectors, padded
+from bench.peers.base import Environment, Int64, Known, Peer, Setting, Vectors, padded
 
 NAME = "bench"
 M, EF_CONSTRUCTION = 16, 128
@@ -26,11 +24,8 @@ class Chroma(Peer):
     A changed ef_search holds from the next opening on, so `prepare` opens the collection anew.
     """
 
+    modules = ("chromadb",)
     synced = True
-
-    def __init__(self, folder: Path, shape: Shape) -> None:
-        super().__init__(folder, shape)
-        importlib.import_module("chromadb")  # here, so that `open` is timed without it
 
     def _opened(self) -> Any:
         import chromadb
@@ -88,6 +83,7 @@ class Chroma(Peer):
             self.collection.modify(configuration={"hnsw": {"ef_search": int(setting["ef_search"])}})
             self.close()
             self.open()
+            self.cold = True
 
     def search(
         self, queries: Vectors, limit: int, setting: Setting, below: int | None = None

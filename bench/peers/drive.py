@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case
-from bench.measure import ROOT
+from bench.measure import BUILT, ROOT, versions
 from bench.peers import Entry
 from bench.peers.base import Setting
 from bench.peers.envs import EnvironmentFailedError, python_of
@@ -27,6 +27,7 @@ READ_BYTES = 1 << 16
 BUILD_S_MAX = 3600  # of a million rows; more have more in proportion
 CALL_S_MAX = 600
 CALLS_LEAST = 200  # in all rounds, behind percentiles of one query a call
+PAUSE_S = 0.02  # before calls are timed, for threads of the one before to fall asleep
 ENDING_S_MAX = 10  # for a process that has closed its answers to end
 INSERT_ROWS = 10_000
 # What a library reads at import: threads that spin after a call would take the cores of the next.
@@ -95,7 +96,7 @@ class Worker:
             )
 
     def _start(self, entry: Entry, case: Case, threads: int) -> None:
-        self.ask(
+        found = self.ask(
             "start",
             module=entry.module,
             kind=entry.known.kind,
@@ -107,7 +108,9 @@ class Worker:
                 "metric": case.metric,
                 "threads": threads,
             },
+            requirements=list(entry.environment.requirements),
         )
+        versions.update(found)
         self.ask("case", folder=str(case.folder))
 
     def __enter__(self) -> Worker:
@@ -222,6 +225,15 @@ class Worker:
             "anon": after["anon"],
         }
 
+    def searched(self, built: Mapping[str, Any], of: str = BUILT) -> dict[str, Any]:
+        """What was built, with memory as it is now, after searches: maps count once they are read.
+
+        Args:
+            built: what `build` answered.
+            of: whether this process built it, or opened what another has built.
+        """
+        return {**built, "rss": self.ask("measure")["rss"], "RSS of": of}
+
     def find(
         self,
         setting: Setting,
@@ -274,7 +286,6 @@ def beside(anchor: Worker, measure: Callable[[], None], undo: Callable[[], None]
 def take_turns(
     asked: Sequence[tuple[Worker, dict[str, Any]]],
     rounds: int,
-    pause_s: float = 0.02,
     least: int = CALLS_LEAST,
 ) -> list[list[dict[str, Any]]]:
     """The answers of some workers to "time", round after round: each meets the same noise.
@@ -284,13 +295,11 @@ def take_turns(
     Args:
         asked: workers and what they are asked: arguments of worker.Session.time.
         rounds: how often each is asked.
-        pause_s: before each, for threads of the one before to fall asleep.
         least: calls of one query in all rounds, where they are short.
     """
     found: list[list[dict[str, Any]]] = [[] for _ in asked]
     for _ in range(rounds):
         for (worker, arguments), answers in zip(asked, found, strict=True):
-            time.sleep(pause_s)
             go_on(worker, arguments, answers, -(-least // rounds))
     return found
 
@@ -299,5 +308,6 @@ def go_on(
     worker: Worker, arguments: dict[str, Any], answers: list[dict[str, Any]], least: int
 ) -> None:
     """Append the answer to "time" of one more round, of so many calls at least."""
+    time.sleep(PAUSE_S)
     offset = sum(answer["calls"] for answer in answers)
     answers.append(worker.ask("time", offset=offset, least=least, **arguments))

@@ -156,6 +156,8 @@ class DenseThenMaxSim(Documents):
     float32, scored in NumPy.
     """
 
+    modules = ("vecstore.database",)
+
     def __init__(self, folder: Path, shape: Shape, head: int = 1) -> None:
         super().__init__(folder, shape)
         self.head = head

@@ -30,6 +30,7 @@ Bits: TypeAlias = npt.NDArray[np.uint8]
 # Its matrix products are made by the BLAS it carries, which would else use one thread.
 ENVIRONMENT = Environment("faiss", ("faiss-cpu==1.15.1",), {"OPENBLAS_NUM_THREADS": "2"})
 REFINED = "Refine(SQfp16)"
+ROTATED = "RR,"  # a random rotation, which RaBitQ wants and FAISS leaves to this transform
 HNSW_BUILD, HNSW_BUILD_MORE = 128, 200  # candidates while building
 _FILTERED = ("dense", "filter")
 # FastScan tables without lists take no selector of ids, so these do not filter.
@@ -46,6 +47,15 @@ PEERS = (
         "Faiss",
         _FILTERED,
         {"factory": f"IVF{{lists}},RaBitQfs,{REFINED}"},
+    ),
+    *(
+        Known(
+            f"faiss-ivfrabitqfs{bits}+refine",
+            "Faiss",
+            _FILTERED,
+            {"factory": f"{ROTATED}IVF{{lists}},RaBitQfs{bits},{REFINED}"},
+        )
+        for bits in (2, 4)
     ),
     Known("faiss-pqfs+refine", "Faiss", ("dense",), {"factory": f"PQ{{pairs}}x4fs,{REFINED}"}),
     Known("faiss-rabitqfs+refine", "Faiss", ("dense",), {"factory": f"RaBitQfs,{REFINED}"}),
@@ -74,6 +84,11 @@ PROBES_RABITQ = (
     *((8, 8), (16, 8), (32, 8), (32, 32), (64, 32)),
     *((128, 16), (256, 16), (256, 32), (512, 16), (512, 32)),
 )
+# Of several bits a dimension, which want fewer.
+PROBES_RABITQ_MORE = (
+    *((8, 2), (16, 1), (16, 2), (32, 1), (32, 2), (64, 1)),
+    *((64, 2), (64, 4), (128, 2), (128, 4), (256, 4), (512, 8)),
+)
 TIMES = (1, 2, 4, 8, 16, 32, 64)
 TIMES_BINARY = (2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -81,9 +96,12 @@ TIMES_BINARY = (2, 4, 8, 16, 32, 64, 128, 256)
 class Faiss(Marked):
     """An index made by FAISS's factory; vectors at unit length, so inner product is cosine.
 
-    RaBitQ is used without a random rotation before it: on embeddings the recall was the same, and
-    a rotation of each query takes time. HNSW has twice the links at the lowest level: 32 of 16.
+    RaBitQ of one bit is used without a random rotation before it: on embeddings the recall was the
+    same, and a rotation of each query takes time. That of more bits is rotated, as RaBitQ is
+    described. HNSW has twice the links at the lowest level: 32 of 16.
     """
+
+    modules = ("faiss",)
 
     def __init__(
         self, folder: Path, shape: Shape, factory: str, hnsw_build: int = HNSW_BUILD
@@ -121,8 +139,9 @@ class Faiss(Marked):
         refined = self.factory.endswith(REFINED)
         if self.factory.startswith("HNSW"):
             return [{"efSearch": ef} for ef in HNSW_EF]
-        if self.factory.startswith("IVF") and refined:
-            pairs = PROBES_RABITQ if "RaBitQ" in self.factory else PROBES_PQ
+        if "IVF" in self.factory and refined:
+            kinds = {ROTATED: PROBES_RABITQ_MORE, "RaBitQ": PROBES_RABITQ, "": PROBES_PQ}
+            pairs = next(pairs for word, pairs in kinds.items() if word in self.factory)
             found = dict.fromkeys((min(probes, self.lists), times) for probes, times in pairs)
             return [{"nprobe": probes, "k_factor": times} for probes, times in found]
         if self.factory.startswith("IVF"):
@@ -163,6 +182,8 @@ class Faiss(Marked):
             params = faiss.SearchParameters(**only)
         if "k_factor" not in setting:
             return params
+        if self.factory.startswith(ROTATED):
+            params = faiss.SearchParametersPreTransform(index_params=params)
         base = {} if params is None else {"base_index_params": params}
         return faiss.IndexRefineSearchParameters(k_factor=setting["k_factor"], **base)
 
@@ -177,6 +198,8 @@ class FaissBinary(Marked):
 
     The originals are in the folder and in memory.
     """
+
+    modules = ("faiss",)
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         super().__init__(folder, shape)

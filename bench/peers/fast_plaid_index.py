@@ -29,6 +29,11 @@ class FastPlaid(Documents):
     documents for later updates, are not written.
     """
 
+    modules = (
+        "torch",
+        "fast_plaid.search",
+    )
+
     def __init__(self, folder: Path, shape: Shape, nbits: int = 4) -> None:
         super().__init__(folder, shape)
         self.nbits = nbits

@@ -45,6 +45,8 @@ class Hnswlib(Marked):
     It fails where a filter leaves fewer rows in reach than are asked for.
     """
 
+    modules = ("hnswlib",)
+
     def __init__(self, folder: Path, shape: Shape, links: int = LINKS, build: int = BUILD) -> None:
         super().__init__(folder, shape)
         self.links, self.build_ef = links, build
@@ -96,6 +98,8 @@ class Usearch(Saved):
 
     The originals are in the folder and in memory. No filters in Python.
     """
+
+    modules = ("usearch.index",)
 
     def __init__(self, folder: Path, shape: Shape, kind: str) -> None:
         super().__init__(folder, shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ PEERS = (
     Known("lancedb-ivf_pq", "Lance", _DATABASE, {"index": "ivf_pq"}, slow=True),
     Known("lancedb-ivf_pq-sub8", "Lance", _DATABASE, {"index": "ivf_pq", "sub": 8}, slow=True),
     Known("lancedb-ivf_rq", "Lance", _DATABASE, {"index": "ivf_rq"}),
+    Known("lancedb-ivf_rq-4bit", "Lance", _DATABASE, {"index": "ivf_rq", "bits": 4}),
     Known("lancedb-ivf_hnsw_sq", "Lance", _DATABASE, {"index": "ivf_hnsw_sq"}),
     Known("lancedb-multivector", "LanceTokens", ("late",), {"index": "ivf_pq"}),
 )
@@ -55,15 +55,18 @@ class Lance(Peer):
     come before the search (prefilter).
     """
 
+    modules = ("lancedb", "pyarrow")
     synced: bool | str = "no: nothing is"
 
-    def __init__(self, folder: Path, shape: Shape, index: str, sub: int = SUB) -> None:
+    def __init__(
+        self, folder: Path, shape: Shape, index: str, sub: int = SUB, bits: int = 1
+    ) -> None:
         super().__init__(folder, shape)
         self.index = index
+        self.bits = bits  # of a dimension in RaBitQ codes
         self.sub = sub
         self.codes = None if sub == SUB else whole(shape.dim, sub)
         self.metric: Any = shape.metric
-        importlib.import_module("lancedb")  # here, so that `open` is timed without it
 
     def create(self) -> None:
         import lancedb
@@ -151,7 +154,7 @@ class Lance(Peer):
             return HnswSq(distance_type=self.metric, m=M, ef_construction=EF_CONSTRUCTION)
         lists = _lists(self.shape.rows)
         if self.index == "ivf_rq":
-            return IvfRq(distance_type=self.metric, **lists)
+            return IvfRq(distance_type=self.metric, num_bits=self.bits, **lists)
         return IvfPq(distance_type=self.metric, num_sub_vectors=self.codes, **lists)
 
 

@@ -21,6 +21,8 @@ class MaxSimCpu(Documents):
     It has no files: the documents are written down with NumPy, so that its bytes can be told.
     """
 
+    modules = ("maxsim_cpu",)
+
     def build(self, documents: list[Float32]) -> None:
         Tokens.save(self.folder, documents)
         self._hold(documents)

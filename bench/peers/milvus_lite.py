@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ class MilvusLite(Peer):
     what the indexes of 8 bits find.
     """
 
+    modules = ("pymilvus", "milvus_lite.adapter.grpc.server")
     synced = "no: when the log is closed"
 
     def __init__(self, folder: Path, shape: Shape, index: str) -> None:
@@ -44,8 +44,6 @@ class MilvusLite(Peer):
         self.index = index
         self.metric = "COSINE" if shape.metric == "cosine" else "IP"
         self.path = str(folder / "milvus.db")
-        importlib.import_module("pymilvus")  # here, so that `open` is timed without it
-        importlib.import_module("milvus_lite.adapter.grpc.server")
 
     def create(self) -> None:
         from pymilvus import DataType, MilvusClient

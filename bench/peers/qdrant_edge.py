@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +75,7 @@ class QdrantEdge(Peer):
     marks have a payload index, which the graph is built with, so that it can be filtered.
     """
 
+    modules = ("qdrant_edge",)
     synced = True
 
     def __init__(
@@ -89,7 +89,6 @@ class QdrantEdge(Peer):
         super().__init__(folder, shape)
         self.quantization = quantization
         self.m, self.ef_construct = m, ef_construct
-        importlib.import_module("qdrant_edge")  # here, so that `open` is timed without it
 
     def create(self) -> None:
         from qdrant_edge import EdgeShard, PayloadSchemaType, UpdateOperation

@@ -24,6 +24,7 @@ from bench.peers.kept import Saved
 CODE_DIMS = 2
 THRESHOLD = 0.2
 SOAR = {"soar_lambda": 1.5, "overretrieve_factor": 2.0}
+SAMPLE_ROWS_MAX = 250_000  # that the leaves are trained on
 LEAVES = (5, 10, 20, 40, 80, 80, 160, 160, 320, 640)  # searched
 REORDERED = (3, 3, 3, 3, 3, 6, 3, 6, 6, 12)  # for each hit asked
 
@@ -36,6 +37,8 @@ PEERS = (
 
 class Scann(Saved):
     """A tree over codes, reordered with float32 or bfloat16 originals of its own. No filters."""
+
+    modules = ("scann",)
 
     def __init__(self, folder: Path, shape: Shape, reorder: str, leaves_of_row: int = 1) -> None:
         super().__init__(folder, shape)
@@ -52,7 +55,7 @@ class Scann(Saved):
         made.tree(
             num_leaves=self.leaves,
             num_leaves_to_search=1,
-            training_sample_size=len(vectors),
+            training_sample_size=min(len(vectors), SAMPLE_ROWS_MAX),
             **self.soar,
         )
         made.score_ah(CODE_DIMS, anisotropic_quantization_threshold=THRESHOLD)

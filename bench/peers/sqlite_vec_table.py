@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -51,6 +50,7 @@ class SqliteVec(Peer):
     Every batch is one transaction, fsynced: a write-ahead log with synchronous = full.
     """
 
+    modules = ("sqlite_vec", "pysqlite3")
     synced = True
     columns = "vector float[{dim}] distance_metric=cosine"
     values = ":vector"
@@ -59,7 +59,6 @@ class SqliteVec(Peer):
         if shape.metric != "cosine":
             raise UnsupportedError("no inner product: cosine, L2 and L1 only")
         super().__init__(folder, shape)
-        importlib.import_module("sqlite_vec")  # here, so that `open` is timed without it
         self.idle: SimpleQueue[Any] = SimpleQueue()  # connections, for any thread
 
     def _connected(self) -> Any:

@@ -44,6 +44,8 @@ class Svs(Saved):
     its own PCA, then all of them at 8.
     """
 
+    modules = ("svs",)
+
     def __init__(self, folder: Path, shape: Shape, kind: str) -> None:
         super().__init__(folder, shape)
         self.kind = kind

@@ -25,6 +25,8 @@ class Turbovec(Marked):
     The originals are in the folder and in memory. A filter is a mask of rows.
     """
 
+    modules = ("turbovec",)
+
     def __init__(self, folder: Path, shape: Shape, bits: int) -> None:
         super().__init__(folder, shape)
         self.bits = bits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,28 +38,27 @@ PEERS = (
 
 
 class Vecstore(Peer):
-    """A collection with one ladder; every batch is fsynced before `insert` returns.
+    """A collection with one ladder, opened once; every batch is fsynced before `insert` returns.
 
     Settings: the default plan, which has a recall of its own; plans that scan the coarse rung, or
     probe some lists of it, keep so many times the hits asked, and rescore with the fine one; and
     exact.
     """
 
+    modules = ("vecstore.database",)
     synced = True
 
     def __init__(
         self, folder: Path, shape: Shape, ladder: str = "", durability: str = "fsync"
     ) -> None:
         super().__init__(folder, shape)
-        importlib.import_module("vecstore.database")  # so that no import counts
         self.ladder = tuple(ladder.split())
         self.durability = durability
-        self.threads = shape.threads
 
     def _opened(self) -> vs.Database:
         import vecstore as vs
 
-        options = vs.Options(threads=self.threads, durability=self.durability)  # type: ignore[arg-type]
+        options = vs.Options(threads=self.shape.threads, durability=self.durability)  # type: ignore[arg-type]
         return vs.open(self.folder / "database", options=options)
 
     def create(self) -> None:
@@ -97,11 +95,11 @@ class Vecstore(Peer):
         return [{"plan": DEFAULT}, *plans, *probes, {"plan": EXACT}]
 
     def prepare(self, setting: Setting, threads: int) -> None:
-        """Open the database with as many threads for a search, where it is not."""
-        if threads != self.threads:
-            self.database.close()
-            self.threads = threads
-            self.open()
+        """Let a search use as many threads: those there are, as to open anew would disturb writes.
+
+        There is no such option for an open database, so that this sets the count of its workers.
+        """
+        self.database._workers.count = threads
 
     def search(
         self, queries: Vectors, limit: int, setting: Setting, below: int | None = None

@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from bench.peers.base import Peer, Setting, Shape, UnsupportedError, Vectors
 
-BATCH_QUERIES = 256  # of one call in mode "batch"
+BATCH_QUERIES = 256  # of one call in mode "batch", or all where there are fewer
 CALLS_MIN = 3
 SHORT_MS = 5.0  # calls that take less are gone on with, until there are enough for a p99
 WARM_S_MAX = 2.0
@@ -37,6 +38,8 @@ class Session:
         self._peer: Peer | None = None
         self._case: Path | None = None
         self._queries: Vectors = []
+        self._ring: Vectors = []
+        self._batch = 0
 
     @property
     def peer(self) -> Peer:
@@ -51,16 +54,21 @@ class Session:
         options: Mapping[str, Any],
         folder: str,
         shape: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Make the peer; nothing is stored yet."""
+        requirements: Sequence[str] = (),
+    ) -> dict[str, str]:
+        """Make the peer; nothing is stored yet. The versions of what pip installed for it."""
         made = getattr(importlib.import_module(f"bench.peers.{module}"), kind)
         self._peer = made(Path(folder), Shape(**shape), **options)
-        return memory()
+        names = [requirement.partition("==")[0] for requirement in requirements]
+        return {name: version(name) for name in names}
 
     def case(self, folder: str) -> None:
         """Say where the vectors and queries lie (see bench.cases)."""
         self._case = Path(folder)
         self._queries = load_vectors(self._case, "queries")
+        self._batch = min(BATCH_QUERIES, len(self._queries))
+        # The first again after the last, so that any batch is a slice.
+        self._ring = joined(self._queries, self._queries[: self._batch - 1])
 
     def create(self) -> None:
         self.peer.create()
@@ -100,6 +108,7 @@ class Session:
     def open(self) -> dict[str, Any]:
         begun = time.perf_counter()
         self.peer.open()
+        self.peer.cold = True
         return {"seconds": time.perf_counter() - begun}
 
     def delete(self, rows: list[int]) -> dict[str, Any]:
@@ -127,7 +136,8 @@ class Session:
         queries = self._queries[:count] if count else self._queries
         self.peer.prepare(setting, self.peer.shape.threads)
         if warm:
-            self._warm(queries, limit, setting, below)
+            self._warm(limit, setting, below)
+            self._first(queries, limit, setting, below)
         begun = time.perf_counter()
         found = [
             self.peer.search(queries[at : at + BATCH_QUERIES], limit, setting, below)
@@ -137,7 +147,16 @@ class Session:
         np.save(out, np.concatenate(found))
         return {"seconds": seconds, "queries": len(queries)}
 
-    def _warm(self, queries: Vectors, limit: int, setting: Setting, below: int | None) -> None:
+    def _warm(self, limit: int, setting: Setting, below: int | None) -> None:
+        """Search for every query, as long as it does not take long, where the peer is cold."""
+        begun = time.perf_counter()
+        for place in range(len(self._queries) if self.peer.cold else 0):
+            self.peer.search(self._queries[place : place + 1], limit, setting, below)
+            if time.perf_counter() - begun > WARM_S_MAX:
+                break
+        self.peer.cold = False
+
+    def _first(self, queries: Vectors, limit: int, setting: Setting, below: int | None) -> None:
         """Search for one query, and for a batch too where that does not take long."""
         begun = time.perf_counter()
         self.peer.search(queries[:1], limit, setting, below)
@@ -155,22 +174,23 @@ class Session:
         offset: int = 0,
         least: int = 0,
     ) -> dict[str, Any]:
-        """Searches for some seconds: from `threads` threads, the process tied to as many cores.
+        """Searches for some seconds: by `threads` threads, the process tied to as many cores.
 
-        One query a call, or with `batch` BATCH_QUERIES of them, from one thread; begins with the
-        queries of call `offset`. Of one query a call, there are at least `least` calls where each
-        takes less than SHORT_MS. Returns queries a second, the number of calls, and of one query
-        a call the ms of each.
+        One query a call, from that many callers, each search with one thread; or with `batch`
+        BATCH_QUERIES of them, from one caller, by the threads of the library. Begins with the
+        queries of call `offset`; the first come again after the last. Of one query a call, there
+        are at least `least` calls where each takes less than SHORT_MS. Returns queries a second,
+        the number of calls, and of one query a call the ms of each.
         """
         tie(threads)
-        self.peer.prepare(setting, threads)
-        step = BATCH_QUERIES if batch else 1
+        self.peer.prepare(setting, threads if batch else 1)
+        self._warm(limit, setting, below)
+        step = self._batch if batch else 1
 
         def call(turn: int) -> int:
-            at = turn * step % max(len(self._queries) - step + 1, 1)
-            queries = self._queries[at : at + step]
-            self.peer.search(queries, limit, setting, below)
-            return len(queries)
+            at = turn * step % len(self._queries)
+            self.peer.search(self._ring[at : at + step], limit, setting, below)
+            return step
 
         # What is made at the first search of a setting is not its speed.
         call(offset - 1)
@@ -184,7 +204,7 @@ class Session:
 
     def measure(self) -> dict[str, Any]:
         """Memory of this process, and disk of the folder, in bytes."""
-        return memory() | {"disk": allocated(self.peer.folder)}
+        return memory_of() | {"disk": allocated(self.peer.folder)}
 
     def close(self) -> None:
         self.peer.close()
@@ -256,6 +276,13 @@ def load_vectors(folder: Path, name: str) -> Vectors:
     return np.split(np.asarray(values), np.cumsum(np.load(lengths))[:-1])
 
 
+def joined(first: Vectors, second: Vectors) -> Vectors:
+    """The vectors of both, in the same form."""
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, np.asarray(second)])
+    return [*first, *second]
+
+
 def copied(vectors: Vectors) -> Vectors:
     """The same vectors, read: what maps a file would be read while something else is timed."""
     if isinstance(vectors, np.ndarray):
@@ -263,11 +290,11 @@ def copied(vectors: Vectors) -> Vectors:
     return [np.array(each) for each in vectors]
 
 
-def memory() -> dict[str, int]:
-    """Resident bytes of this process, and those that are not of mapped files."""
+def memory_of(process: int | str = "self") -> dict[str, int]:
+    """Resident bytes of a process, of this one by default, and those not of mapped files."""
     names = {"VmRSS": "rss", "RssAnon": "anon"}
     found = {}
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+    for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
         if name in names:
             found[names[name]] = int(value.split()[0]) << 10
@@ -291,7 +318,9 @@ def main() -> None:
             answer: dict[str, Any] = {"answer": method(**request)}
         except UnsupportedError as error:
             answer = {"unsupported": str(error)}
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also what a library in Rust raises when it panics
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")

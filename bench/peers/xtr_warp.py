@@ -7,7 +7,9 @@ settings, too, differ from exact MaxSim.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, local
 from typing import Any
 
 from bench.peers.base import Environment, Float32, Int64, Known, Setting, Shape, Vectors, padded
@@ -26,7 +28,16 @@ BOUND_PROBES = 8  # centroids considered for each probe, as the library's own ch
 
 
 class XtrWarp(Documents):
-    """Built at once with the library's defaults, on the CPU, and mapped."""
+    """Built at once with the library's defaults, on the CPU, and mapped.
+
+    What the library loads answers only the thread that loaded it, so threads of its own load it
+    once each, and every search is handed to one of them.
+    """
+
+    modules = (
+        "torch",
+        "xtr_warp.search",
+    )
 
     def __init__(self, folder: Path, shape: Shape, nbits: int = 4) -> None:
         super().__init__(folder, shape)
@@ -39,10 +50,17 @@ class XtrWarp(Documents):
         self.open()
 
     def open(self) -> None:
-        self.index = self._made()
-        self.index.load("cpu")
+        self.loaded = local()
+        together = Barrier(self.shape.threads)
+        self.pool = ThreadPoolExecutor(self.shape.threads, initializer=self._load)
+        for each in [self.pool.submit(together.wait) for _ in range(self.shape.threads)]:
+            each.result()
         about = json.loads((self.folder / "index" / "metadata.json").read_text(encoding="utf-8"))
         self.centroids = int(about["num_partitions"])
+
+    def _load(self) -> None:
+        self.loaded.index = self._made()
+        self.loaded.index.load("cpu")
 
     def _made(self) -> Any:
         from xtr_warp.search import XTRWarp
@@ -56,8 +74,11 @@ class XtrWarp(Documents):
         self.threads = threads
 
     def ranked(self, queries: Vectors, limit: int, setting: Setting) -> Int64:
+        return self.pool.submit(self._ranked, queries, limit, setting).result()
+
+    def _ranked(self, queries: Vectors, limit: int, setting: Setting) -> Int64:
         probes = int(setting["nprobe"])
-        found = self.index.search(
+        found = self.loaded.index.search(
             tensors(queries),
             top_k=limit,
             num_threads=self.threads,
@@ -69,4 +90,4 @@ class XtrWarp(Documents):
         return padded([[row for row, _ in hits] for hits in found], limit)
 
     def close(self) -> None:
-        self.index.free()
+        self.pool.shutdown()

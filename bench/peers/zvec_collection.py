@@ -23,6 +23,7 @@ PEERS = (
 )
 
 EFS = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+REFINED = {"scale_factor": 2}  # candidates that originals rescore, for each hit asked
 NPROBES = (8, 16, 32, 64, 128, 256, 512)
 
 
@@ -36,13 +37,15 @@ class Zvec(Peer):
     one query a call.
     """
 
+    modules = ("zvec",)
     synced = "no: a flush puts unsynced files in place of the synced log"
 
     def __init__(self, folder: Path, shape: Shape, index: str) -> None:
-        import zvec
-
         super().__init__(folder, shape)
         self.index = index
+
+        import zvec
+
         zvec.init(
             log_level=zvec.LogLevel.ERROR,
             query_threads=shape.threads,
@@ -88,9 +91,10 @@ class Zvec(Peer):
         self.collection = zvec.open(str(self.folder / "zvec"))
 
     def settings(self) -> list[Setting]:
-        if self.index == "ivf-rabitq":
-            return [{"nprobe": nprobe} for nprobe in NPROBES]
-        return [{"ef": ef} for ef in EFS]
+        if self.index == "hnsw":
+            return [{"ef": ef} for ef in EFS]
+        name, values = ("nprobe", NPROBES) if self.index == "ivf-rabitq" else ("ef", EFS)
+        return [{name: value} | more for value in values for more in ({}, REFINED)]
 
     def search(
         self, queries: Vectors, limit: int, setting: Setting, below: int | None = None
@@ -122,9 +126,9 @@ class Zvec(Peer):
     def _param(self, setting: Setting) -> Any:
         import zvec
 
-        if self.index == "ivf-rabitq":
-            return zvec.IvfRabitqQueryParam(nprobe=setting["nprobe"])
-        return zvec.HnswQueryParam(ef=setting["ef"])
+        more = {"is_using_refiner": True} if REFINED.keys() <= setting.keys() else {}
+        kind = zvec.IvfRabitqQueryParam if self.index == "ivf-rabitq" else zvec.HnswQueryParam
+        return kind(**setting, **more)
 
 
 def _taken(statuses: Any) -> None:

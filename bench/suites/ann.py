@@ -10,17 +10,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.cases import Case
-from bench.curves import Point, by_bytes, fastest
+from bench.curves import ONE_PASS, TURNS, Pair, Point, asking, by_bytes, fastest, take_pairs
 from bench.databases import (
     BATCHES,
     MODES,
+    QUICK_QUERIES,
     RECALL_ENOUGH,
     SINGLES,
-    THREADS,
     aligned,
     asked,
     over_rounds,
@@ -28,7 +29,11 @@ from bench.databases import (
     supply,
 )
 from bench.measure import (
+    BUILT,
     INTERVALS,
+    LIMIT,
+    OPENED,
+    THREADS,
     Settings,
     Table,
     bar,
@@ -44,31 +49,29 @@ from bench.peers.drive import PeerFailedError, Worker, beside, take_turns
 
 SIZES = (100_000, 1_000_000)
 QUICK_ROWS = 20_000
-QUICK_PEERS = ("faiss-ivfpqfs", "faiss-ivfrabitqfs", "faiss-hnswsq8", "faiss-binary")
-LIMIT = 10
+QUICK_PEERS = ("faiss-ivfpqfs", "faiss-ivfrabitqfs+", "faiss-hnswsq8", "faiss-binary")
 QUERIES = 1_000
 TARGETS = (0.9, 0.95, 0.99)
 BAR_TARGET = 0.95
 ROUNDS, SECONDS = 5, 0.25
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
 OPENED_S = 5.0  # searches after which the memory of a peer is looked at
-SLOW_ROWS_MAX = 200_000  # peers marked slow are not built beyond
+SLOW_ROWS_MAX = 200_000  # peers marked slow are not built beyond, unless they are named
 CURVE_COLUMNS = ("peer", "setting", "recall", "worst tenth", "flips", "disk B/vector")
 WAYS = {"single": SINGLES, "batch": BATCHES}
 TWO = {"single2": "one query a call, two callers", "batch2": "batches, two threads"}
-
-Answers = list[dict[str, Any]]
 
 
 def tables(settings: Settings) -> Iterator[Table]:
     """Run the suite."""
     sizes = [QUICK_ROWS] if settings.quick else [n for n in SIZES if n <= settings.rows]
     bars: list[dict[str, Any]] = []
+    run: Run | None = None
     for count in sizes or [settings.rows]:
         folder = settings.folder / f"ann-{count}"
-        queries = min(QUERIES, settings.calls)
+        queries = QUICK_QUERIES if settings.quick else QUERIES
         case = supply(settings, count, queries).case(folder / "case", count)
-        run = Run(case, folder, settings)
+        run = Run(case, folder, settings, run)
         for _ in run.every(asked(settings, "dense", QUICK_PEERS)):
             yield from run.tables()
         bars += run.bars()
@@ -77,18 +80,23 @@ def tables(settings: Settings) -> Iterator[Table]:
 
 
 class Run:
-    """All peers on one case."""
+    """All peers on one case, after the same of a smaller one, if any."""
 
-    def __init__(self, case: Case, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self, case: Case, folder: Path, settings: Settings, smaller: Run | None = None
+    ) -> None:
         self.case = case
         self.folder = folder
+        self.smaller = smaller
+        self.named = settings.peers is not None  # such a peer is built however long it takes
+        self.builds: dict[str, float] = {}  # seconds that each peer took
         self.rounds = QUICK_ROUNDS if settings.quick else ROUNDS
         self.seconds = QUICK_SECONDS if settings.quick else SECONDS
         self.rows: dict[float, list[dict[str, Any]]] = {target: [] for target in TARGETS}
         self.curve: list[dict[str, Any]] = []
         # vecstore's settings, by target and way; and what they took in all turns, by mode.
         self.own: dict[float, dict[str, Point]] = {}
-        self.ours: dict[float, dict[str, Answers]] = {
+        self.ours: dict[float, dict[str, list[dict[str, Any]]]] = {
             target: {mode: [] for mode in MODES} for target in TARGETS
         }
 
@@ -103,9 +111,8 @@ class Run:
             points, failed = self._followed(anchor, built)
             if failed:
                 raise PeerFailedError("; ".join(failed), OURS)
-            for target in TARGETS:
-                self.own[target] = fastest(anchor, points, target)
-            built |= self._opened(ours, anchor, self.own[BAR_TARGET]["batch"])
+            self.own = fastest(anchor, points, TARGETS)
+            built = self._opened(ours, anchor, built, self.own[BAR_TARGET]["batch"])
             anchor.restart()
             others = [entry for entry in found if entry is not ours]
             for entry in others:
@@ -126,49 +133,66 @@ class Run:
             if error.peer == OURS:
                 raise
             for target in TARGETS:
-                if not any(row["peer"] == name for row in self.rows[target]):
-                    self.rows[target].append(error_row(name, str(error)))
+                self.rows[target].append(error_row(name, str(error)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _measure(self, entry: Entry, folder: Path, anchor: Worker) -> None:
-        """Build a peer, follow its settings, and take turns at each recall."""
-        if entry.known.slow and self.case.rows > SLOW_ROWS_MAX:
-            raise PeerFailedError(f"left out beyond {SLOW_ROWS_MAX:,} rows: slow to build")
+        """Build a peer, follow its settings, and take turns at all recalls."""
+        if entry.known.slow and not self.named and self.case.rows > SLOW_ROWS_MAX:
+            raise PeerFailedError(self._left_out(entry.known.name))
         shutil.rmtree(folder, ignore_errors=True)
         with Worker(entry, self.case, folder, THREADS) as worker:
             built = worker.build(self.case)
+            self.builds[worker.name] = built["build_s"]
             points, failed = self._followed(worker, built)
-            for target in TARGETS:
-                self._turns(worker, built, points, anchor, target, failed)
-            reached = [point for point in points if point.recall >= BAR_TARGET]
-            place = max(reached or points, key=lambda each: each.qps if reached else each.recall)
-            memory = self._opened(entry, worker, place)
-        for row in self._rows_of(entry.known.name):
-            row["RSS of"] = memory["RSS of"]
-            if "rss" in memory:
-                row["RSS B/vector"] = memory["rss"] / self.case.rows
+            chosen, why = self._chosen(worker, points)
+            pairs = self._pairs(chosen)
+            take_pairs(
+                (worker, anchor), list(dict.fromkeys(pairs.values())), self.seconds, self.rounds
+            )
+            if worker.alive:
+                reached = [point for point in points if point.recall >= BAR_TARGET]
+                place = max(
+                    reached or points, key=lambda each: each.qps if reached else each.recall
+                )
+                built = self._opened(entry, worker, built, place)
+        for target in TARGETS:
+            own = {mode: pair for (least, mode), pair in pairs.items() if least == target}
+            self.rows[target].append(self._their_row(worker.name, built, points, own, failed + why))
+            for mode, pair in own.items():
+                self.ours[target][mode] += pair.ours
 
-    def _rows_of(self, name: str) -> list[dict[str, Any]]:
-        """Those with figures."""
-        every = [row for rows in self.rows.values() for row in rows if row["peer"] == name]
-        return [row for row in every if row["recall"] is not None]
+    def _left_out(self, name: str) -> str:
+        """Why a peer is not built: what it would take, by what it took at the size before."""
+        said = f"left out beyond {SLOW_ROWS_MAX:,} rows: slow to build"
+        spent = self.smaller.builds.get(name) if self.smaller is not None else None
+        if self.smaller is None or spent is None:
+            return said
+        rows = self.smaller.case.rows
+        more = spent * self.case.rows / rows
+        return f"{said}: {spent:,.0f} s for {rows:,} rows, in proportion {more:,.0f} s for these"
 
-    def _opened(self, entry: Entry, built: Worker, point: Point) -> dict[str, Any]:
-        """Memory of a new process that opened what was built and searched; or why there is none.
+    def _opened(
+        self, entry: Entry, worker: Worker, built: Mapping[str, Any], point: Point
+    ) -> dict[str, Any]:
+        """What was built, with the memory of a new process that opened it and searched.
 
-        The process that built it is ended first.
+        The process that built it is ended first; where it cannot be opened, its memory is told,
+        and why.
         """
         count = max(1, min(len(point.found), int(point.qps * OPENED_S)))
+        known = dict(built)
         try:
-            built.ask("close")
-            built.kill()
-            with Worker(entry, self.case, built.folder, THREADS) as worker:
-                worker.ask("open")
-                worker.find(point.setting, LIMIT, count=count)
-                return {"rss": worker.ask("measure")["rss"], "RSS of": "opened"}
+            known = worker.searched(built)
+            worker.ask("close")
+            worker.kill()
+            with Worker(entry, self.case, worker.folder, THREADS) as again:
+                again.ask("open")
+                again.find(point.setting, LIMIT, count=count)
+                return again.searched(built, OPENED)
         except PeerFailedError as error:
-            return {"RSS of": f"built: {error}"}
+            return known | {"RSS of": f"{BUILT}: {error}"}
 
     def _forget(self, name: str) -> None:
         """Drop what was found with a peer, which begins again."""
@@ -212,85 +236,76 @@ class Run:
         built |= worker.ask("measure")  # maps count once they are read
         return points, failed
 
-    def _turns(
-        self,
-        worker: Worker,
-        built: dict[str, Any],
-        points: Sequence[Point],
-        anchor: Worker,
-        target: float,
-        failed: Sequence[str],
-    ) -> None:
-        """A row of a peer at a recall, with what could be timed, and why the rest could not."""
-        errors = list(failed)
+    def _chosen(
+        self, worker: Worker, points: Sequence[Point]
+    ) -> tuple[dict[float, dict[str, Point]], list[str]]:
+        """A peer's settings at each recall; by the first pass, where timing them again failed.
+
+        And why, if so.
+        """
         try:
-            chosen = fastest(worker, points, target)
+            return fastest(worker, points, TARGETS), []
         except PeerFailedError as error:
             if not worker.alive:
                 raise
-            errors.append(f"chosen by one pass, as timed again: {error}")
-            reached = [point for point in points if point.recall >= target]
-            chosen = dict.fromkeys(WAYS, max(reached, key=lambda point: point.qps))
-        if not chosen:
-            best = max(point.recall for point in points)
-            said = "; ".join((f"not reached: {best:.4f} at best", *errors))
-            self.rows[target].append(error_row(worker.name, said))
-            return
-        times: dict[str, Any] = {}
-        for way, mode in ((way, mode) for way, modes in WAYS.items() for mode in modes):
-            if not worker.alive:
-                break
-            try:
-                self._mode(times, mode, (worker, chosen[way]), anchor, target)
-            except PeerFailedError as error:
-                if error.peer != worker.name:
-                    raise
-                errors.append(f"{mode}: {error}")
-        row = self._row(worker.name, chosen, built, times)
-        self.rows[target].append(row | {"error": "; ".join(errors)})
-        if not worker.alive:
-            raise PeerFailedError(errors[-1], worker.name)
+            why = f"chosen by one pass, as timed again: {error}"
+        passed = sorted(points, key=lambda point: -point.qps)
+        chosen: dict[float, dict[str, Point]] = {}
+        for target in TARGETS:
+            reached = [point for point in passed if point.recall >= target]
+            chosen[target] = dict.fromkeys(WAYS, reached[0]) if reached else {}
+        return chosen, [why]
 
-    def _mode(
+    def _pairs(self, chosen: Mapping[float, Mapping[str, Point]]) -> dict[tuple[float, str], Pair]:
+        """Of each recall and mode; the same one where both settings are those of another recall."""
+        made: dict[tuple[str, ...], Pair] = {}
+        found = {}
+        for target, (way, modes) in product(TARGETS, WAYS.items()):
+            if not chosen[target]:
+                continue
+            point, own = chosen[target][way], self.own[target][way]
+            for mode in modes:
+                key = (mode, words(point.setting), words(own.setting))
+                found[target, mode] = made.setdefault(key, Pair(mode, point, own))
+        return found
+
+    def _their_row(
         self,
-        times: dict[str, Any],
-        mode: str,
-        side: tuple[Worker, Point],
-        anchor: Worker,
-        target: float,
-    ) -> None:
-        """Time a peer's setting by turns with ours; or ours alone, where it would take too long."""
-        worker, point = side
-        own = self._asked(anchor, self.own[target], mode)
-        if MODES[mode]["batch"] and point.slow:
-            if MODES[mode]["threads"] < THREADS:  # than the first pass had
-                return
-            (ours,) = take_turns([own], self.rounds)
-            times[mode] = {"qps": point.qps}
-            theirs: Sequence[Mapping[str, Any]] = [times[mode]] * self.rounds
-        else:
-            asking = self._asked(worker, {"single": point, "batch": point}, mode)
-            theirs, ours = take_turns([asking, own], self.rounds)
-            times[mode] = over_rounds(theirs)
-        self.ours[target][mode] += ours
-        times[f"x {mode}"] = ratio(ours, theirs)
-
-    def _asked(
-        self, worker: Worker, chosen: Mapping[str, Point], mode: str
-    ) -> tuple[Worker, dict[str, Any]]:
-        how = MODES[mode]
-        point = chosen["batch" if how["batch"] else "single"]
-        return worker, {"limit": LIMIT, "seconds": self.seconds, "setting": point.setting, **how}
+        name: str,
+        built: Mapping[str, Any],
+        points: Sequence[Point],
+        pairs: Mapping[str, Pair],
+        failed: Sequence[str],
+    ) -> dict[str, Any]:
+        """A row of a peer at a recall, with what could be timed, and why the rest could not."""
+        if not pairs:
+            best = max(point.recall for point in points)
+            return error_row(name, "; ".join((f"not reached: {best:.4f} at best", *failed)))
+        chosen = {way: pairs[next(iter(modes))].point for way, modes in WAYS.items()}
+        times: dict[str, Any] = {}
+        for mode, pair in pairs.items():
+            if pair.theirs:
+                times[mode] = over_rounds(pair.theirs)
+                times[f"x {mode}"] = ratio(pair.ours, pair.theirs)
+            elif pair.ours:
+                once = {"qps": pair.point.qps}
+                times[mode] = once
+                times[f"x {mode}"] = ratio(pair.ours, [once] * len(pair.ours))
+        rounds = max(len(pair.ours) for pair in pairs.values())
+        errors = (*failed, *(f"{pair.mode}: {pair.error}" for pair in pairs.values() if pair.error))
+        row = self._row(name, chosen, built, times | {"rounds": rounds})
+        return row | {"error": "; ".join(errors)}
 
     def _own_row(self, anchor: Worker, built: dict[str, Any], target: float) -> dict[str, Any]:
-        chosen = self.own[target]
         times: dict[str, Any] = {}
         ours = self.ours[target]
-        for mode in MODES:
+        for way, mode in ((way, mode) for way, modes in WAYS.items() for mode in modes):
             if not ours[mode]:  # no peer came so far
-                ours[mode] += take_turns([self._asked(anchor, chosen, mode)], self.rounds)[0]
+                side = (anchor, asking(self.own[target][way], mode, self.seconds))
+                ours[mode] += take_turns([side], self.rounds)[0]
             times[mode] = over_rounds(ours[mode])
-        return self._row(OURS, chosen, built, times)
+        times["rounds"] = max(map(len, ours.values()))
+        return self._row(OURS, self.own[target], built, times)
 
     def _searched(
         self, name: str, point: Point, built: Mapping[str, Any], times: Mapping[str, Any]
@@ -318,9 +333,12 @@ class Run:
             "batch q/s 1 thread": {
                 "batch setting": words(batch.setting),
                 "batch recall": bootstrap(shares(batch.found, self.case.truth, LIMIT)),
+                "batch by": ONE_PASS if name != OURS and batch.slow else TURNS,
             },
-            "build s": {"RSS of": built.get("RSS of", "built")},
-            "error": {f"vecstore x, {mode}": times.get(f"x {mode}") for mode in TWO},
+            "error": {
+                **{f"vecstore x, {mode}": times.get(f"x {mode}") for mode in MODES},
+                "rounds": times["rounds"],
+            },
         }
         row: dict[str, Any] = {}
         for column, value in self._searched(name, chosen["single"], built, times).items():
@@ -332,7 +350,8 @@ class Run:
         size = f"{self.case.rows:,} x {self.case.dim}, {self.case.name}"
         tag = f"{self.case.rows // 1000}k"
         for target, rows in self.rows.items():
-            what = f"Recall@{LIMIT} >= {target} over {size}; vecstore x: its q/s by turns"
+            what = f"Recall@{LIMIT} >= {target} over {size}; vecstore x: its q/s by turns; "
+            what += "rounds: with a peer; vecstore's are those with all, so over a longer time"
             yield Table(f"ann-{tag}-{round(100 * target)}", f"{what}; {INTERVALS}", aligned(rows))
         what = f"Every setting tried over {size}, one pass in batches"
         yield Table(f"ann-{tag}-curve", f"{what}; {INTERVALS}", self.curve)

@@ -20,7 +20,16 @@ import vecstore as vs
 from bench.cases import nearest
 from bench.data import BATCH, Dataset, real, synthetic
 from bench.databases import narrow, over_rounds
-from bench.measure import INTERVALS, Settings, Table, error_row, first_hits, search_row, shares
+from bench.measure import (
+    INTERVALS,
+    Settings,
+    Table,
+    error_row,
+    first_hits,
+    search_row,
+    shares,
+    versions,
+)
 from bench.peers.worker import run_callers
 from bench.suites.quality import best, filled, judged, judged_sets, rescored, trained
 from vecstore.codec.affine import AffinePrepared
@@ -93,20 +102,23 @@ def tables(settings: Settings) -> Iterator[Table]:
     """Run the suite."""
     sets = judged_sets(settings, SETS[:QUICK_SETS] if settings.quick else SETS)
     rows: Rows = []
+    title = f"Top {TOP} by each codec's scores alone; bytes of a code; {INTERVALS}"
     for place, data in enumerate(sets):
         rows += _qualities(_few(data, QUERIES), slow=place < SLOW_SETS and not settings.quick)
-    yield Table(
-        "codecs", f"Top {TOP} by each codec's scores alone; bytes of a code; {INTERVALS}", rows
-    )
+        yield Table("codecs", title, rows)
     source, vectors, queries = _speed_rows(settings)
     title = f"One query a call over {len(vectors):,} rows, {source}, by turns; {INTERVALS}"
-    yield Table("codecs-speed", title, _speeds(vectors, queries, settings))
+    for speeds in _speeds(vectors, queries, settings):
+        yield Table("codecs-speed", title, speeds)
     study: Rows = []
     for place, data in enumerate(sets[: 1 if settings.quick else STUDY_SETS]):
         study += _study(settings.folder / f"study-{place}", _few(data, STUDY_QUERIES))
-    yield Table("ladder", f"Least kept for {STUDY_OVERLAP} overlap, by coarse rung", _chosen(study))
-    title = "Scan(coarse, keep), Rescore(float16, limit); by error bounds, and all that was kept"
-    yield Table("ladder-study", title, study)
+        title = f"Least kept for {STUDY_OVERLAP} overlap, by coarse rung"
+        yield Table("ladder", title, _chosen(study))
+        title = (
+            "Scan(coarse, keep), Rescore(float16, limit); by error bounds, and all that was kept"
+        )
+        yield Table("ladder-study", title, study)
 
 
 def _few(data: Dataset, most: int) -> Dataset:
@@ -158,6 +170,7 @@ def coded_by_faiss(factory: str, vectors: Float32) -> Coded:
     """Rows in a flat index of FAISS, on one thread; raises ImportError where there is no FAISS."""
     import faiss
 
+    versions["faiss"] = faiss.__version__
     faiss.omp_set_num_threads(1)
     index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     begun = time.perf_counter()
@@ -237,8 +250,8 @@ def _speed_rows(settings: Settings) -> tuple[str, Float32, Float32]:
     return source.source, np.concatenate(parts), source.queries(SPEED_QUERIES)
 
 
-def _speeds(vectors: Float32, queries: Float32, settings: Settings) -> Rows:
-    """A row for each codec: its scans from one thread and from two, round after round."""
+def _speeds(vectors: Float32, queries: Float32, settings: Settings) -> Iterator[Rows]:
+    """After each round a row for each codec: its scans from one thread and from two."""
     made: list[Coded] = []
     errors: Rows = []
     for coded in _every(vectors, slow=not settings.quick):
@@ -249,16 +262,16 @@ def _speeds(vectors: Float32, queries: Float32, settings: Settings) -> Rows:
     rounds = QUICK_ROUNDS if settings.quick else ROUNDS
     modes = {"single": 1, "single2": 2}
     spent: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    truth = nearest(vectors, queries, TOP)
     for _ in range(rounds):
         for place, (mode, callers) in itertools.product(range(len(made)), modes.items()):
             answer = _timed(made[place], queries, callers, SECONDS)
             spent.setdefault((place, mode), []).append(answer)
-    truth = nearest(vectors, queries, TOP)
-    rows = []
-    for place, coded in enumerate(made):
-        times = {mode: over_rounds(spent[place, mode]) for mode in modes}
-        rows.append(_speed_row(coded, vectors, queries, truth, times))
-    return [_speed_columns(row) for row in rows + errors]
+        rows = []
+        for place, coded in enumerate(made):
+            times = {mode: over_rounds(spent[place, mode]) for mode in modes}
+            rows.append(_speed_row(coded, vectors, queries, truth, times))
+        yield [_speed_columns(row) for row in rows + errors]
 
 
 def _timed(coded: Coded, queries: Float32, callers: int, seconds: float) -> dict[str, Any]:
@@ -290,7 +303,7 @@ def _speed_row(
 
 def _speed_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """The codec, and no column of what a scan in this process does not have."""
-    absent = ("peer", "setting", "RSS B/vector", "error")
+    absent = ("peer", "setting", "RSS B/vector", "RSS of", "error")
     kept = {name: value for name, value in narrow(row).items() if name not in absent}
     encoded = {"encode rows/s": row.get("encode rows/s"), "error": row["error"]}
     return {"codec": row["peer"]} | kept | encoded

@@ -18,11 +18,9 @@ import numpy as np
 
 from bench.cases import Case, nearest
 from bench.databases import (
-    LIMIT,
     ROUNDS,
     SINGLES,
     TARGET,
-    THREADS,
     Rows,
     aligned,
     asked,
@@ -35,6 +33,8 @@ from bench.databases import (
 )
 from bench.measure import (
     INTERVALS,
+    LIMIT,
+    THREADS,
     Settings,
     Table,
     bar,
@@ -175,7 +175,7 @@ class Run:
             setting,
             shares=shares(found, truth, LIMIT),
             first=first_hits(found, truth),
-            built=built,
+            built=worker.searched(built),
             rows=self.case.rows,
             times=times,
         )

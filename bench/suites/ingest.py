@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from bench.databases import (
-    THREADS,
     Rows,
     asked,
     every,
@@ -25,7 +24,7 @@ from bench.databases import (
     supply,
     sync_ms,
 )
-from bench.measure import INTERVALS, Settings, Table, bar
+from bench.measure import INTERVALS, THREADS, Settings, Table, bar
 from bench.peers import OURS, Entry
 from bench.peers.drive import Worker
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import DIM, Dataset, load
-from bench.measure import Settings, Table, bar
+from bench.measure import Settings, Table, bar, versions
 from vecstore.codec import Codec, Parts, Prepared, build_codec, parse_spec, train_codec
 from vecstore.codec.base import normalized
 from vecstore.options import Options
@@ -271,6 +271,7 @@ def _versus(
     faiss, names = _faiss(), RIVALS.get(text, ())
     if faiss is None or not names:
         return []
+    versions["faiss"] = faiss.__version__
     codec, codes = filled
     parts, rows = _aligned(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)

@@ -19,6 +19,8 @@ from bench.data import BATCH, DIM, Dataset, Synthetic, synthetic
 from bench.databases import MODES, over_rounds
 from bench.measure import (
     INTERVALS,
+    LIMIT,
+    THREADS,
     Interval,
     Settings,
     Table,
@@ -45,7 +47,6 @@ SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 QUICK_DIMS, QUICK_SIZES = (32, 128, DIM), (1_000, 3_000, 10_000)
 ITEMS = 1_000  # the known items are among so many first rows, and so in every corpus
 QUERIES, QUICK_QUERIES = 500, 200
-LIMIT, THREADS = 10, 2
 ROUNDS, SECONDS, QUICK_SECONDS = 3, 0.2, 0.1
 EXACT = "exact float32"
 PLAN = {"plan": "default"}
@@ -170,6 +171,7 @@ class Dimension:
                     built = worker.ask("measure") | {"build_s": taken}
                     found, _ = worker.find(PLAN, LIMIT)
                     times = {mode: self._time(worker, how) for mode, how in MODES.items()}
+                    built = worker.searched(built)
                     yield self._row(size, OURS, truths[size], found, built, times)
                     done.append(size)
         except PeerFailedError as error:

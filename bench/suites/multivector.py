@@ -12,10 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bench.cases import Case, nearest, token_case
+from bench.curves import ONE_PASS, TURNS
 from bench.databases import MODES, RECALL_ENOUGH, asked, over_rounds
 from bench.measure import (
     INTERVALS,
+    LIMIT,
+    THREADS,
     Settings,
     Table,
     bootstrap,
@@ -33,12 +38,13 @@ from bench.tokens import SETS, TokenSet, load, ranking, synthetic, with_dense
 from vecstore.types import Int64
 
 NOT_YET = "no multivectors yet"
-LIMIT, THREADS = 10, 2
 ROUNDS, SECONDS = 3, 0.6
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_QUERIES = 2, 0.2, 50
 SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES = 500, 100
 # Batches that took longer at first are not timed again: their speed is that of the first.
 BATCH_S_MAX = 2.0
+# Likewise a setting whose single searches took longer in the first round.
+SINGLE_MS_MAX = 1_000.0
 
 
 def tables(settings: Settings) -> Iterator[Table]:
@@ -46,8 +52,8 @@ def tables(settings: Settings) -> Iterator[Table]:
     for found in _sets(settings):
         data = found.first(QUICK_QUERIES) if settings.quick else found
         run = Run(data, settings)
-        run.every(asked(settings, "late"))
-        yield run.table()
+        for _ in run.every(asked(settings, "late")):
+            yield run.table()
 
 
 def _sets(settings: Settings) -> list[TokenSet]:
@@ -73,10 +79,21 @@ class Point:
     times: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def slow(self) -> bool:
+        """Whether batches take too long to be timed again."""
+        return len(self.found) / self.qps > BATCH_S_MAX
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    @property
+    def done(self) -> bool:
+        """Whether single searches were timed, and take too long to be timed again."""
+        first = self.times.get("single")
+        return bool(first) and float(np.median(first[0]["ms"])) > SINGLE_MS_MAX
+
+
+@dataclass(kw_only=True)
 class Held:
-    """A peer that was built, and what it was tried with."""
+    """A peer that was built, and what it was tried with; memory is that after searches."""
 
     worker: Worker
     built: Mapping[str, Any]
@@ -96,8 +113,11 @@ class Run:
         self.failed: dict[str, str] = {}
         self.gone: set[str] = set()  # peers whose process ended while they were timed
 
-    def every(self, found: Sequence[Entry]) -> None:
-        """Build one peer after another, then time all of them by turns."""
+    def every(self, found: Sequence[Entry]) -> Iterator[None]:
+        """Build one peer after another, then time all of them by turns.
+
+        After each peer and each round, the table holds what is known so far.
+        """
         if not any(entry.known.name == OURS for entry in found):
             self.failed[OURS] = NOT_YET
         case = token_case(
@@ -108,13 +128,13 @@ class Run:
             self.truth,
         )
         try:
-            self._hold(*self._dense_first())
-            for entry in found:
-                self._hold(entry, case)
+            for entry, asks in (self._dense_first(), *((entry, case) for entry in found)):
+                self._hold(entry, asks)
+                yield
             for _ in range(self.rounds):
                 for held in self.held:
-                    for point in held.points:
-                        self._turn(held.worker, point)
+                    self._round(held)
+                yield
         finally:
             for held in self.held:
                 held.worker.kill()
@@ -137,12 +157,13 @@ class Run:
             return
         points: list[Point] = []
         try:
-            built = worker.build(case)
+            built: dict[str, Any] = worker.build(case)
             for setting in worker.ask("settings"):
                 found, qps = worker.find(setting, LIMIT)
                 points.append(Point(setting=setting, found=found, qps=qps))
                 if shares(found, self.truth, LIMIT).mean() >= RECALL_ENOUGH:
                     break
+            built = worker.searched(built)
         except PeerFailedError as error:
             self.failed[name] = str(error)
         if points:
@@ -150,12 +171,17 @@ class Run:
         else:
             worker.kill()
 
+    def _round(self, held: Held) -> None:
+        """Time every setting of a peer, and look at its memory."""
+        for point in held.points:
+            if not point.done:
+                self._turn(held.worker, point)
+        if held.worker.alive:
+            held.built = held.worker.searched(held.built)
+
     def _turn(self, worker: Worker, point: Point) -> None:
         """Time one setting in each mode; one that fails is not asked again, and its row says so."""
-        batch_s = len(point.found) / point.qps
-        modes = {
-            mode: how for mode, how in MODES.items() if batch_s <= BATCH_S_MAX or not how["batch"]
-        }
+        modes = {mode: how for mode, how in MODES.items() if not (how["batch"] and point.slow)}
         what = {"setting": point.setting, "limit": LIMIT, "seconds": self.seconds}
         least = -(-CALLS_LEAST // self.rounds)
         for mode, how in modes.items():
@@ -199,6 +225,7 @@ class Run:
         )
         own = {
             f"nDCG@{LIMIT}": bootstrap(ndcg(point.found, self.data.relevant)),
+            "batch by": ONE_PASS if point.slow else TURNS,
             "disk B/document": held.built["disk"] / len(self.data.documents),
         }
         return _with_own(row, own) | {"error": _joined(point.errors)}
@@ -220,7 +247,7 @@ class Run:
 
 
 def _with_own(row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of this suite among those of every search: nDCG before recall, then bytes."""
+    """The columns of this suite among those of every search."""
     made: dict[str, Any] = {}
     for name, value in row.items():
         if name == "recall":
@@ -228,6 +255,8 @@ def _with_own(row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         made[name] = value
         if name == "disk B/vector":
             made["disk B/document"] = own.get("disk B/document")
+        if name == "batch q/s 2 threads":
+            made["batch by"] = own.get("batch by")
     return made
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import vecstore as vs
 from bench.cases import Case, dense_case
 from bench.data import SETS, Dataset, load, synthetic
-from bench.databases import THREADS, aligned, asked, first_enough, narrow, timed
+from bench.databases import aligned, asked, first_enough, narrow, timed
 from bench.measure import (
     INTERVALS,
+    THREADS,
     Settings,
     Table,
     bar,
@@ -178,6 +179,7 @@ def _peer(
             # More hits are asked of the same setting: those of ten are judged as they came.
             deep, _ = worker.find(tried.setting, DEEP)
             times = timed(worker, tried.setting, settings)
+            built = worker.searched(built)
             return _row(data, case, worker.name, tried.setting, tried.found, deep, built, times)
     except PeerFailedError as error:
         return {"set": data.name} | narrow(error_row(entry.known.name, str(error)))

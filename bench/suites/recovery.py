@@ -24,8 +24,6 @@ import numpy as np
 
 from bench.cases import Case, nearest
 from bench.databases import (
-    LIMIT,
-    THREADS,
     Rows,
     aligned,
     asked,
@@ -37,7 +35,7 @@ from bench.databases import (
     sizes,
     supply,
 )
-from bench.measure import INTERVALS, Settings, Table, bar, error_row
+from bench.measure import INTERVALS, LIMIT, OPENED, THREADS, Settings, Table, bar, error_row
 from bench.peers import OURS, Entry
 from bench.peers.drive import PeerFailedError, Worker
 from vecstore.types import Bool, Float32
@@ -124,7 +122,7 @@ class Run:
             self.lost_at_last = int((~there).sum())
             self.lost_base = int((~self._there(worker, 0, min(SAMPLE, self.case.rows))).sum())
             truth = nearest(self.vectors[: self.next], self.case.queries, LIMIT)
-            taken = sizes(worker, built["build_s"])
+            taken = sizes(worker, built["build_s"], OPENED)
             return measured(worker, first_enough(worker, truth), taken, self.next, settings)
 
     def summary(self) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from bench.data import BATCH, DIM, synthetic
 from bench.databases import SINGLES, TARGET, aligned, first_enough, over_rounds, ratio
 from bench.measure import (
     INTERVALS,
+    LIMIT,
+    OPENED,
+    THREADS,
     Settings,
     Table,
     bar,
@@ -39,7 +42,7 @@ LADDERS = (OURS, "vecstore-bits1")
 RIVAL, RIVAL_ROWS_MAX = "faiss-ivfpqfs+refine", 1_000_000
 # Of disk for each row: float32, two databases, and one of them again while it is compacted.
 BYTES_NEEDED = 4_500
-QUERIES, LIMIT, THREADS = 200, 10, 2
+QUERIES = 200
 ROUNDS, SECONDS = 3, 1.0
 CALLS = 500  # fewer than these, and turns are shorter in proportion
 PROCESSES = 3
@@ -118,7 +121,7 @@ class Held:
 
     Attributes:
         worker: the new process.
-        built: what building took, and bytes on disk; memory of the new process.
+        built: what building took, and bytes on disk.
         open_ms: of opening, where the worker can tell.
         setting: what it is timed with.
         found: int64 [Q, LIMIT].
@@ -179,17 +182,14 @@ class Size:
         if entry.known.name not in LADDERS:  # ours is opened below, cold and warm
             with Worker(entry, self.case, folder, THREADS) as worker:
                 worker.ask("open")
-                # The second time, as the first imports the library.
+                # The second time, as the first makes what the library makes once.
                 open_ms = worker.ask("open")["seconds"] * 1e3
         worker = stack.enter_context(Worker(entry, self.case, folder, THREADS))
         worker.ask("open")
         setting, found = self._tuned(worker)
         for how in SINGLES.values():  # what fails does so here, and not while others wait
             worker.ask("time", **timing(setting, how, 0))
-        memory = worker.ask("measure")
-        spent = {"build_s": built["insert_s"] + built["finish_s"]}
-        known = built | spent | {"rss": memory["rss"], "anon": memory["anon"]}
-        return Held(worker, known, open_ms, setting, found)
+        return Held(worker, built, open_ms, setting, found)
 
     def _tuned(self, worker: Worker) -> tuple[Setting, Int64]:
         """Ours: the default plan. The rival: its first setting that finds enough, else its last."""
@@ -223,12 +223,13 @@ class Size:
 
     def _row(self, held: Held, times: dict[str, Any]) -> dict[str, Any]:
         rows, truth = self.case.rows, self.case.truth
+        memory = held.worker.ask("measure")  # of the new process, after all searches
         row = search_row(
             held.worker.name,
             held.setting,
             shares=shares(held.found, truth, LIMIT),
             first=first_hits(held.found, truth),
-            built=held.built,
+            built={**held.built, "rss": memory["rss"], "RSS of": OPENED},
             rows=rows,
             times=times,
         )
@@ -236,7 +237,7 @@ class Size:
         row |= {
             "build rows/s": rows / held.built["build_s"],
             "insert rows/s": rows / held.built["insert_s"],
-            "RSS anon MiB": held.built["anon"] / 2**20,
+            "RSS anon MiB": memory["anon"] / 2**20,
             "open ms": held.open_ms,
             "p50 ms a million rows": row["p50 ms"].times(1e6 / rows),
         }

@@ -21,6 +21,8 @@ import vecstore as vs
 from bench.cases import nearest
 from bench.data import BATCH, DIM, Synthetic, synthetic
 from bench.measure import (
+    LIMIT,
+    OPENED,
     Settings,
     Table,
     bar,
@@ -32,7 +34,7 @@ from bench.measure import (
     take_turns,
     worst_tenth,
 )
-from bench.peers.worker import allocated, run_callers
+from bench.peers.worker import allocated, memory_of, run_callers
 from vecstore.types import Float32, Float64
 
 ROWS = 100_000
@@ -41,7 +43,6 @@ BATCH_QUERIES = 64
 UPSERT_BATCHES = (1_000, 10_000)
 UPSERT_ROWS = 40_000
 CALLERS = (1, 2, 4, 8)
-LIMIT = 10
 ROUNDS, SECONDS = 3, 1.0
 CALLS = 500  # fewer than these, and rounds are shorter in proportion
 NAME = "bench"
@@ -60,7 +61,7 @@ def tables(settings: Settings) -> Iterator[Table]:
             payloads = [{"title": f"row {id_}"} for id_ in ids]
             collection.upsert(ids, source.rows(start // BATCH, len(ids)), payloads)
         collection.flush()
-    with served(path) as remote, vs.open(path, read_only=True) as embedded:
+    with served(path) as (remote, server), vs.open(path, read_only=True) as embedded:
         pair = (embedded.collection(NAME), remote.collection(NAME))
         queries = source.queries(QUERIES)
         searches = _searches(pair, queries, settings)
@@ -69,7 +70,9 @@ def tables(settings: Settings) -> Iterator[Table]:
         how = f"one query a call, limit {LIMIT}, by turns; {source.source}"
         title = f"As many callers of {rows:,} rows, {how}"
         found = {"disk B/vector": allocated(path) / rows} | _quality(pair, queries, rows, source)
-        yield Table("serve-callers", title, _callers(pair, queries, settings, found))
+        callers = _callers(pair, queries, settings, found)
+        memory = {"server RSS B/vector": memory_of(server)["rss"] / rows, "RSS of": OPENED}
+        yield Table("serve-callers", title, [row | memory for row in callers])
         with vs.open(settings.folder / "embedded") as own:
             upserts = _upserts((own, remote), source.rows(0, max(UPSERT_BATCHES)), settings)
         title = f"Durable upsert of float32 vectors, medians; {source.source}"
@@ -80,8 +83,8 @@ def tables(settings: Settings) -> Iterator[Table]:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[Any]:
-    """The database in a directory, served by another process."""
+def served(path: Path) -> Iterator[tuple[Any, int]]:
+    """The database in a directory, served by another process, and its id."""
     command = [sys.executable, "-m", "vecstore_server", str(path), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -96,7 +99,7 @@ def served(path: Path) -> Iterator[Any]:
             # What it logs later must not fill the pipe.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             with vs.connect(lines[-1].rpartition(SERVING)[2].strip()) as database:
-                yield database
+                yield database, process.pid
         finally:
             process.terminate()
             process.wait()

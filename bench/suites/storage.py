@@ -166,10 +166,14 @@ def _reclaim(path: Path, settings: Settings) -> dict[str, Any]:
         command = [sys.executable, "-c", READER, str(path), str(DIM)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, text=True, **pipes) as reader:
-            reader.stdout.readline()  # type: ignore[union-attr]
+            said = reader.stdout.readline()  # type: ignore[union-attr]
+            if said != "ready\n":
+                raise RuntimeError(f"the reader beside said {said!r}, expected 'ready'")
             for number in range(UPDATE_ROUNDS):
                 _update(collection, source.rows(number + 1, UPDATED))
             reader.communicate("\n")
+        if reader.returncode:
+            raise RuntimeError(f"the reader beside ended with {reader.returncode}, expected 0")
         collection.compact()
         return {
             "fresh bytes": fresh,

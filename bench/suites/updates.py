@@ -17,9 +17,7 @@ import numpy as np
 
 from bench.cases import Case, nearest
 from bench.databases import (
-    LIMIT,
     TARGET,
-    THREADS,
     Rows,
     Supply,
     asked,
@@ -31,7 +29,7 @@ from bench.databases import (
     sizes,
     supply,
 )
-from bench.measure import INTERVALS, Settings, Table, bar
+from bench.measure import INTERVALS, LIMIT, THREADS, Settings, Table, bar
 from bench.peers import OURS, Entry
 from bench.peers.base import Setting
 from bench.peers.drive import Worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from bench import data, measure, results, run
 from bench import peers as bench_peers
 from bench.results import with_figures
 from bench.run import main
-from bench.suites import engine, kernels, quality, serve
+from bench.suites import engine, kernels, quality, serve, storage
 
 
 def settings(folder: Path) -> measure.Settings:
@@ -95,7 +96,19 @@ def test_serve_runs(tmp_path: Path) -> None:
     pytest.importorskip("vecstore_server")
     found = {table.name: table for table in serve.tables(settings(tmp_path))}
     assert list(found) == ["serve-search", "serve-callers", "serve-upsert", "serve-bars"]
-    assert all(row["gRPC p50 ms"] > 0 for row in found["serve-search"].rows)
+    assert all(row["gRPC p95 ms"] > 0 for row in found["serve-search"].rows)
+    assert all(row["server RSS B/vector"] > 0 for row in found["serve-callers"].rows)
+
+
+def test_reclaim_wants_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the reader beside does not come up, or does not end well, nothing is measured."""
+    monkeypatch.setattr(storage, "UPDATED", data.BATCH)
+    monkeypatch.setattr(storage, "UPDATE_ROUNDS", 1)
+    assert storage._reclaim(tmp_path / "well", settings(tmp_path))["x fresh"] > 0
+    for code, said in (("raise SystemExit(3)", "''"), ("print('ready'); exit(3)", "ended with 3")):
+        monkeypatch.setattr(storage, "READER", code)
+        with pytest.raises(RuntimeError, match=f"the reader beside .*{said}"):
+            storage._reclaim(tmp_path / said, settings(tmp_path))
 
 
 def test_run_prints_and_writes(
@@ -205,11 +218,15 @@ def test_settings_follow_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
 def test_only_a_full_run_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run of fewer rows or peers, or that fails, is kept beside the full one of that day."""
+    """One of fewer rows, peers or sets, of two commits, or that fails, is kept beside that one."""
     page = tmp_path / "README.md"
     page.write_text(results.FIGURES_PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(results, "FIGURES_PAGE", page)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(run, "loaded", lambda *_: data.SETS)
+    commits = iter([])
+    monkeypatch.setattr(run, "machine", lambda: {"commit": "one"})
+    monkeypatch.setattr(run, "commit", lambda: next(commits, "one"))
     today = tmp_path / "results" / time.strftime("%Y-%m-%d")
     partial = today.with_name(f"{today.name}-partial")
     word = "full"
@@ -228,12 +245,45 @@ def test_only_a_full_run_takes_the_place_of_another(
         ("few", ["--rows", "7"]),
         ("own", ["--peers", "vecstore"]),
         ("failed", []),
+        ("changed", []),
+        ("poor", []),
     ):
+        if word == "changed":
+            commits = iter(["two"])
+        if word == "poor":
+            monkeypatch.setattr(run, "loaded", lambda *_: data.SETS[:2])
         assert main(["serve", "--readme", *options]) == (word == "failed")
         assert results.read(today / "serve.json").tables[0].title == "full"
         assert results.read(partial / "serve.json").tables[0].title == word
         assert results.newest("serve") == today / "serve.json"
     assert page.read_text(encoding="utf-8") == before
+
+
+def test_a_run_can_be_terminated() -> None:
+    """SIGTERM is told as Ctrl-C is, SIGINT also where it was ignored, and both are as before."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            with pytest.raises(KeyboardInterrupt), run.stoppable():
+                signal.raise_signal(each)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_without_figures_of_peers_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every peer that was asked has an error, the status is 1; sets that lack are said."""
+    rows = [{"peer": "vecstore", "recall": 1.0}, measure.error_row("hnswlib", "not installed")]
+    found = measure.Table("quality", "Title", rows)
+    monkeypatch.setattr(quality, "tables", lambda _: iter([found]))
+    monkeypatch.setattr(run, "loaded", lambda *_: ["scifact"])
+    assert main(["quality", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out
+    assert "quality: no peer but vecstore has figures" in said
+    assert "no embeddings (python -m bench.embed makes them): code-mini, " in said
+    assert results.read(tmp_path / "out" / "quality.json").run["sets"] == "scifact"
 
 
 def test_runs_as_a_file() -> None:
@@ -303,6 +353,7 @@ def test_search_row_has_every_column() -> None:
     assert row["setting"] == "nprobe 4, k 2"
     assert (row["flips"].mean, row["worst tenth"].mean, row["calls"]) == (0.5, 0.5, 7)
     assert (row["disk B/vector"], row["RSS B/vector"], row["build s"]) == (100, 200, 3)
+    assert row["RSS of"] == measure.BUILT
     assert (row["p99 ms"], row["q/s 1 thread"], row["q/s 2 threads"]) == (3, 9, None)
     assert row["recall"].mean == 0.75
     unknown = {"shares": np.ones(1), "first": np.ones(1, dtype=np.bool_), "rows": 1, "times": {}}

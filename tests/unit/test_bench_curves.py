@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
 
 from bench import curves, databases
-from bench.measure import Interval, Settings
+from bench.measure import ROOT, Interval, Settings
 from bench.peers import OURS, Entry, entries
 from bench.peers.base import Environment, Known
 from bench.peers.drive import CALLS_LEAST, PeerFailedError, Worker
@@ -97,10 +98,60 @@ def test_one_query_and_batches_have_settings_of_their_own() -> None:
     worker = Answering(rates)
     points = [point("low", 0.8, 999), point("d", 1.0, 3), point("a", 0.96, 80)]
     points += [point("b", 0.97, 60), point("c", 0.99, 70)]
-    chosen = curves.fastest(worker, points, 0.95)  # type: ignore[arg-type]
-    assert {way: each.setting["k"] for way, each in chosen.items()} == {"single": "c", "batch": "b"}
+    chosen = curves.fastest(worker, points, (0.95,))  # type: ignore[arg-type]
+    assert names(chosen[0.95]) == {"single": "c", "batch": "b"}
     assert {name for name, _ in worker.asked} == {"a", "b", "c"}
-    assert curves.fastest(worker, points[:1], 0.95) == {}  # type: ignore[arg-type]
+    assert curves.fastest(worker, points[:1], (0.95,)) == {0.95: {}}  # type: ignore[arg-type]
+
+
+def names(chosen: dict[str, curves.Point]) -> dict[str, object]:
+    """The names of the settings chosen."""
+    return {way: each.setting["k"] for way, each in chosen.items()}
+
+
+def test_a_setting_for_a_high_recall_serves_a_lower_one() -> None:
+    """Where it is the faster one when all take turns, it is chosen for both."""
+    rates = {("a", False): 5.0, ("a", True): 90.0, ("b", False): 8.0, ("b", True): 70.0}
+    points = [point("a", 0.92, 100), point("b", 0.99, 60)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "CANDIDATES", 1)
+        chosen = curves.fastest(Answering(rates), points, (0.9, 0.99))  # type: ignore[arg-type]
+    assert names(chosen[0.9]) == {"single": "b", "batch": "a"}
+    assert names(chosen[0.99]) == {"single": "b", "batch": "b"}
+
+
+def test_rounds_go_over_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each round every pair has its turn, the peer first; one that fails has it no more."""
+    asked: list[tuple[str, str]] = []
+
+    class Side:
+        alive = True
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def ask(self, _: str, *, setting: dict[str, str], **__: object) -> dict[str, object]:
+            asked.append((self.name, setting["k"]))
+            if self.name == "peer" and asked.count(("peer", "b")) == 2 and setting["k"] == "b":
+                raise PeerFailedError("broke", "peer")
+            return {"qps": 1.0, "calls": 1}
+
+    monkeypatch.setattr("bench.peers.drive.PAUSE_S", 0.0)
+    own = point("own", 1.0, 99.0)
+    slow = point("s", 1.0, 0.1)
+    pairs = [curves.Pair("single", point(name, 1.0, 99.0), own) for name in ("a", "b")]
+    pairs += [curves.Pair(mode, slow, own) for mode in ("batch", "batch2")]
+    curves.take_pairs((Side("peer"), Side("ours")), pairs, 0.0, 3)  # type: ignore[arg-type]
+    one, two, end = ("peer", "a"), ("peer", "b"), ("ours", "own")
+    first = [one, end, two, end, end]
+    assert asked == [*first, one, end, two, end, one, end, end]
+    assert [(len(pair.theirs), len(pair.ours)) for pair in pairs] == [
+        (3, 3),
+        (1, 1),
+        (0, 0),
+        (0, 3),
+    ]
+    assert [pair.error for pair in pairs] == ["", "broke", "", ""]
 
 
 def test_long_passes_are_not_timed_again_in_batches() -> None:
@@ -108,8 +159,8 @@ def test_long_passes_are_not_timed_again_in_batches() -> None:
     worker = Answering({("a", False): 1.0, ("b", False): 2.0})
     points = [point("a", 1.0, 0.2), point("b", 1.0, 0.1)]
     assert points[0].slow
-    chosen = curves.fastest(worker, points, 0.9)  # type: ignore[arg-type]
-    assert {way: each.setting["k"] for way, each in chosen.items()} == {"single": "b", "batch": "a"}
+    chosen = curves.fastest(worker, points, (0.9,))  # type: ignore[arg-type]
+    assert names(chosen[0.9]) == {"single": "b", "batch": "a"}
 
 
 def test_equal_bytes_tell_speed() -> None:
@@ -153,13 +204,41 @@ def test_ann_measures_vecstore_alone(tmp_path: Path) -> None:
         assert 0 < first["p50 ms"].mean <= first["p99 ms"].mean
         assert first["calls"] >= CALLS_LEAST
         assert first["batch setting"]
+        assert first["batch by"] == curves.TURNS
+        assert first["rounds"] == 2 * 2
         assert first["batch recall"].mean >= target / 100
     others = {row["peer"] for row in found["ann-0k-95"].rows} - {OURS}
     assert others == {"vecstore-bits1", "vecstore-codes"}
     for row in found["ann-0k-95"].rows:
         assert (row["error"], row["RSS of"]) == ("", "opened")
+        assert row["rounds"] == (4 if row["peer"] == OURS else 2)
         assert row["RSS B/vector"] > 0
     assert found["ann-bars"].rows == []  # these are configurations of vecstore, not rivals
+
+
+def test_a_quick_run_has_the_peers_that_the_page_says() -> None:
+    """Five configurations of FAISS beside vecstore."""
+    found = [entry.known.name for entry in entries("dense", ann.QUICK_PEERS)]
+    assert len([name for name in found if name.startswith("faiss-")]) == len(found) - 1 == 5
+    assert "in `ann` five of FAISS" in (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_slow_peer_is_left_out_unless_it_is_named(ours: Entry, tmp_path: Path) -> None:
+    """Its row says what it took at the size before and comes to; one that is named is built."""
+    slow = dataclasses.replace(ours, known=dataclasses.replace(ours.known, name="slow", slow=True))
+    settings = Settings(data=None, rows=600, calls=20, folder=tmp_path, quick=False)
+    named = dataclasses.replace(settings, peers=("slow",), folder=tmp_path / "named")
+    named.folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        values = {"SECONDS": 0.01, "ROUNDS": 1, "QUERIES": 20, "SIZES": (300, 600)}
+        for name, value in {**values, "SLOW_ROWS_MAX": 300}.items():
+            patch.setattr(ann, name, value)
+        patch.setattr(ann, "asked", lambda *_: [ours, slow])
+        *_, left_out = (each for each in ann.tables(settings) if each.name == "ann-0k-95")
+        *_, built = (each for each in ann.tables(named) if each.name == "ann-0k-95")
+    said = left_out.rows[-1]["error"]
+    assert re.fullmatch(r"left out beyond 300 rows: .* s for 300 rows, in proportion .*", said)
+    assert [row["error"] for row in built.rows] == ["", ""]
 
 
 def test_a_failing_peer_has_its_row(ours: Entry, tmp_path: Path) -> None:
@@ -206,6 +285,7 @@ def test_a_mode_that_fails_leaves_the_others(
     assert row["q/s 1 thread"].mean > 0
     assert (row["q/s 2 threads"], row["batch q/s 1 thread"]) == (None, None)
     assert row["batch q/s 2 threads"] > 0
+    assert row["batch by"] == curves.ONE_PASS
     assert row["vecstore x, batch2"].low <= row["vecstore x, batch2"].high
     one, batches = found["ann-bars"].rows
     assert one["met"] == "not measured"

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("bench", reason="the benchmarks are not beside these tests")
 
-from bench import cases
+from bench import cases, curves
 from bench.cases import Case, dense_case
 from bench.data import synthetic
 from bench.measure import Settings
@@ -126,15 +126,15 @@ def test_ann_outlives_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     own = next(entry for entry in entries("dense", [OURS]) if entry.known.name == OURS)
     twin = replace(own, known=replace(own.known, name="twin"))
     monkeypatch.setattr(ann, "asked", lambda *_: [own, twin])
-    turns, left = ann.take_turns, [1]
+    go_on, left = curves.go_on, [1]
 
-    def dying(sides: Any, rounds: int) -> Any:
-        if len(sides) == 2 and left:
+    def dying(worker: Worker, *turn: Any) -> None:
+        if worker.name == OURS and left:
             left.clear()
-            sides[1][0]._process.kill()
-        return turns(sides, rounds)
+            worker._process.kill()
+        go_on(worker, *turn)
 
-    monkeypatch.setattr(ann, "take_turns", dying)
+    monkeypatch.setattr(curves, "go_on", dying)
     settings = Settings(data=None, rows=ROWS, calls=20, folder=tmp_path, quick=True)
     found = {table.name: table for table in ann.tables(settings)}
     assert not left

@@ -109,7 +109,8 @@ def test_token_sets_are_read_with_their_judgments() -> None:
 
 def run(folder: Path) -> list[dict[str, object]]:
     settings = Settings(data=None, rows=500, calls=5, folder=folder, peers=NAMES, quick=True)
-    (table,) = multivector.tables(settings)
+    *before, table = multivector.tables(settings)
+    assert {each.name for each in before} == {table.name}
     assert table.name == "multivector-synthetic"
     return [dict(row) for row in table.rows]
 
@@ -160,6 +161,18 @@ def test_a_peer_that_fails_keeps_its_row(tmp_path: Path, monkeypatch: pytest.Mon
     assert exact["error"] == "single2: broken; batch2: broken"
     assert exact["q/s 1 thread"].mean > 0
     assert exact["q/s 2 threads"] is None
+
+
+def test_slow_searches_are_timed_once() -> None:
+    """A setting whose single searches took long has no second round; before, none is left out."""
+    point = multivector.Point(setting={}, found=np.zeros((10, 1), dtype=np.int64), qps=9.0)
+    assert (point.done, point.slow) == (False, False)
+    point.times["single"] = [{"ms": [900.0, 950.0, 9_000.0]}]
+    assert not point.done
+    point.times["single"] = [{"ms": [1_100.0, 1_200.0]}]
+    assert point.done
+    slow = multivector.Point(setting={}, found=np.zeros((10, 1), dtype=np.int64), qps=4.0)
+    assert slow.slow
 
 
 def test_a_corpus_keeps_its_known_items(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from bench import cases
 from bench.cases import Case, dense_case, nearest, token_case
 from bench.data import synthetic
 from bench.peers import ADAPTERS, OURS, Entry, check, entries
+from bench.peers import worker as worker_module
 from bench.peers.base import Index, Known, Shape, UnsupportedError, padded
 from bench.peers.drive import CALLS_LEAST, PeerFailedError, Worker, take_turns
+from bench.peers.vecstore_local import Vecstore
 from bench.peers.worker import Session, allocated, run_callers
 
 ROWS = 1_200
@@ -73,6 +75,110 @@ def test_databases_say_whether_inserts_are_synced() -> None:
     said = {entry.known.name: entry.synced for entry in entries("database")}
     assert all(each is True or str(each).startswith("no: ") for each in said.values())
     assert all(each is True for name, each in said.items() if name.startswith(OURS))
+
+
+def test_imports_are_in_no_time() -> None:
+    """What is installed for a peer is imported when the peer is made."""
+    for entry in [each for does in ("dense", "late") for each in entries(does)]:
+        module = __import__(f"bench.peers.{entry.module}", fromlist=["PEERS"])
+        made = getattr(module, entry.known.kind)
+        assert made.modules or not entry.environment.requirements, entry.known.name
+
+
+class Seen(Index):
+    """A peer that notes what it is asked, and whose searches take no time."""
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        super().__init__(folder, shape)
+        self.prepared: list[int] = []
+        self.asked: list[list[float]] = []
+
+    def build(self, vectors: np.ndarray) -> None: ...
+
+    def open(self) -> None: ...
+
+    def settings(self) -> list[dict[str, int]]:
+        return [{}]
+
+    def prepare(self, setting, threads):  # type: ignore[no-untyped-def]
+        self.prepared.append(threads)
+
+    def search(self, queries, limit, setting, below=None):  # type: ignore[no-untyped-def]
+        self.asked.append([float(query.ravel()[0]) for query in queries])
+        return np.zeros((len(queries), limit), dtype=np.int64)
+
+
+def seen(folder: Path, *, late: bool = False) -> tuple[Session, Seen]:
+    """A session with five queries, numbered, and its peer."""
+    queries = np.repeat(np.arange(5, dtype=np.float32)[:, None], 2, axis=1)
+    np.save(folder / "queries.npy", queries)
+    if late:
+        np.save(folder / "queries.lengths.npy", np.ones(5, dtype=np.int64))
+    session = Session()
+    session._peer = peer = Seen(folder, Shape(rows=4, dim=2, metric="dot", threads=2))
+    session.case(str(folder))
+    return session, peer
+
+
+def test_each_of_two_callers_searches_with_one_thread(tmp_path: Path) -> None:
+    """Only batches are asked of a library with as many threads as are named."""
+    session, peer = seen(tmp_path)
+    for batch, threads in ((False, 1), (False, 2), (True, 1), (True, 2)):
+        session.time({}, 1, batch, threads, 0.0)
+    assert peer.prepared == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_batches_go_round_all_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """After the last query comes the first again, in batches of one size."""
+    monkeypatch.setattr(worker_module, "BATCH_QUERIES", 3)
+    session, peer = seen(tmp_path, late=late)
+    session.time({}, 1, True, 1, 0.0)
+    assert peer.asked[1:4] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
+
+
+def test_what_was_opened_searches_before_it_is_timed(tmp_path: Path) -> None:
+    """Each query once, one a call, as long as that does not take long; and then no more."""
+    session, peer = seen(tmp_path)
+    session.open()
+    session.time({}, 1, True, 1, 0.0, offset=1)
+    assert peer.asked[:5] == [[0], [1], [2], [3], [4]]
+    assert len(peer.asked[5]) == 5
+    peer.asked.clear()
+    session.time({}, 1, True, 1, 0.0, offset=1)
+    assert len(peer.asked[0]) == 5
+
+
+def test_vecstore_is_not_opened_again_for_other_threads(tmp_path: Path, case: Case) -> None:
+    """A search uses as many threads as it is told to, of one database that stays open."""
+    peer = Vecstore(tmp_path, Shape(case.rows, case.dim, case.metric, 2))
+    peer.create()
+    database = peer.database
+    rows = np.arange(case.rows)
+    peer.insert(rows, np.array(case.vectors), np.zeros_like(rows), new=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vecstore.options.PARALLEL_BYTES_MIN", 1)
+        patch.setattr("vecstore.search.parallel.SPAN_ROWS", 64)
+        peer.finish()
+        for threads in (1, 2, 1):
+            peer.prepare({}, threads)
+            hits = peer.collection.search(case.queries[0], exact=True, explain=True)
+            assert max(stage.threads for stage in hits.explain or ()) == threads
+    assert peer.database is database
+    peer.close()
+
+
+def test_a_worker_tells_the_versions_of_its_libraries(
+    ours: Entry, case: Case, tmp_path: Path
+) -> None:
+    """Those that its environment requires, as they are installed."""
+    session = Session()
+    known, shape = ours.known, {"rows": 1, "dim": case.dim, "metric": "cosine", "threads": 1}
+    asked = (ours.module, known.kind, dict(known.options), str(tmp_path), shape)
+    assert session.start(*asked, requirements=["numpy==9"]) == {"numpy": np.__version__}
+    assert session.start(*asked) == {}
 
 
 def test_a_build_says_that_its_rows_are_new(tmp_path: Path) -> None:
