@@ -236,8 +236,10 @@ def test_lists_that_cannot_be_are_refused() -> None:
     for places in ([[2]], [[-1]], [[0], [1]]):
         with pytest.raises(ValueError, match="expected"):
             scorer.scan_lists(offsets, order, np.array(places), None, 3)
-    with pytest.raises(ValueError, match="expected the row at each"):
+    with pytest.raises(ValueError, match="expected offsets"):
         scorer.scan_lists(offsets, order[:3], probes, None, 3)
+    with pytest.raises(ValueError, match="expected the row at each"):
+        scorer.scan_lists(offsets, np.arange(5, dtype=np.uint32), probes, None, 3)
     with pytest.raises(ValueError, match="expected a word"):
         scorer.scan_lists(offsets, order, probes, np.zeros(0, dtype=np.uint64), 3)
     with pytest.raises(ValueError, match="expected keep"):
