@@ -39,9 +39,10 @@ from vecstore.segment.manifest import (
     to_bytes,
 )
 from vecstore.segment.ragged import little_endian, make_offsets
-from vecstore.segment.reader import Segment, blame
+from vecstore.segment.reader import Segment
 from vecstore.segment.rows import concat_expires, some_expire
 from vecstore.segment.stream import Pace, Shape, no_pace, stream_component
+from vecstore.segment.touch import blame
 from vecstore.segment.vectors import owners
 from vecstore.storage import paths as names
 from vecstore.storage.failpoints import reach
