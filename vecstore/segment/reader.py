@@ -28,6 +28,7 @@ from vecstore.segment.manifest import (
 )
 from vecstore.segment.ragged import Ragged, read_array
 from vecstore.segment.rows import read_expires
+from vecstore.segment.touch import StoredTouch, blame, holds
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
 from vecstore.types import Int64, Uint32, Uint64
@@ -216,9 +217,9 @@ class Segment:
                 found = Component.open(self._files, path, names.kind_of(info.name), info).verify(
                     read
                 )
-                problems += [f"{text}; {_holds(self.info)}" for text in found]
+                problems += [f"{text}; {holds(self.info)}" for text in found]
             except CorruptionError as error:
-                problems.append(f"{error}; {_holds(self.info)}")
+                problems.append(f"{error}; {holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
         return problems or [str(error) for error in self._unsound_lists()]
@@ -332,54 +333,9 @@ class Segment:
         return Codes(
             codec=codec,
             parts=parts,
-            touch=_Touch(self, component, parts, field.count),
+            touch=StoredTouch((self.folder, self.info), component, parts, field.count),
             lists=stored_lists(component, field.count) if is_listed(item) else None,
         )
-
-
-class _Touch:
-    """Verifies codes. An array of them has an item for each row, or for 2, 4, 8 ... rows."""
-
-    __slots__ = ("_component", "_folder", "_info", "_shifts")
-
-    def __init__(self, segment: Segment, component: Component, parts: Arrays, rows: int) -> None:
-        self._component = component
-        self._folder, self._info = segment.folder, segment.info
-        self._shifts = {
-            name: _shift(len(array) if array.ndim else 0, rows) for name, array in parts.items()
-        }
-
-    @property
-    def needless(self) -> bool:
-        return self._component.scattered and self._shifts.keys() <= self._component.verified
-
-    def __call__(self, rows: Int64 | None = None) -> None:
-        self._component.expect(rows)
-        if self._shifts.keys() <= self._component.verified:
-            return
-        try:
-            for name, shift in self._shifts.items():
-                if rows is None or shift is None:
-                    self._component.touch(name)
-                else:
-                    self._component.touch(name, rows if not shift else rows // (1 << shift))
-        except CorruptionError as error:
-            blame(error, self._folder, self._info)
-            raise
-
-
-def blame(error: CorruptionError, folder: Path, info: SegmentInfo) -> None:
-    """Let an error say which segment is damaged, and what is in it."""
-    if not error.folder:
-        error.folder = str(folder)
-        error.args = (f"{error}; {_holds(info)}",)
-
-
-def _holds(info: SegmentInfo) -> str:
-    return (
-        f"segment {info.id} holds the seqs {info.seq_min} to {info.seq_max}; "
-        "repair() makes good what it can, or restore a snapshot"
-    )
 
 
 def open_segment(files: FileSystem, folder: Path) -> Segment:
@@ -407,11 +363,3 @@ def open_segment(files: FileSystem, folder: Path) -> Segment:
         return build_codec(spec, field.dim, field.metric, params)
 
     return Segment(files, folder, info, load)
-
-
-def _shift(items: int, rows: int) -> int | None:
-    """The s for which each of the items stands for 2**s rows; None where there is no such s."""
-    for shift in range(rows.bit_length() + 1):
-        if (rows + (1 << shift) - 1) >> shift == items:
-            return shift
-    return None

@@ -12,8 +12,9 @@ from vecstore.errors import CorruptionError
 from vecstore.schema import Schema, Vector
 from vecstore.segment.encode import Codecs, FieldPart
 from vecstore.segment.manifest import FieldInfo, SegmentInfo
-from vecstore.segment.reader import Segment, blame
+from vecstore.segment.reader import Segment
 from vecstore.segment.stream import Pace, no_pace
+from vecstore.segment.touch import blame
 from vecstore.segment.writer import Sink, new_folder
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
