@@ -30,9 +30,11 @@ class StoredTouch:
 
     @property
     def needless(self) -> bool:
+        """Whether nothing is left to do for whoever reads rows here and there."""
         return self._component.scattered and self._shifts.keys() <= self._component.verified
 
     def __call__(self, rows: Int64 | None = None) -> None:
+        """Verify what is stored at some positions, or at all."""
         self._component.expect(rows)
         if self._shifts.keys() <= self._component.verified:
             return
