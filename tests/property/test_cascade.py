@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 
 from tests.property.test_codecs import METRICS, built, gaussian
 from vecstore import options
+from vecstore.codec import Codec, parse_spec
 from vecstore.codec.affine import to_bfloat16
 from vecstore.kernels import _kernels
-from vecstore.request import Cascade, Rescore, Scan
+from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search import cascade
 from vecstore.search.candidates import Answer, Queries, Target
 from vecstore.search.compiled import run_compiled
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes, Sound
 from vecstore.segment.bits import pack_mask
+from vecstore.segment.lists import ListOrder, Lists, read_lists
 from vecstore.segment.snapshot import Allowed
 from vecstore.types import Float32, Int64, Metric, Uint32, Uint64
 
-COARSE = ("bits1", "bits2", "bits4", "int8", "prefix5/bits2", "float16")
-FINE = ("bits4", "bits8", "int8", "float16", "float32")
+COARSE = ("bits1", "bits2", "bits4", "int8", "prefix5/bits2", "float16", "sign", "lvq4", "pq2")
+FINE = ("bits4", "bits8", "int8", "float16", "float32", "lvq4x8", "bebr2")
 SEEDS = st.integers(0, 2**32)
 
 
@@ -85,6 +87,15 @@ def vectors_of(rng: np.random.Generator, rows: int, dim: int, metric: Metric) ->
     return vectors[rng.integers(0, rows, rows)] if rng.random() < 0.5 else vectors
 
 
+def listed(rng: np.random.Generator, codec: Codec, vectors: Float32) -> tuple[Lists, Float32]:
+    """Some lists, of which some are empty, and the vectors in their order."""
+    count = int(rng.integers(1, 20))
+    centroids = gaussian(count, codec.dim, codec.metric, int(rng.integers(2**32)))
+    order = ListOrder.of(centroids, rng.integers(0, count, len(vectors)))
+    arrays = {name: np.asarray(array) for name, array in order.arrays(codec).items()}
+    return read_lists(arrays, len(vectors), "memory"), vectors[order.order]
+
+
 def target_of(
     rng: np.random.Generator, vectors: Float32, specs: tuple[str, ...], metric: Metric, first: int
 ) -> Target:
@@ -93,10 +104,14 @@ def target_of(
     found = {}
     for spec in specs:
         codec = built(spec, dim, metric, vectors)
-        parts = dict(codec.pack(codec.encode(vectors)))
+        lists, kept = None, vectors
+        if parse_spec(spec, dim).coded and rng.random() < 0.4:
+            lists, kept = listed(rng, codec, vectors)
+        parts = dict(codec.pack(codec.encode(kept)))
         if "error" in parts and rng.random() < 0.5:  # wrong bounds: what is read first matters
             parts["error"] = to_bfloat16(rng.uniform(0, 0.3, rows).astype(np.float32))
-        found[spec] = Codes(codec=codec, parts=parts, touch=Touched(needless=rng.random() < 0.5))
+        touch = Touched(needless=rng.random() < 0.5)
+        found[spec] = Codes(codec=codec, parts=parts, touch=touch, lists=lists)
     owners, count = None, rows
     if rng.random() < 0.3:  # the field is not in every row
         count = 2 * rows
@@ -137,6 +152,7 @@ def expect_equal(found: list[Answer] | None, expected: list[Answer]) -> None:
     assert len(found) == len(expected)
     for answer, wanted in zip(found, expected, strict=True):
         assert answer.cut == wanted.cut
+        assert answer.scanned in {0, wanted.scanned}  # 0 where nothing can have been probed
         for name in ("target", "row", "score"):
             got = getattr(answer.candidates, name)
             assert got.dtype == getattr(wanted.candidates, name).dtype
@@ -149,17 +165,24 @@ def two() -> Iterator[Workers]:
         yield workers
 
 
+def first_stage(spec: str, keep: int, nprobe: int) -> Scan | Probe:
+    return Probe(spec, nprobe, keep) if nprobe else Scan(spec, keep)
+
+
+NPROBES = st.sampled_from([0, 0, 1, 3, 30])
 PLANS = st.one_of(
     st.builds(
-        lambda spec, keep: Cascade((Scan(spec, keep),)),
+        lambda spec, keep, nprobe: Cascade((first_stage(spec, keep, nprobe),)),
         st.sampled_from(COARSE),
         st.integers(1, 300),
+        NPROBES,
     ),
     st.builds(
-        lambda coarse, fine, keep, share: Cascade(
-            (Scan(coarse, keep), Rescore(fine, max(1, int(keep * share))))
+        lambda coarse, nprobe, fine, keep, share: Cascade(
+            (first_stage(coarse, keep, nprobe), Rescore(fine, max(1, int(keep * share))))
         ),
         st.sampled_from(COARSE),
+        NPROBES,
         st.sampled_from(FINE),
         st.sampled_from([1, 20, 200, 300, 500]),
         st.sampled_from([0.01, 0.1, 1]),
