@@ -57,6 +57,17 @@ class Reading:
     def at(self, positions: Uint32) -> Reading:
         """Return the same for codes of which those of row i lie at positions[i], [N]."""
 
+class Listed:
+    """How codes lie in the order of inverted lists.
+
+    Args:
+        centroids: the queries against the codes of C centroids.
+        offsets: as in `Scorer.scan_lists`.
+        order: as in `Scorer.scan_lists`.
+    """
+
+    def __init__(self, centroids: Reading, offsets: Uint64, order: Uint32) -> None: ...
+
 class Target:
     """What a cascade reads of one source.
 
@@ -67,6 +78,7 @@ class Target:
         allowed: as in `Scorer.scan`.
         touch: called with positions before a rescore reads them; None where nothing is to be
             verified.
+        lists: of the codes that the scan reads, where they are in the order of lists.
     """
 
     def __init__(
@@ -76,6 +88,7 @@ class Target:
         rows: int,
         allowed: Uint64 | None,
         touch: Callable[[Int64], object] | None,
+        lists: Listed | None = None,
     ) -> None: ...
 
 class Plan:
@@ -87,15 +100,18 @@ class Plan:
         first: where errors are bounded, candidates that the rescore reads first, at least `limit`.
         few: so few candidates are read at once, whatever their bounds.
         cut_share: how much of the largest bound could lift a row that the scan cut off.
+        nprobe: lists that the scan visits of targets that have lists; 0: all rows.
     """
 
-    def __init__(self, keep: int, limit: int, first: int, few: int, cut_share: float) -> None: ...
+    def __init__(
+        self, keep: int, limit: int, first: int, few: int, cut_share: float, nprobe: int = 0
+    ) -> None: ...
 
 def cascade(
     targets: list[Target],
     plan: Plan,
     scanned: Sequence[tuple[int, list[tuple[Int64, Float32]]]] | None,
-) -> tuple[Int64, Int64, Float32, list[int], list[bool]]:
+) -> tuple[Int64, Int64, Float32, list[int], list[bool], list[int]]:
     """Run a cascade for all queries, as `vecstore.search.cascade` and its stages do.
 
     Args:
@@ -107,8 +123,8 @@ def cascade(
 
     Returns:
         The positions of targets [n], rows [n] and scores [n] that were found, best first, query
-        after query; where those of each query end [Q]; and for which queries the scan may have
-        cut off a row that belongs among them [Q].
+        after query; where those of each query end [Q]; for which queries the scan may have cut
+        off a row that belongs among them [Q]; and how many rows the scan handed on [Q].
     """
 
 def variants() -> list[str]:

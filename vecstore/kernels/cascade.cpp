@@ -76,6 +76,35 @@ void rescore(const std::vector<CascadeTarget>& targets, const CascadePlan& plan,
     in_order(found, plan.limit);
 }
 
+// The best lists of each query, as many for each: [count][probed].
+std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
+    const Scoring& read = listed.centroids;
+    std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
+                                    {0, listed.lists.count, nullptr}, nprobe);
+    size_t probed = size_t(nprobe);
+    for (Best& each : ranked) probed = std::min(probed, each.sorted().size());
+    std::vector<i64> probes;
+    for (Best& each : ranked)
+        for (size_t i = 0; i < probed; i++) probes.push_back(each.sorted()[i].row);
+    return probes;
+}
+
+std::vector<Best> scan_target(const CascadeTarget& target, const CascadePlan& plan, i64 count) {
+    const Scoring& read = target.scan.scoring;
+    if (!target.listed)
+        return scan(*read.variant, read.family, read.job, count, {0, target.rows, target.allowed},
+                    plan.keep);
+    const u64 whole[2] = {0, u64(target.rows)};
+    Lists lists = target.listed->lists;
+    std::vector<i64> probes(size_t(count), 0);
+    if (plan.nprobe)
+        probes = probes_of(*target.listed, count, plan.nprobe);
+    else
+        lists = {whole, 1, lists.order, lists.rows};
+    return scan_lists(*read.variant, read.family, read.job, count, lists, probes.data(),
+                      i64(probes.size()) / count, target.allowed, plan.keep);
+}
+
 }  // namespace
 
 void in_order(Candidates& candidates, i64 keep) {
@@ -86,17 +115,15 @@ void in_order(Candidates& candidates, i64 keep) {
     std::sort(candidates.begin(), candidates.end(), better);
 }
 
-std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets, i64 count,
-                                     i64 keep) {
+std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets,
+                                     const CascadePlan& plan, i64 count) {
     std::vector<Candidates> found(size_t(count), Candidates{});
     for (size_t t = 0; t < targets.size(); t++) {
-        const Scoring& read = targets[t].scan.scoring;
-        std::vector<Best> best = scan(*read.variant, read.family, read.job, count,
-                                      {0, targets[t].rows, targets[t].allowed}, keep);
+        std::vector<Best> best = scan_target(targets[t], plan, count);
         for (size_t q = 0; q < best.size(); q++) {
             for (const Hit& hit : best[q].sorted())
                 found[q].push_back({hit.score, 0, i64(t), hit.row});
-            if (t) in_order(found[q], keep);
+            if (t) in_order(found[q], plan.keep);
         }
     }
     return found;

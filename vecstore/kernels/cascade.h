@@ -3,6 +3,7 @@
 // search/cascade.py and search/stages say the same in Python, and are the definition.
 #pragma once
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "scan.h"
@@ -25,17 +26,25 @@ struct Read {
     }
 };
 
+// Codes in the order of inverted lists, and queries against the codes of their centroids.
+struct Listed {
+    Scoring centroids;  // of lists.count rows at least
+    Lists lists;
+};
+
 struct CascadeTarget {
     i64 rows;  // N; codes may have room for more
     Read scan;
     Read rescore;
     const u64* allowed;  // as in Span
+    std::optional<Listed> listed;  // of the codes that the scan reads
     // Verifies rows before a rescore reads them; empty where nothing is left to verify.
     std::function<void(const std::vector<i64>&)> touch;
 };
 
 struct CascadePlan {
     i64 keep;         // candidates of the scan
+    i64 nprobe;       // lists that it visits where there are lists; 0: all rows
     i64 limit;        // of the rescore; 0: there is none
     i64 first;        // rows of its first reading, at least `limit`
     i64 few;          // so few candidates are read at once
@@ -54,9 +63,9 @@ using Candidates = std::vector<Candidate>;
 // The best `keep` in total order: score descending (NaN last), then target and row ascending.
 void in_order(Candidates& candidates, i64 keep);
 
-// For each query [0, count) the best `keep` rows of all targets, in total order.
-std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets, i64 count,
-                                     i64 keep);
+// For each query [0, count) the best rows of all targets, in total order.
+std::vector<Candidates> scan_targets(const std::vector<CascadeTarget>& targets,
+                                     const CascadePlan& plan, i64 count);
 
 // Turns what a scan found for one query, in total order, into the answer; whether the scan may
 // have cut off a row that belongs there.

@@ -54,17 +54,45 @@ class Reading {
     std::vector<float> reach_;
 };
 
+// Codes in the order of inverted lists.
+class ListedCodes {
+  public:
+    ListedCodes(const Reading& centroids, In<u64, 1> offsets, In<u32, 1> order)
+        : centroids_(centroids), offsets_(std::move(offsets)), order_(std::move(order)) {
+        check(offsets_.shape(0) > 1, "the offsets of at least one list");
+        const size_t count = offsets_.shape(0) - 1;
+        bool ascending = offsets_.data()[count] <= u64(order_.shape(0));
+        for (size_t i = 0; i < count; i++)
+            ascending &= offsets_.data()[i] <= offsets_.data()[i + 1];
+        check(ascending, "offsets that ascend to N at most");
+        check(i64(count) <= centroids_.rows(), "a centroid for each list");
+    }
+    i64 rows() const { return i64(order_.shape(0)); }
+    Listed read() const {
+        return {centroids_.read().scoring,
+                {offsets_.data(), i64(offsets_.shape(0)) - 1, order_.data(), rows()}};
+    }
+
+  private:
+    Reading centroids_;
+    In<u64, 1> offsets_;
+    In<u32, 1> order_;
+};
+
 // What one cascade reads of one source.
 class Target {
   public:
     Target(const Reading& scan, const Reading* rescore, i64 rows,
-           std::optional<In<u64, 1>> allowed, nb::object touch)
+           std::optional<In<u64, 1>> allowed, nb::object touch, const ListedCodes* lists)
         : scan_(scan), rescore_(rescore ? *rescore : scan), allowed_(std::move(allowed)),
           touch_(std::move(touch)), rescored_(rescore), rows_(rows),
+          lists_(lists ? std::optional(*lists) : std::nullopt),
           count_(scan_.read().scoring.count) {
         check(0 <= rows && rows <= scan_.rows() && rows <= rescore_.rows(),
               "as many rows in both readings");
         check(rescore_.read().scoring.count == count_, "the same queries in both readings");
+        check(!lists_ || (lists_->rows() == rows && lists_->read().centroids.count == count_),
+              "lists of the same rows, and the same queries for their centroids");
         check(!allowed_ || i64(allowed_->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
               "a word of allowed for every 64 rows");
     }
@@ -74,7 +102,8 @@ class Target {
 
     CascadeTarget read() const {
         CascadeTarget found{rows_, scan_.read(), rescore_.read(),
-                            allowed_ ? allowed_->data() : nullptr, {}};
+                            allowed_ ? allowed_->data() : nullptr, {}, {}};
+        if (lists_) found.listed = lists_->read();
         if (!touch_.is_none())
             found.touch = [this](const std::vector<i64>& rows) {
                 nb::gil_scoped_acquire acquire;
@@ -88,7 +117,9 @@ class Target {
     std::optional<In<u64, 1>> allowed_;
     nb::object touch_;
     bool rescored_;
-    i64 rows_, count_;
+    i64 rows_;
+    std::optional<ListedCodes> lists_;
+    i64 count_;
 };
 
 // What scans of spans found: for each query rows and their scores.
@@ -134,37 +165,45 @@ nb::tuple cascade(const nb::list& given, const CascadePlan& plan,
     }
     std::vector<Candidates> found;
     if (scanned) found = merge(*scanned, targets, count, plan.keep);
-    nb::list stops, cuts;
+    nb::list stops, cuts, counts;
     std::vector<i64> places, rows;
     std::vector<float> scores;
-    std::vector<std::pair<size_t, bool>> ends;
+    struct End {
+        size_t stop;
+        bool cut;
+        size_t kept;
+    };
+    std::vector<End> ends;
     {
         nb::gil_scoped_release release;
-        if (!scanned) found = scan_targets(read, count, plan.keep);
+        if (!scanned) found = scan_targets(read, plan, count);
         for (size_t q = 0; q < found.size(); q++) {
+            const size_t kept = found[q].size();
             const bool cut = finish(read, plan, i64(q), found[q]);
             for (const Candidate& each : found[q]) {
                 places.push_back(each.target);
                 rows.push_back(each.row);
                 scores.push_back(each.score);
             }
-            ends.emplace_back(rows.size(), cut);
+            ends.push_back({rows.size(), cut, kept});
             found[q] = {};
         }
     }
-    for (const auto& [stop, cut] : ends) {
-        stops.append(stop);
-        cuts.append(cut);
+    for (const End& end : ends) {
+        stops.append(end.stop);
+        cuts.append(end.cut);
+        counts.append(end.kept);
     }
     const size_t n = rows.size();
     return nb::make_tuple(array(std::move(places), {n}), array(std::move(rows), {n}),
-                          array(std::move(scores), {n}), stops, cuts);
+                          array(std::move(scores), {n}), stops, cuts, counts);
 }
 
-CascadePlan plan_of(i64 keep, i64 limit, i64 first, i64 few, float cut_share) {
+CascadePlan plan_of(i64 keep, i64 nprobe, i64 limit, i64 first, i64 few, float cut_share) {
+    check(nprobe >= 0, "nprobe of at least 0");
     check(keep > 0, "keep of at least 1");
     check(0 <= limit && limit <= keep && limit <= first, "limit of at most keep, and of first");
-    return {keep, limit, first, few, cut_share};
+    return {keep, nprobe, limit, first, few, cut_share};
 }
 
 }  // namespace
@@ -176,14 +215,22 @@ void add_cascade(nb::module_& m) {
              nb::arg("scorer"), nb::arg("sigmas").none(), in("error").none())
         .def("unbounded", &Reading::unbounded)
         .def("at", &Reading::at, in("positions"));
+    nb::class_<ListedCodes>(m, "Listed")
+        .def(nb::init<const Reading&, In<u64, 1>, In<u32, 1>>(), nb::arg("centroids"), in("offsets"),
+             in("order"));
     nb::class_<Target>(m, "Target")
-        .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>, nb::object>(),
+        .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>, nb::object,
+                      const ListedCodes*>(),
              nb::arg("scan"), nb::arg("rescore").none(), nb::arg("rows"), in("allowed").none(),
-             nb::arg("touch").none());
-    nb::class_<CascadePlan>(m, "Plan").def("__init__", [](CascadePlan* self, i64 keep, i64 limit,
-                                                         i64 first, i64 few, float cut_share) {
-        new (self) CascadePlan(plan_of(keep, limit, first, few, cut_share));
-    }, nb::arg("keep"), nb::arg("limit"), nb::arg("first"), nb::arg("few"), nb::arg("cut_share"));
+             nb::arg("touch").none(), nb::arg("lists").none() = nb::none());
+    nb::class_<CascadePlan>(m, "Plan").def(
+        "__init__",
+        [](CascadePlan* self, i64 keep, i64 limit, i64 first, i64 few, float cut_share,
+           i64 nprobe) {
+            new (self) CascadePlan(plan_of(keep, nprobe, limit, first, few, cut_share));
+        },
+        nb::arg("keep"), nb::arg("limit"), nb::arg("first"), nb::arg("few"), nb::arg("cut_share"),
+        nb::arg("nprobe") = 0);
     m.def("cascade", &cascade, nb::arg("targets"), nb::arg("plan"), nb::arg("scanned").none());
 }
 

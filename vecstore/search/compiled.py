@@ -75,10 +75,11 @@ def _rows(first: Scan | Probe, target: Target, codes: Codes) -> int:
 
 
 def _plan(first: Scan | Probe, rescore: Rescore | None) -> _kernels.Plan:
+    nprobe = first.nprobe if isinstance(first, Probe) else 0
     if rescore is None:
-        return _kernels.Plan(first.keep, 0, 0, 0, 0)
+        return _kernels.Plan(first.keep, 0, 0, 0, 0, nprobe)
     reading = first_reading(rescore)
-    return _kernels.Plan(first.keep, rescore.keep, reading, FEW, options.CUT_SHARE)
+    return _kernels.Plan(first.keep, rescore.keep, reading, FEW, options.CUT_SHARE, nprobe)
 
 
 class _Search(NamedTuple):
@@ -101,28 +102,36 @@ class _Search(NamedTuple):
     def run(self, queries: Queries, workers: Workers | None) -> list[Answer]:
         """Answer queries, with the threads of `workers`, or on this one."""
         scanned = None
-        if workers is not None or any(codes.lists is not None for codes in self.read):
+        if workers is not None:
             scanned = scan_parts(self.first, self.targets, self.read, queries, workers)
         read = [self._target(place, queries) for place in range(len(self.targets))]
-        place, row, score, stops, cuts = _kernels.cascade(read, self.plan, scanned)
+        place, row, score, *each = _kernels.cascade(read, self.plan, scanned)
         answers, start = [], 0
-        for query, (stop, cut) in enumerate(zip(stops, cuts, strict=True)):
+        for stop, cut, kept in zip(*each, strict=True):
             part = slice(start, stop)
-            kept = 0 if scanned is None else sum(len(found[query][0]) for _, found in scanned)
             best = Candidates(place[part], row[part], score[part])
-            answers.append(Answer(best, cut=cut, scanned=min(kept, self.first.keep)))
+            answers.append(Answer(best, cut=cut, scanned=kept))
             start = stop
         return answers
 
     def _target(self, place: int, queries: Queries) -> _kernels.Target:
-        finer = None if self.finer is None else self.finer[place]
+        codes, finer = self.read[place], None if self.finer is None else self.finer[place]
         return _kernels.Target(
-            _reading(self.read[place], queries),
+            _reading(codes, queries),
             None if finer is None else _reading(finer, queries),
             self.targets[place].rows,
             self.targets[place].allowed.bits,
             None if finer is None or finer.touch.needless else finer.touch,
+            _listed(codes, queries),
         )
+
+
+def _listed(codes: Codes, queries: Queries) -> _kernels.Listed | None:
+    lists = codes.lists
+    if lists is None:
+        return None
+    centroids = queries.prepared(codes.codec).reading(lists.centroids)
+    return _kernels.Listed(centroids, lists.offsets, lists.order)
 
 
 def _reading(codes: Codes, queries: Queries) -> _kernels.Reading:
