@@ -20,7 +20,7 @@ from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search import cascade
 from vecstore.search.candidates import Answer, Queries, Target
-from vecstore.search.compiled import run_compiled
+from vecstore.search.compiled import compile_cascade
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes, Sound
 from vecstore.segment.bits import pack_mask
@@ -142,9 +142,17 @@ def targets_of(
     return targets
 
 
+def run_compiled(
+    plan: Cascade, targets: list[Target], queries: Queries, workers: Workers
+) -> list[Answer] | None:
+    """What one call of the kernels answers; None where they cannot."""
+    compiled = compile_cascade(plan, targets)
+    return None if compiled is None else compiled.answer(queries, workers)
+
+
 def by_stages(plan: Cascade, targets: list[Target], vectors: Float32) -> list[Answer]:
-    with mock.patch.object(cascade, "run_compiled", return_value=None):
-        return cascade.run_cascade(plan, targets, Queries(vectors), Workers(1))
+    route = cascade.Route(plan, targets, None)
+    return cascade.run_cascade(route, Queries(vectors), Workers(1))
 
 
 def expect_equal(found: list[Answer] | None, expected: list[Answer]) -> None:

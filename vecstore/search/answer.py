@@ -11,9 +11,9 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import CorruptionError
-from vecstore.request import Cascade, Probe, SearchRequest
+from vecstore.request import Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
-from vecstore.search.cascade import run_cascade
+from vecstore.search.cascade import Route, make_route, run_cascade
 from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
 from vecstore.search.plan import coarse_of, lists_to_probe, make_plan, widened, without_probe
@@ -25,6 +25,9 @@ from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload
 
 Value = TypeVar("Value")
 OnDamage: TypeAlias = Callable[[CorruptionError], object]
+
+# A snapshot remembers the routes of so many kinds of searches.
+ROUTES_MAX = 64
 
 
 def answer(
@@ -50,6 +53,30 @@ def answer(
         for hits in found:
             hits.partial = partial
         return found
+    route = _route(request, snapshot)
+    step = max(1, options.CANDIDATES_MAX // route.plan.stages[0].keep)
+    with workers.searches:
+        return [
+            _hits(request, route.targets, found, on_damage)
+            for start in range(0, len(request.queries), step)
+            for found in _answers(request, route, slice(start, start + step), workers)
+        ]
+
+
+def _route(request: SearchRequest, snapshot: Snapshot) -> Route:
+    """How to search; remembered by the snapshot for the next search that is alike."""
+    alike = (request.field, request.limit, request.exact, request.plan)
+    route: Route | None = snapshot.routes.get(alike) if request.where is None else None
+    if route is None:
+        route = _find_route(request, snapshot)
+        if request.where is None and not _expires(route.targets):
+            if len(snapshot.routes) >= ROUTES_MAX:
+                snapshot.routes.clear()
+            snapshot.routes[alike] = route
+    return route
+
+
+def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     vector = snapshot.info.schema.vector(request.field)
     targets = _targets(request, snapshot)
     allowed = rows = 0
@@ -62,31 +89,26 @@ def answer(
         coarse = coarse_of(vector)
         lists = max((target.list_count(coarse) for target in targets), default=0)
         nprobe = lists_to_probe(lists, request.limit, allowed)
-    plan = make_plan(request, vector, few=few, nprobe=nprobe)
-    step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
-    with workers.searches:
-        return [
-            _hits(request, targets, found, on_damage)
-            for start in range(0, len(request.queries), step)
-            for found in _answers(request, plan, targets, slice(start, start + step), workers)
-        ]
+    return make_route(make_plan(request, vector, few=few, nprobe=nprobe), targets)
 
 
-def _answers(
-    request: SearchRequest,
-    plan: Cascade,
-    targets: Sequence[Target],
-    part: slice,
-    workers: Workers,
-) -> list[Answer]:
+def _expires(targets: Sequence[Target]) -> bool:
+    """Whether the allowed rows change with time."""
+    return any(target.live.source.expires is not None for target in targets)
+
+
+def _answers(request: SearchRequest, route: Route, part: slice, workers: Workers) -> list[Answer]:
     """Answer some of the queries; again, and wider, those that the default plan cut short."""
     queries = Queries(request.queries[part])
-    answers = run_cascade(plan, targets, queries, workers, explain=request.explain)
+    answers = run_cascade(route, queries, workers, explain=request.explain)
     if request.plan is not None:
         return answers
+    plan, targets, _ = route
 
     def again(pending: list[int]) -> None:
-        wider = run_cascade(plan, targets, queries.some(pending), workers, explain=request.explain)
+        wider = run_cascade(
+            make_route(plan, targets), queries.some(pending), workers, explain=request.explain
+        )
         for place, found in zip(pending, wider, strict=True):
             answers[place] = found._replace(reports=answers[place].reports + found.reports)
 

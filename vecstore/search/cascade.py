@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,26 +18,39 @@ from vecstore import options
 from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
-from vecstore.search.compiled import run_compiled
+from vecstore.search.compiled import Compiled, compile_cascade
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.rescore import rescore
 from vecstore.search.stages.scan import scan
 from vecstore.types import StageReport
 
 
+class Route(NamedTuple):
+    """What searches share, whatever their queries. Threads may share it, too.
+
+    Attributes:
+        plan: the stages.
+        targets: the sources to search, each with at least one allowed row.
+        compiled: the same as one call of the kernels, where they can.
+    """
+
+    plan: Cascade
+    targets: Sequence[Target]
+    compiled: Compiled | None
+
+
+def make_route(plan: Cascade, targets: Sequence[Target]) -> Route:
+    """A plan for some sources, each with at least one allowed row."""
+    return Route(plan, targets, compile_cascade(plan, targets) if targets else None)
+
+
 def run_cascade(
-    plan: Cascade,
-    targets: Sequence[Target],
-    queries: Queries,
-    workers: Workers,
-    *,
-    explain: bool = False,
+    route: Route, queries: Queries, workers: Workers, *, explain: bool = False
 ) -> list[Answer]:
     """Answer queries.
 
     Args:
-        plan: the stages.
-        targets: the sources to search, each with at least one allowed row.
+        route: the stages, and the sources.
         queries: Q of them.
         workers: threads.
         explain: whether answers carry reports. A scan that served many queries at once reports
@@ -45,13 +59,11 @@ def run_cascade(
     Returns:
         One answer for each query.
     """
-    count = len(queries)
+    count, (plan, targets, compiled) = len(queries), route
     if not targets or not count:
         return [Answer(_NOTHING)] * count
-    if not explain:
-        answers = run_compiled(plan, targets, queries, workers)
-        if answers is not None:
-            return answers
+    if compiled is not None and not explain:
+        return compiled.answer(queries, workers)
     watch = _Watch(queries) if explain else None
     first = plan.stages[0]
     assert not isinstance(first, Rescore)

@@ -26,16 +26,12 @@ from vecstore.segment.base import Codes
 QUERIES_MIN = 8
 
 
-def run_compiled(
-    plan: Cascade, targets: Sequence[Target], queries: Queries, workers: Workers
-) -> list[Answer] | None:
-    """Answer queries as `run_cascade` does; None where the kernels cannot.
+def compile_cascade(plan: Cascade, targets: Sequence[Target]) -> Compiled | None:
+    """Make ready what answers queries as `run_cascade` does; None where the kernels cannot.
 
     Args:
         plan: the stages.
-        targets: the sources to search, at least one, each with at least one allowed row.
-        queries: at least one.
-        workers: threads.
+        targets: the sources to search, each with at least one allowed row.
     """
     first, rescore = plan.stages[0], plan.stages[1] if len(plan.stages) > 1 else None
     assert not isinstance(first, Rescore)
@@ -47,18 +43,11 @@ def run_compiled(
         return None
     scored = 0
     for target, codes in zip(targets, read, strict=True):
-        touch(target, codes)
         scored += _rows(first, target, codes) * codes.codec.code_bytes
     finer = (
         None if rescore is None else [target.codes(rescore.representation) for target in targets]
     )
-    search = _Search(first, _plan(first, rescore), targets, read, finer)
-    threads = workers.share(scored * len(queries))
-    if len(queries) < QUERIES_MIN * threads:
-        return search.run(queries, workers if threads > 1 else None)
-    parts = [Queries(vectors) for vectors in np.array_split(queries.vectors, threads)]
-    answers = workers.run([partial(search.run, part, None) for part in parts])
-    return [answer for part in answers for answer in part]
+    return Compiled(first, _plan(first, rescore), targets, read, finer, scored)
 
 
 def _ascend(targets: Sequence[Target]) -> bool:
@@ -82,15 +71,16 @@ def _plan(first: Scan | Probe, rescore: Rescore | None) -> _kernels.Plan:
     return _kernels.Plan(first.keep, rescore.keep, reading, FEW, options.CUT_SHARE, nprobe)
 
 
-class _Search(NamedTuple):
-    """What is read for some queries.
+class Compiled(NamedTuple):
+    """A plan for some sources, ready for any queries. Threads may share it.
 
     Attributes:
         first: the first stage.
         plan: what the kernels want to know.
-        targets: the sources.
+        targets: the sources, at least one.
         read: the codes that the first stage reads of each.
         finer: those that the rescore reads, if there is one.
+        scored: about how many bytes of codes the first stage scores for a query.
     """
 
     first: Scan | Probe
@@ -98,6 +88,18 @@ class _Search(NamedTuple):
     targets: Sequence[Target]
     read: Sequence[Codes]
     finer: Sequence[Codes] | None
+    scored: int
+
+    def answer(self, queries: Queries, workers: Workers) -> list[Answer]:
+        """Answer queries, at least one, as `run_cascade` does."""
+        for target, codes in zip(self.targets, self.read, strict=True):
+            touch(target, codes)
+        threads = workers.share(self.scored * len(queries))
+        if len(queries) < QUERIES_MIN * threads:
+            return self.run(queries, workers if threads > 1 else None)
+        parts = [Queries(vectors) for vectors in np.array_split(queries.vectors, threads)]
+        answers = workers.run([partial(self.run, part, None) for part in parts])
+        return [answer for part in answers for answer in part]
 
     def run(self, queries: Queries, workers: Workers | None) -> list[Answer]:
         """Answer queries, with the threads of `workers`, or on this one."""

@@ -80,6 +80,7 @@ def without_probe(plan: Cascade) -> Cascade:
     return Cascade((Scan(first.representation, first.keep), *plan.stages[1:]))
 
 
+@lru_cache(maxsize=1024)
 def coarse_of(vector: Vector) -> str:
     """The smallest full-width representation; a shortened one only where nothing else is."""
     ladder = vector.representations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -167,6 +167,7 @@ class Snapshot:
             where it was empty.
         buffer_codecs: trained codecs that made codes in those batches; until the buffer is next
             empty or read, also what was in them.
+        routes: what searches of this snapshot found out and leave for the next that are alike.
     """
 
     info: CollectionInfo
@@ -179,6 +180,7 @@ class Snapshot:
     buffer_batches: int = 0
     buffer_key: bytes | None = None
     buffer_codecs: frozenset[int] = frozenset()
+    routes: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def sources(self) -> tuple[Live, ...]:
