@@ -135,6 +135,10 @@ struct TotalJob {
     const float* norms;  // [Q] squared lengths
 };
 
+// The score of the document whose tokens are [start, stop), not empty: maxsim.h.
+using DocumentFn = float (*)(const void* job, i64 query, i64 start, i64 stop);
+struct Tiles;
+
 struct Variant {
     const char* name;
     Family flat, dense, packed, table, signs, total;
@@ -157,6 +161,12 @@ struct Variant {
     // first where there are several -> out [count][books.count]. columns: 16, 32 ... 256.
     void (*nearest)(const float* vectors, i64 count, const Books& books, const float* bias,
                     u8* out);
+    DocumentFn ids_document, octets_document;
+    // What centroids [count][dim], as octets, score with the first query of the tiles, in 256
+    // steps from the least that each vector finds -> out [count][rows], factors: step, and the sum
+    // of the least. scratch is [count + 2][rows].
+    void (*id_table)(const u8* centroids, i64 count, i64 dim, const Tiles& tiles, i32* scratch,
+                     u8* out, double* factors);
 };
 
 }  // namespace vecstore

@@ -18,6 +18,7 @@ namespace vecstore {
 void add_books(nb::module_& m);     // module_books.cpp
 void add_cascade(nb::module_& m);   // module_cascade.cpp
 void add_encoding(nb::module_& m);  // module_encoding.cpp
+void add_maxsim(nb::module_& m);    // module_maxsim.cpp
 
 namespace {
 
@@ -341,4 +342,5 @@ NB_MODULE(_kernels, m) {
     add_encoding(m);
     m.def("read_pages", &read_pages, in("data"));
     add_cascade(m);
+    add_maxsim(m);
 }

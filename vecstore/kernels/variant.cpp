@@ -29,6 +29,9 @@ void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
 void products(const float*, i64, const Books&, float*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
+float ids_document(const void*, i64, i64, i64);
+float octets_document(const void*, i64, i64, i64);
+void id_table(const u8*, i64, i64, const Tiles&, i32*, u8*, double*);
 
 static u64 above(const float* scores, float threshold) {
     u64 found = 0;
@@ -65,6 +68,9 @@ const Variant variant = {
     quantize,
     products,
     nearest,
+    ids_document,
+    octets_document,
+    id_table,
 };
 
 }  // namespace vecstore::VARIANT
