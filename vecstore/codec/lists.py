@@ -5,17 +5,11 @@ Shapes  n rows of the sample, N rows, D dimensions, C coarse centroids.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 
-from vecstore.codec.base import normalized
+from vecstore.codec.base import Rest, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric
-
-Rest: TypeAlias = Callable[[], None]
-"""Called every few rows; may sleep, or raise to give up."""
 
 # Rows that are assigned between two rests.
 _STEP = 1024
