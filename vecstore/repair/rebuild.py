@@ -103,7 +103,7 @@ class Rebuilder:
 
     def _codes_only(self, source: Salvaged) -> frozenset[tuple[str, str]] | None:
         """The codes to encode again, where nothing else is damaged but the description."""
-        remains = source.remains
+        damaged = source.remains.damaged()
         allowed = {names.SEGMENT}
         again: set[tuple[str, str]] = set()
         for name, found in source.found.items():
@@ -111,10 +111,10 @@ class Rebuilder:
             if finest.spec in found.unreadable:
                 return None
             for item in coarse:
-                if item.spec in found.unreadable:
+                if item.spec in found.unreadable or item.component in damaged:
                     allowed.add(item.component)
                     again.add((name, item.spec))
-        return frozenset(again) if remains.damaged() <= allowed else None
+        return frozenset(again) if damaged <= allowed else None
 
     def _codecs(self, remains: SegmentRemains, parts: Sequence[Part]) -> Codecs:
         """The codec of each representation: the one it had, where that can be read."""

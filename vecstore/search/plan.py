@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 
 from vecstore import options
 from vecstore.codec.spec import parse_spec
@@ -36,7 +37,7 @@ def make_plan(
         if stage.representation not in readable:
             raise NotFoundError(
                 f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
-                f"{', '.join(map(repr, vector.representations))}"
+                f"{', '.join(map(repr, readable))}"
             )
     return request.plan
 
@@ -90,10 +91,10 @@ def coarse_of(vector: Vector) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _readable(vector: Vector) -> frozenset[str]:
+def _readable(vector: Vector) -> tuple[str, ...]:
     """The representations of a field, and those that their codes begin with."""
     contained = (parse_spec(spec, vector.dim).contained for spec in vector.representations)
-    return frozenset(vector.representations).union(*contained)
+    return tuple(dict.fromkeys(chain(vector.representations, *contained)))
 
 
 def _oversampling(coarse: str, vector: Vector) -> int:
