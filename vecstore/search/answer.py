@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from vecstore import options
+from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError
 from vecstore.request import Cascade, Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
@@ -63,7 +64,7 @@ def answer(
         lists = max((target.list_count(coarse) for target in targets), default=0)
         nprobe = lists_to_probe(lists, request.limit, allowed)
     plan = make_plan(request, vector, few=few, nprobe=nprobe)
-    step = max(1, options.CANDIDATES_MAX // plan.stages[0].keep)
+    step = _step(request, plan, targets)
     with workers.searches:
         return [
             _hits(request, targets, found, on_damage)
@@ -86,9 +87,12 @@ def _answers(
         return answers
 
     def again(pending: list[int]) -> None:
-        wider = run_cascade(plan, targets, queries.some(pending), workers, explain=request.explain)
-        for place, found in zip(pending, wider, strict=True):
-            answers[place] = found._replace(reports=answers[place].reports + found.reports)
+        step = _step(request, plan, targets)
+        for places in (pending[at : at + step] for at in range(0, len(pending), step)):
+            own = queries.some(places)
+            wider = run_cascade(plan, targets, own, workers, explain=request.explain)
+            for place, found in zip(places, wider, strict=True):
+                answers[place] = found._replace(reports=answers[place].reports + found.reports)
 
     allowed = sum(target.allowed.count for target in targets)
     wanted = min(allowed, plan.stages[0].keep)
@@ -102,6 +106,28 @@ def _answers(
         again(pending)
         pending = [place for place in pending if answers[place].cut]
     return answers
+
+
+def _step(request: SearchRequest, plan: Cascade, targets: Sequence[Target]) -> int:
+    """How many queries are answered at a time, so that memory has a bound."""
+    count, dim = request.queries.shape
+    if count == 1:
+        return 1
+    first = plan.stages[0]
+    kept = first.keep
+    if isinstance(first, Probe) and targets:
+        lists = max(target.list_count(first.representation) for target in targets)
+        kept += min(first.nprobe, lists)
+    codecs = {
+        id(codec): codec
+        for stage in plan.stages
+        for target in targets
+        for codec in [target.codes(stage.representation).codec]
+    }
+    prepared = sum(parse_spec(codec.spec, dim).query_bytes(dim) for codec in codecs.values())
+    return max(
+        1, min(options.CANDIDATES_MAX // kept, options.PREPARED_BYTES_MAX // max(1, prepared))
+    )
 
 
 def passing(node: Node | None, live: Live) -> Bool:
