@@ -23,7 +23,9 @@ KEEP_MAX = 1_000_000
 NPROBE_MAX = 1_000_000
 QUERIES_MAX = 10_000
 RESULTS_MAX = 10_000_000  # hits of all queries of one batch
-CANDIDATES_MAX = 4_000_000  # candidates in memory at a time; a larger batch is run in parts
+# A larger batch is run in parts: candidates and probes, and bytes of prepared queries in memory.
+CANDIDATES_MAX = 4_000_000
+PREPARED_BYTES_MAX = 32 << 20
 STAGES_MAX = 8
 VECTOR_FIELDS_MAX = 64
 COLUMNS_MAX = 256

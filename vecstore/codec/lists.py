@@ -50,6 +50,22 @@ def assign(vectors: Float32, centroids: Float32, metric: Metric, rest: Rest) -> 
     return found
 
 
+def stretched(centroids: Float32, lists: Int64, lengths: Float32) -> Float32:
+    """The centroids [C, D], each at the length of the longest of its rows: zero where it has none.
+
+    An inner product grows with a row's length, so the longest row decides whether a list can hold a
+    hit; a mean is shorter than its rows, the more so the less they point the same way.
+
+    Args:
+        centroids: [C, D].
+        lists: the centroid of each row [N].
+        lengths: of the rows [N].
+    """
+    longest = np.zeros(len(centroids), dtype=np.float32)
+    np.maximum.at(longest, lists, lengths)
+    return normalized(centroids) * longest[:, None]
+
+
 def _means(rows: Float32, lists: Int64, count: int, metric: Metric) -> Float32:
     """The mean of each list's rows, at unit length for cosine; a row where there is none."""
     sums = np.zeros((count, rows.shape[1]), dtype=np.float32)

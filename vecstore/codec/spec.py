@@ -46,6 +46,11 @@ _CONTAINED = {
     "bebr4": ("bebr3", "bebr2", "bebr1"),
 }
 
+# Integers of 8 bytes and what they are made of, of up to two levels.
+_QUERY_DIM_BYTES = 80
+# Of a table, as inner products (rq: twice), as floats and as integers.
+_QUERY_ENTRY_BYTES = 13
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
@@ -128,6 +133,13 @@ class Spec:
         Of lvq4x8 that is lvq4, its first level; of bebr3 it is bebr2 and bebr1.
         """
         return tuple(self._named(codec) for codec in _CONTAINED.get(self.codec, ()))
+
+    def query_bytes(self, dim: int) -> int:
+        """The most that a query of D dimensions takes while it is prepared, about."""
+        if self.table is None:
+            return _QUERY_DIM_BYTES * dim
+        entries = self.table.count << self.table.bits
+        return _QUERY_DIM_BYTES * dim + _QUERY_ENTRY_BYTES * entries
 
     def makes(self, other: Spec) -> bool:
         """True if `other` can be made from this one and be as good as its name says.

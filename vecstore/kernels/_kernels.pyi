@@ -21,7 +21,7 @@ class Scorer:
             start: a multiple of 64.
             stop: at most N.
             allowed: [ceil(N / 64)]; bit i of word w allows row 64 * w + i; None allows all.
-            keep: at least 1. Order: score descending, then row ascending.
+            keep: 1 to 2**32 - 1. Order: score descending, then row ascending.
         """
 
     def scan_lists(
@@ -35,7 +35,7 @@ class Scorer:
             order: [N], the row at each position; what is beyond N - 1 is passed over.
             probes: [Q, P], the lists of each query, none twice.
             allowed: as in `scan`, by row.
-            keep: at least 1. Order: score descending, then row ascending.
+            keep: 1 to 2**32 - 1. Order: score descending, then row ascending.
         """
 
     def score(self, query: int, rows: Int64) -> Float32:
@@ -78,7 +78,8 @@ class Target:
         allowed: as in `Scorer.scan`.
         touch: called with positions before a rescore reads them; None where nothing is to be
             verified.
-        lists: of the codes that the scan reads, where they are in the order of lists.
+        lists: of the codes that the scan reads, where they are in the order of lists. Without,
+            the scan reads codes that lie at positions one by one, those of allowed rows only.
     """
 
     def __init__(

@@ -218,7 +218,7 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
     check(rows_ <= ROWS_MAX, "less than 2^32 rows");
     check(0 <= start && start <= stop && stop <= rows_ && start % BLOCK == 0,
           "0 <= start <= stop <= N, start a multiple of 64");
-    check(keep > 0, "keep of at least 1");
+    check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(!allowed || i64(allowed->shape(0)) >= (stop + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");
     std::vector<Best> best;
@@ -244,7 +244,7 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
     for (size_t i = 0; i < probes.size(); i++)
         outside |= u64(u64(probes.data()[i]) >= u64(count));
     check(!outside, "probes from 0 to C - 1");
-    check(keep > 0, "keep of at least 1");
+    check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(!allowed || i64(allowed->shape(0)) >= (i64(order.shape(0)) + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");
     std::vector<Best> best;
