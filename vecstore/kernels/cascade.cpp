@@ -82,10 +82,14 @@ std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
     std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
                                     {0, listed.lists.count, nullptr}, nprobe);
     size_t probed = size_t(nprobe);
-    for (Best& each : ranked) probed = std::min(probed, each.sorted().size());
+    for (const Best& each : ranked) probed = std::min(probed, each.size());
+    // One query visits the best lists first; of many, the order is that of the lists.
+    const bool ordered = count == 1 || probed < size_t(nprobe);
     std::vector<i64> probes;
-    for (Best& each : ranked)
-        for (size_t i = 0; i < probed; i++) probes.push_back(each.sorted()[i].row);
+    for (Best& each : ranked) {
+        const std::vector<Hit>& lists = ordered ? each.sorted() : each.unsorted();
+        for (size_t i = 0; i < probed; i++) probes.push_back(lists[i].row);
+    }
     return probes;
 }
 
