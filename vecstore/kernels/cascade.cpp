@@ -81,15 +81,15 @@ std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
     const Scoring& read = listed.centroids;
     std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
                                     {0, listed.lists.count, nullptr}, nprobe);
-    std::vector<const std::vector<Hit>*> best;
     size_t probed = size_t(nprobe);
-    for (Best& each : ranked) {
-        best.push_back(&each.sorted());  // which sorts anew each time
-        probed = std::min(probed, best.back()->size());
-    }
+    for (const Best& each : ranked) probed = std::min(probed, each.size());
+    // One query visits the best lists first; of many, the order is that of the lists.
+    const bool ordered = count == 1 || probed < size_t(nprobe);
     std::vector<i64> probes;
-    for (const std::vector<Hit>* each : best)
-        for (size_t i = 0; i < probed; i++) probes.push_back((*each)[i].row);
+    for (Best& each : ranked) {
+        const std::vector<Hit>& lists = ordered ? each.sorted() : each.unsorted();
+        for (size_t i = 0; i < probed; i++) probes.push_back(lists[i].row);
+    }
     return probes;
 }
 

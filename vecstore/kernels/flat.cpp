@@ -59,19 +59,16 @@ static void some(const FlatJob& job, const float* const* q, const T* const* x, i
 }
 
 template <class T, bool L2>
-static void block(const FlatJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+static void block(const FlatJob& job, const u32* queries, i64 many, i64 row, i64 count,
+                  float* out) {
     const T* x[BLOCK];
     for (i64 r = 0; r < count; r++) x[r] = static_cast<const T*>(job.values) + (row + r) * job.dim;
-    for (i64 query = first; query < last;) {
-        const bool many = query + TILE <= last;
+    for (i64 k = 0; k < many;) {
+        const int own = k + TILE <= many ? TILE : 1;
         const float* q[TILE];
-        for (int i = 0; i < (many ? TILE : 1); i++) q[i] = job.queries + (query + i) * job.padded;
-        float* to = out + (query - first) * BLOCK;
-        if (many)
-            some<T, L2, TILE>(job, q, x, count, query == first, to);
-        else
-            some<T, L2, 1>(job, q, x, count, query == first, to);
-        query += many ? TILE : 1;
+        for (int i = 0; i < own; i++) q[i] = job.queries + i64(queries[k + i]) * job.padded;
+        (own == TILE ? some<T, L2, TILE> : some<T, L2, 1>)(job, q, x, count, !k, out + k * BLOCK);
+        k += own;
     }
 }
 
@@ -87,12 +84,12 @@ static void some_rows(const FlatJob& job, i64 query, const i64* rows, i64 count,
     }
 }
 
-void flat_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+void flat_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
     const FlatJob& job = *static_cast<const FlatJob*>(any);
     if (job.half)
-        (job.l2 ? block<u16, true> : block<u16, false>)(job, first, last, row, count, out);
+        (job.l2 ? block<u16, true> : block<u16, false>)(job, queries, many, row, count, out);
     else
-        (job.l2 ? block<float, true> : block<float, false>)(job, first, last, row, count, out);
+        (job.l2 ? block<float, true> : block<float, false>)(job, queries, many, row, count, out);
 }
 
 void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {

@@ -59,6 +59,13 @@ static inline void prefetch(const void* from, i64 offset, i64 bytes) {
     for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(start + at, 0, 2);
 }
 
+// The factors of rows that will be scored soon.
+static inline void prefetch(Rows rows, i64 row, i64 count) {
+    const float* each[] = {rows.scale, rows.shift, rows.norm};
+    for (const float* factors : each)
+        if (factors) prefetch(factors, row * 4, count * 4);
+}
+
 static inline float sum4(Float4 s) { return (s[0] + s[2]) + (s[1] + s[3]); }
 
 // Scores of rows [row, row + count) from exact sums: |2 sum + bias| stays below 2^24 for honest
