@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 
 #include <initializer_list>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,6 +18,19 @@ template <class T, int D>
 using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<T, nb::numpy>;
+
+// Starts vectors where a cache line does: no register that a kernel loads lies across two.
+template <class T>
+struct Aligned {
+    using value_type = T;
+    static constexpr std::align_val_t LINE{64};
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), LINE)); }
+    void deallocate(T* p, size_t) { ::operator delete(p, LINE); }
+    bool operator==(const Aligned&) const = default;
+};
+
+// So few numbers are sooner prepared than another thread has let this one run again.
+constexpr size_t HELD = 4096;
 
 inline void check(bool ok, const char* expected) {
     if (!ok) throw std::invalid_argument(std::string("expected ") + expected);

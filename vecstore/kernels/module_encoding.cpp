@@ -3,7 +3,6 @@
 #include <nanobind/stl/string.h>
 
 #include <cmath>
-#include <new>
 #include <optional>
 
 #include "arrays.h"
@@ -13,19 +12,6 @@
 namespace vecstore {
 
 namespace {
-
-// Starts vectors where a cache line does: no register that a kernel loads lies across two.
-template <class T>
-struct Aligned {
-    using value_type = T;
-    static constexpr std::align_val_t LINE{64};
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), LINE)); }
-    void deallocate(T* p, size_t) { ::operator delete(p, LINE); }
-    bool operator==(const Aligned&) const = default;
-};
-
-// So few numbers are sooner prepared than another thread has let this one run again.
-constexpr size_t HELD = 4096;
 
 nb::tuple unit_lengths(In<float, 2> vectors) {
     const size_t count = vectors.shape(0), dim = vectors.shape(1);

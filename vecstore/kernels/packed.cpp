@@ -13,7 +13,8 @@ namespace vecstore::VARIANT {
 constexpr u8 LOW = 15;
 
 // Sums of one group's rows and Q queries, whose tables follow each other: out[query * BLOCK + row].
-// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most.
+// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most. Cold codes have not been
+// read yet.
 
 // A sum of 16 bits takes this many of 8, in every lane of a register, before it could overflow.
 constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
@@ -23,7 +24,7 @@ constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
 constexpr int MANY = 4;  // queries that share what is read of a group
 
 template <i64 Run, int Q>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, bool cold, i32* out) {
     const __m512i mask = _mm512_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     __m512i total[Q] = {};
@@ -34,6 +35,7 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
         auto add = [&](i64 s, auto count) {
             __m512i both[Q];  // u8
             for (i64 i = 0; i < count(); i++) {
+                if (cold) ask(codes + 64 * (s + i));
                 __m512i code = _mm512_loadu_si512(codes + 64 * (s + i));
                 __m512i low = _mm512_and_si512(code, mask);
                 __m512i high = _mm512_and_si512(_mm512_srli_epi16(code, 4), mask);
@@ -73,13 +75,14 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
 constexpr int MANY = 1;
 
 template <i64 Run, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, bool cold, i32* out) {
     const __m256i mask = _mm256_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     auto at = [](const u8* from) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     };
     auto step = [&](i64 place) {  // u8
+        if (cold && place % 64 == 0) ask(codes + place);
         __m256i code = at(codes + place);
         __m256i a = _mm256_shuffle_epi8(at(tables + place), _mm256_and_si256(code, mask));
         __m256i b = _mm256_shuffle_epi8(at(tables + bytes * 16 + place),
@@ -120,24 +123,26 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
 constexpr int MANY = 1;
 
 template <i64, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* tables, bool cold, i32* out) {
     for (int i = 0; i < GROUP; i++) out[i] = 0;
-    for (i64 b = 0; b < bytes; b++)
+    for (i64 b = 0; b < bytes; b++) {
+        if (cold && b % UNIT == 0) ask(codes + b * GROUP);
         for (int i = 0; i < GROUP; i++) {
             u8 code = codes[b * GROUP + i];
             out[i] += tables[b * 16 + (code & LOW)] + tables[(bytes + b) * 16 + (code >> 4)];
         }
+    }
 }
 
 #endif
 
 // Q queries from `q` on against the groups of a block.
 template <i64 Run, int Q>
-static void some(const PackedJob& job, i64 q, i64 row, i64 count, float* out) {
+static void some(const PackedJob& job, i64 q, bool cold, i64 row, i64 count, float* out) {
     const u8* tables = job.tables + q * 2 * job.bytes * 16;
     i32 found[Q * BLOCK];
     for (i64 i = 0; i < count; i += GROUP)
-        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, found + i);
+        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, cold, found + i);
     for (int k = 0; k < Q; k++, out += BLOCK)
         finish(found + k * BLOCK, count, job.queries[q + k], job.rows, row, out);
 }
@@ -146,8 +151,8 @@ template <i64 Run>
 static void block(const PackedJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
     i64 q = first;
     for (; q + MANY <= last; q += MANY, out += MANY * BLOCK)
-        some<Run, MANY>(job, q, row, count, out);
-    for (; q < last; q++, out += BLOCK) some<Run, 1>(job, q, row, count, out);
+        some<Run, MANY>(job, q, q == first, row, count, out);
+    for (; q < last; q++, out += BLOCK) some<Run, 1>(job, q, q == first, row, count, out);
 }
 
 template <i64 Run>
@@ -161,7 +166,7 @@ static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, f
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
-        sums<Run, 1>(start(i), job.bytes, tables, found);
+        sums<Run, 1>(start(i), job.bytes, tables, false, found);
         finish(found + rows[i] % GROUP, 1, job.queries[q], job.rows, rows[i], out + i);
     }
 }
