@@ -218,6 +218,25 @@ def products(vectors: Float32, books: Float32, variant: str | None = None) -> Fl
     Sums of float32 start at zero and add one of the S dimensions after the other.
     """
 
+def table_queries(
+    queries: Float32, rotation: Float32 | None, books: Float32, variant: str | None = None
+) -> tuple[Uint8, Float64]:
+    """Round the products of queries [Q, D] with codebooks to integers of eight bits.
+
+    Products as above; of each its codebook's least is taken off, and the step of a query lets
+    what a byte of codes adds, one entry or two, reach 255 at most.
+
+    Args:
+        queries: multiplied with the rotation first, where there is one.
+        rotation: [D, P], or None: P is D.
+        books: [M, S, K], K = 256, or 16 and M even. M * S = P: each has its part of a query;
+            S = P: each has all of it.
+
+    Returns:
+        tables as `looked_up` (K = 256) or `packed` takes them, where the first of two codebooks
+        is looked up with the low half of a byte, and factors [Q, 4].
+    """
+
 def nearest(vectors: Float32, books: Float32, bias: Float32, variant: str | None = None) -> Uint8:
     """Return the column [N, M] of each codebook whose product plus bias [M, K] is largest.
 

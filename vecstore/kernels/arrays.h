@@ -33,6 +33,9 @@ struct Aligned {
 template <class T>
 using Lined = std::vector<T, Aligned<T>>;
 
+// So few numbers are sooner prepared than another thread has let this one run again.
+constexpr size_t HELD = 4096;
+
 inline void check(bool ok, const char* expected) {
     if (!ok) throw std::invalid_argument(std::string("expected ") + expected);
 }

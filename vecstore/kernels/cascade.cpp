@@ -105,7 +105,7 @@ std::vector<Best> scan_rows(const CascadeTarget& target, i64 keep, i64 count) {
     }
     for (i64 row : rows) positions.push_back(target.scan.at(row));
     std::vector<float> scores(rows.size());
-    std::vector<Best> best(size_t(count), Best(keep, true));
+    std::vector<Best> best(size_t(count), Best(*read.variant, keep, true));
     for (i64 q = 0; q < count; q++) {
         read.family.rows(read.job, q, positions.data(), i64(rows.size()), scores.data());
         for (size_t i = 0; i < rows.size(); i++)

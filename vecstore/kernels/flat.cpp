@@ -3,7 +3,6 @@
 
 namespace vecstore::VARIANT {
 
-
 // A tile of TILE queries x TILE rows fits the registers.
 constexpr int TILE = WIDTH >= 16 ? 4 : WIDTH / 4;
 
@@ -13,10 +12,11 @@ static inline Floats step(Floats q, Floats x) {
     return q * x;
 }
 
-// Scores of QN queries x RN rows: out[q * stride + r].
+// Scores of QN queries x RN rows: out[q * stride + r]. Cold rows have not been read yet.
 template <class T, bool L2, int QN, int RN>
-static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, float* out,
-                        i64 stride) {
+static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, bool cold,
+                        float* out, i64 stride) {
+    constexpr i64 LINE = 64 / sizeof(T);
     Floats sums[QN][RN][PARTS] = {};
     auto add = [&](const T* const* rows, i64 q_at, i64 x_at) {
         for (int p = 0; p < PARTS; p++) {
@@ -29,7 +29,11 @@ static inline void tile(const FlatJob& job, const float* const* q, const T* cons
         }
     };
     i64 d = 0;
-    for (; d + LANES <= job.dim; d += LANES) add(x, d, d);
+    for (; d + LANES <= job.dim; d += LANES) {
+        if (cold && d % LINE == 0)
+            for (int r = 0; r < RN; r++) ask(x[r] + d);
+        add(x, d, d);
+    }
     if (d < job.dim) {
         T tails[RN][LANES] = {};
         const T* rows[RN];
@@ -51,11 +55,9 @@ static void some(const FlatJob& job, const float* const* q, const T* const* x, i
                  float* out) {
     i64 r = 0;
     if constexpr (QN > 1)  // one query reads row after row, which memory is best at
-        for (; r + TILE <= count; r += TILE) {
-            if (cold) prefetch(x[r], AHEAD, TILE * job.dim * i64(sizeof(T)));
-            tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
-        }
-    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, out + r, BLOCK);
+        for (; r + TILE <= count; r += TILE)
+            tile<T, L2, QN, TILE>(job, q, x + r, cold, out + r, BLOCK);
+    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, cold, out + r, BLOCK);
 }
 
 template <class T, bool L2>
@@ -80,7 +82,7 @@ static void some_rows(const FlatJob& job, i64 query, const i64* rows, i64 count,
         if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.dim * i64(sizeof(T)));
         if (i < 0) continue;
         const T* x = at(i);
-        tile<T, L2, 1, 1>(job, &q, &x, out + i, BLOCK);
+        tile<T, L2, 1, 1>(job, &q, &x, false, out + i, BLOCK);
     }
 }
 

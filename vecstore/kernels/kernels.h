@@ -158,6 +158,10 @@ struct Variant {
     // vectors [count][books.count * depth], each part of them times its codebook
     // -> out [count][books.count][columns].
     void (*products)(const float* vectors, i64 count, const Books& books, float* out);
+    // Products [count][columns] of a query with the columns of codebooks, 16 or 256 each, rounded to
+    // integers -> the tables of PackedJob or TableJob, 2 ceil(count / 2 / UNIT) UNIT tables of 16
+    // or count of 256, and factors [2]: bias and step.
+    void (*look_ups)(const float* products, i64 count, i64 columns, u8* tables, double* factors);
     // The column of each codebook whose product plus bias [books.count][columns] is largest, the
     // first where there are several -> out [count][books.count]. columns: 16, 32 ... 256.
     void (*nearest)(const float* vectors, i64 count, const Books& books, const float* bias,

@@ -13,9 +13,6 @@ namespace vecstore {
 
 namespace {
 
-// So few numbers are sooner prepared than another thread has let this one run again.
-constexpr size_t HELD = 4096;
-
 nb::tuple unit_lengths(In<float, 2> vectors) {
     const size_t count = vectors.shape(0), dim = vectors.shape(1);
     std::vector<float> out(count * dim);

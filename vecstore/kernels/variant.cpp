@@ -28,6 +28,7 @@ void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
 void products(const float*, i64, const Books&, float*);
+void look_ups(const float*, i64, i64, u8*, double*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
 
 static u64 above(const float* scores, float threshold) {
@@ -85,6 +86,7 @@ const Variant variant = {
     unrotate,
     quantize,
     products,
+    look_ups,
     nearest,
 };
 
