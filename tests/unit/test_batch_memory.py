@@ -15,7 +15,8 @@ from vecstore import options
 from vecstore.codec import parse_spec
 from vecstore.request import Cascade, Probe
 from vecstore.search import answer
-from vecstore.search.candidates import Answer, Queries, Target
+from vecstore.search.candidates import Answer, Queries
+from vecstore.search.cascade import Route
 from vecstore.search.parallel import Workers
 from vecstore.types import Hits
 
@@ -32,11 +33,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cascade, int]]:
     seen: list[tuple[Cascade, int]] = []
     run = answer.run_cascade
 
-    def watched(
-        plan: Cascade, targets: list[Target], queries: Queries, workers: Workers, *, explain: bool
-    ) -> list[Answer]:
-        seen.append((plan, len(queries)))
-        return run(plan, targets, queries, workers, explain=explain)
+    def watched(route: Route, queries: Queries, workers: Workers, *, explain: bool) -> list[Answer]:
+        seen.append((route.plan, len(queries)))
+        return run(route, queries, workers, explain=explain)
 
     monkeypatch.setattr(answer, "run_cascade", watched)
     return seen

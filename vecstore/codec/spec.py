@@ -31,6 +31,7 @@ CODECS = tuple(BITS)
 # Those that are named by their number of subquantizers M.
 TABLES = ("pqM", "opqM", "rqM", "pqMx4", "opqMx4")
 _METHODS = ("pq", "opq", "rq")
+_TABLE_BITS_MAX = 12
 _FLOAT_BYTES = 4
 _PATTERN = re.compile(
     r"(?:(?P<transform>prefix|pca)(?P<dims>[1-9][0-9]{0,5})/)?"
@@ -73,10 +74,9 @@ class Table:
 
     @property
     def fineness(self) -> tuple[float, int]:
-        """Bits of a dimension; of as many, the better code comes last."""
-        return self.count * self.bits / self.dims, len(_METHODS) * self.bits + _METHODS.index(
-            self.method
-        )
+        """Bits of a dimension, fewer than those of floats; of as many, the better code is last."""
+        bits = min(self.count * self.bits / self.dims, _TABLE_BITS_MAX)
+        return bits, len(_METHODS) * self.bits + _METHODS.index(self.method)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

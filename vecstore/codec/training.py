@@ -189,12 +189,12 @@ def _residual_books(sample: Float32, count: int, rng: np.random.Generator, rest:
     left = sample[np.sort(rng.permutation(len(sample))[:_RESIDUAL_ROWS])]
     # What is left has no clusters: single rows would lie far from all others, and stay unused.
     group = max(1, len(left) // (8 * 256))
-    found = []
-    for _ in range(count):
+    found = np.empty((count, left.shape[1], 256), dtype=np.float32)
+    for number in range(count):
         book = kmeans(left, _first(left, 1, 256, rng, group), _KMEANS_ROUNDS, rng, rest)
         left = left - decoded(assign(left, book), book)
-        found.append(book)
-    return np.concatenate(found)
+        found[number] = book[0]
+    return found
 
 
 def potentials(sample: Float32, books: Float32, rest: Rest = no_rest) -> Float64:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 _FLOAT_BYTES = 4
 # The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
+# Training takes up to 7 times the sample (int8, in float64), which shall be less than half.
 SAMPLE_SHARE = 16
 
 
@@ -235,9 +236,14 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
 def _train(
     store: CollectionStore, vector: Vector, spec: str, sample: Float32, rest: Rest
 ) -> CodecInfo:
-    number = take_number(store.environment, keys.NEXT_CODEC)
-    with store.environment.guard():
-        return store.shelf.train(number, vector, spec, sample, rest)
+    environment = store.environment
+    number = take_number(environment, keys.NEXT_CODEC)
+    try:
+        with environment.guard():
+            return store.shelf.train(number, vector, spec, sample, rest)
+    except BaseException:
+        environment.reclaimer.finish([environment.paths.codec(number)])
+        raise
 
 
 def sample_rows(vector: Vector, budget: int) -> int:

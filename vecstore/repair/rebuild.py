@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import sample_vectors, take_number
+from vecstore.ingest.flush import SAMPLE_SHARE, sample_rows, sample_vectors, take_number
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged
@@ -135,7 +135,9 @@ class Rebuilder:
                     wanted = [0]
                 found = self._first(vector, spec, [*wanted, *reversed(newest)])
                 if found is None:
-                    sample = sample_vectors(parts, vector.name, count)
+                    budget = self.environment.options.memory_bytes_max // SAMPLE_SHARE
+                    most = sample_rows(vector, budget)
+                    sample = sample_vectors(parts, vector.name, count, min(count, most))
                     number = take_number(self.environment, keys.NEXT_CODEC)
                     self.made.append(self.environment.paths.codec(number))
                     self.trained.append(self.shelf.train(number, vector, spec, sample))
