@@ -52,6 +52,7 @@ LISTS_PER_ROOT = 4
 # share of the rows is wanted; else times this power of how much more it is. Where that comes to
 # more than so large a share of the lists, all rows are scanned.
 PROBES_PER_ROOT = 2.75
+PROBES_MORE = {"sign": 2.0}  # times as many, where centroids are ranked only roughly
 PROBES_WANTED = 10 / 120_000
 PROBES_POWER = 0.27
 PROBES_SHARE_MAX = 0.5

@@ -149,6 +149,7 @@ def test_lists_to_probe_grow_with_what_is_asked() -> None:
     assert lists_to_probe(4000, 1, 10**6) < lists_to_probe(4000, 10, 10**6)
     assert lists_to_probe(4000, 10, 10**5) == lists_to_probe(4000, 100, 10**6)
     assert lists_to_probe(100, 1000, 1000) == 0
+    assert lists_to_probe(4000, 10, 10**6, "sign") > lists_to_probe(4000, 10, 10**6, "bits1")
 
 
 def test_buffer_and_segments_without_lists_are_scanned(items: Collection) -> None:

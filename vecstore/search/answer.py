@@ -89,7 +89,8 @@ def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     if request.plan is None and allowed and not (few or request.exact):
         coarse = coarse_of(vector)
         lists = max((target.list_count(coarse) for target in targets), default=0)
-        nprobe = lists_to_probe(lists, request.limit, allowed)
+        codec = parse_spec(coarse, vector.dim).codec
+        nprobe = lists_to_probe(lists, request.limit, allowed, codec)
     return make_route(make_plan(request, vector, few=few, nprobe=nprobe), targets)
 
 

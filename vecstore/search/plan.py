@@ -52,7 +52,7 @@ def _default_plan(vector: Vector, limit: int, nprobe: int, *, exact: bool) -> Ca
     return Cascade((first, Rescore(finest, limit)))
 
 
-def lists_to_probe(lists: int, limit: int, allowed: int) -> int:
+def lists_to_probe(lists: int, limit: int, allowed: int, codec: str = "") -> int:
     """How many of a segment's lists the default plan visits; 0 where it scans all rows.
 
     The larger the wanted share of the rows, the further they lie from the query, and the more lists
@@ -62,8 +62,10 @@ def lists_to_probe(lists: int, limit: int, allowed: int) -> int:
         lists: how many the segment has; 0 where it has none.
         limit: hits wanted.
         allowed: rows of the collection that pass the filter, at least 1.
+        codec: of the centroids.
     """
     wanted = (limit / allowed / options.PROBES_WANTED) ** options.PROBES_POWER
+    wanted *= options.PROBES_MORE.get(codec, 1)
     nprobe = math.ceil(options.PROBES_PER_ROOT * math.sqrt(lists) * wanted)
     return nprobe if nprobe <= options.PROBES_SHARE_MAX * lists else 0
 
