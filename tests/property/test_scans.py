@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.kernel_cases import VARIANTS
-from tests.property.test_cascade import by_stages, expect_equal, targets_of
+from tests.property.test_cascade import by_stages, expect_equal, run_compiled, targets_of
 from tests.property.test_codecs import gaussian
 from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Probe, Rescore
 from vecstore.search.candidates import Queries
-from vecstore.search.compiled import run_compiled
 from vecstore.search.parallel import Workers
 
 SEEDS = st.integers(0, 2**32)

@@ -242,7 +242,11 @@ def _train(
         with environment.guard():
             return store.shelf.train(number, vector, spec, sample, rest)
     except BaseException:
-        environment.reclaimer.finish([environment.paths.codec(number)])
+        with suppress(VecstoreError):  # what cannot be removed now is tried again
+            path = environment.paths.codec(number)
+            environment.reclaimer.retire_paths([path], txn=0)
+            environment.reclaimer.finish([path])
+            environment.reclaimer.sweep()
         raise
 
 
