@@ -34,7 +34,7 @@ def train_table(
 ) -> Mapping[str, Array]:
     """Learn what a codec of the table family keeps, from a sample [n, D], n >= 1.
 
-    `rest` is called every second or so.
+    `rest` is called now and then.
 
     Returns:
         {"books": [M, S, K]}, where S is D for "rq", else D / M. With "pq" and "opq" of at most
