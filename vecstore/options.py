@@ -12,6 +12,7 @@ from vecstore.types import Durability
 DIM_MAX = 65_536
 PCA_DIMS_MAX = 2_048
 SUBQUANTIZERS_MAX = 4_096
+BOOKS_BYTES_MAX = 1 << 26
 ID_BYTES_MAX = 255
 BATCH_ROWS_MAX = 100_000
 BATCH_BYTES_MAX = 1 << 30
@@ -22,7 +23,9 @@ KEEP_MAX = 1_000_000
 NPROBE_MAX = 1_000_000
 QUERIES_MAX = 10_000
 RESULTS_MAX = 10_000_000  # hits of all queries of one batch
-CANDIDATES_MAX = 4_000_000  # candidates in memory at a time; a larger batch is run in parts
+# A larger batch is run in parts: candidates and probes, and bytes of prepared queries in memory.
+CANDIDATES_MAX = 4_000_000
+PREPARED_BYTES_MAX = 32 << 20
 STAGES_MAX = 8
 VECTOR_FIELDS_MAX = 64
 COLUMNS_MAX = 256
@@ -49,6 +52,7 @@ LISTS_PER_ROOT = 4
 # share of the rows is wanted; else times this power of how much more it is. Where that comes to
 # more than so large a share of the lists, all rows are scanned.
 PROBES_PER_ROOT = 2.75
+PROBES_MORE = {"sign": 2.0}  # times as many, where centroids are ranked only roughly
 PROBES_WANTED = 10 / 120_000
 PROBES_POWER = 0.27
 PROBES_SHARE_MAX = 0.5

@@ -242,7 +242,8 @@ class RepresentationStats:
         compression: float32 bytes / bytes_per_vector.
         usage_bits_min: entropy of the indices of a sample of codes, of the subquantizer whose
             centroids are used least alike, in bits; 0 where there are no subquantizers or codes.
-        usage_bits_mean: of all subquantizers.
+        usage_bits_mean: of all subquantizers. Where several codecs made the codes, both are of the
+            one of which they are least.
     """
 
     field: str

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -146,13 +147,15 @@ def _random(seed: int, count: int) -> Float32:
     return normalized(values.astype(np.float32) - np.float32(127.5))
 
 
-def _aligned(parts: Parts) -> Parts:
-    """The parts where a mapped segment has them: at the start of a page."""
+def _mapped(parts: Parts) -> Parts:
+    """The parts as a segment has them: mapped from files, whose pages are in memory."""
     pages: dict[str, Array] = {}
     for name, array in parts.items():
-        memory = np.frombuffer(mmap(-1, max(array.nbytes, 1)), dtype=array.dtype, count=array.size)
-        pages[name] = memory.reshape(array.shape)
-        pages[name][...] = array
+        with TemporaryFile() as file:
+            array.tofile(file)
+            file.flush()
+            memory = mmap(file.fileno(), 0, access=ACCESS_READ)
+        pages[name] = np.frombuffer(memory, dtype=array.dtype).reshape(array.shape)
     return pages
 
 
@@ -193,7 +196,7 @@ def _speed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of one representation: its row of scans, and its row of scores."""
     codec, codes = filled
-    parts, rows = _aligned(codec.pack(codes)), len(codes)
+    parts, rows = _mapped(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)
     one, many = codec.prepare(queries[:1]), codec.prepare(queries)
     scanned = _scanned_bytes(parts)
@@ -273,7 +276,7 @@ def _versus(
         return []
     versions["faiss"] = faiss.__version__
     codec, codes = filled
-    parts, rows = _aligned(codec.pack(codes)), len(codes)
+    parts, rows = _mapped(codec.pack(codes)), len(codes)
     queries = _random(rows, QUERIES)
     rivals = []
     for name in names:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import vecstore as vs
+from vecstore import options
+from vecstore.collection import Collection
 from vecstore.segment.layout import ALIGN, CRC, HEADER, aligned, parse_directory, place_arrays
 from vecstore.storage import keys
 from vecstore.storage.kv import Kv
@@ -32,6 +35,7 @@ SCHEMA = vs.Schema(
         vs.Column("at", "timestamp"),
     ],
 )
+CODED = ["bits1", "int8"]  # of a collection whose vectors come as codes
 FILTERS = [
     "year >= 1990 AND lang IN ('en', 'fr')",
     "tags CONTAINS 'b' OR open = true",
@@ -59,7 +63,9 @@ class Flip(NamedTuple):
 
 
 def build(path: Path) -> None:
-    """Make the database: three segments, a write buffer, deletes, rewrites, ids of both kinds."""
+    """Make the database: three segments, one of them with lists, a write buffer, deletes, rewrites,
+    ids of both kinds; and a collection of codes, in lists and in the write buffer.
+    """
     rng = np.random.default_rng(0)
     with vs.open(path, options=vs.Options(background=False)) as db:
         items = db.create_collection("items", SCHEMA)
@@ -75,15 +81,30 @@ def build(path: Path) -> None:
             items.upsert(names, vectors, [_payload(row) for row in range(count)], ttl_s=ttl)
             if batch < 3:
                 items.flush()
+            if batch == 0:
+                _compact(items)
         items.delete([3, 4, "name-1-1", 130])
         other = db.create_collection("other", vs.Schema([vs.Vector("v", DIM)]))
         other.upsert(range(20), rng.standard_normal((20, DIM)))
+        coded = db.create_collection("coded", vs.Schema([vs.Vector("v", DIM, "dot", CODED)]))
+        coded.upsert(range(40), rng.standard_normal((40, DIM)))
+        coded.flush()
+        _compact(coded)
+        codec = coded.codec("v")
+        coded.upsert(range(30, 50), codec.encode(rng.standard_normal((20, DIM))))
     # Without unused pages, each entry is in LMDB's file once.
     kv = Kv.open(path, databases=keys.DATABASES, map_bytes=1 << 30, read_only=True)
     (path.parent / "copy").mkdir()
     kv.copy(path.parent / "copy")
     kv.close()
     (path.parent / "copy" / "data.mdb").replace(path / "data.mdb")
+
+
+def _compact(items: Collection) -> None:
+    """Make lists of however few rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "LISTS_ROWS_MIN", 10)
+        items.compact()
 
 
 def _payload(row: int) -> dict[str, Any] | None:

@@ -32,10 +32,12 @@ from vecstore.types import Hits, Record
 def questions(items: Collection) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Everything one can ask, by name."""
     rng = np.random.default_rng(5)
-    for field in ("v", "w"):
+    for field, coarse, finest in (("v", "bits1", "float16"), ("w", "bits4", "float32")):
         search = partial(items.search, {field: rng.standard_normal(DIM)})
         yield f"search {field}", partial(search, with_vectors=True)
         yield f"exact {field}", partial(search, exact=True)
+        probe = vs.Cascade([vs.Probe(coarse, nprobe=2, keep=30), vs.Rescore(finest, keep=10)])
+        yield f"probe {field}", partial(search, plan=probe)
         yield f"all {field}", partial(search, exact=True, limit=500)
         for number, where in enumerate(FILTERS):
             yield f"exact {field} where {number}", partial(search, where=where, exact=True)
@@ -87,7 +89,8 @@ def ask(path: Path) -> dict[str, Any]:
                         answers[name] = digest(found) if isinstance(found, list) else found
                 except VecstoreError as error:
                     answers[name] = f"! {type(error).__name__}"
-            answers["other"] = digest(db.collection("other").get(range(25)))
+            for name in ("other", "coded"):
+                answers[name] = digest(db.collection(name).get(range(50), with_vectors=True))
     except VecstoreError as error:
         answers["open"] = f"! {type(error).__name__}"
     return answers

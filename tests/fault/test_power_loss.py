@@ -70,6 +70,7 @@ def test_power_loss(
     """Lost and torn images at moments all over a workload hold what was acknowledged, whole."""
     seed = 11 + background
     inode, records = record(shim, tmp_path, seed, background=background)
+    assert any(b"listed" in item.data for item in records)
     stride = 1 if FULL else len(records) // CUTS
     rng = np.random.default_rng(seed)
     disk = Disk(inode)

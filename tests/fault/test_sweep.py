@@ -13,6 +13,7 @@ import pytest
 
 import vecstore as vs
 from tests.fault.filesystem import FaultyFiles, PowerOff
+from vecstore import options
 from vecstore.collection import Collection
 from vecstore.database import Database
 from vecstore.errors import DatabaseFullError, ReadOnlyError, StorageError
@@ -125,6 +126,7 @@ def check_disk(path: Path, done: int) -> None:
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FaultyFiles]:
     """Makes a disk, whose power goes only when told to: nothing needs to be synced for real."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(options, "LISTS_ROWS_MIN", 10)
     numbers = iter(range(1 << 20))
 
     def make() -> FaultyFiles:
@@ -141,6 +143,7 @@ def calls_of(files: FaultyFiles) -> list[str]:
         for number in range(len(STEPS)):
             do(collection(database), number)
         assert content(database) == after(len(STEPS))
+    assert list(files.root.glob("db/segments/*/listed-*"))
     check_disk(files.root / "db", len(STEPS))
     return files.made
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import vecstore as vs
+from vecstore import options
 
 ROWS = 50
 DIM = 16
@@ -22,8 +23,12 @@ def vectors_of(batch: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 def main() -> None:
-    """Write batches: each adds ROWS ids of its own and rewrites the ids 0 to 9."""
+    """Write batches: each adds ROWS ids of its own and rewrites the ids 0 to 9.
+
+    Every other one comes as codes, and what is compacted has lists.
+    """
     path, first = Path(sys.argv[1]), int(sys.argv[2])
+    options.LISTS_ROWS_MIN = ROWS
     schema = vs.Schema(vectors=[vs.Vector("v", DIM, "dot", ["bits1", "float16"])])
     with vs.open(path, options=vs.Options(flush_bytes_max=8_000)) as db:
         if "items" not in db.collections():
@@ -31,7 +36,9 @@ def main() -> None:
         items = db.collection("items")
         for batch in range(first, first + 100_000):
             ids = [*range(10), *(f"{batch}-{row}" for row in range(ROWS - 10))]
-            items.upsert(ids, vectors_of(batch), [{"batch": batch}] * ROWS)
+            vectors = vectors_of(batch)
+            coded = items.codec("v").encode(vectors) if batch % 2 else vectors
+            items.upsert(ids, coded, [{"batch": batch}] * ROWS)
             sys.stdout.write(f"{batch}\n")
             sys.stdout.flush()
 

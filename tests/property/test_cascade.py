@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -264,6 +265,54 @@ def test_rows_are_touched_before_a_rescore_reads_them() -> None:
         else:
             run_compiled(plan, [target], queries, Workers(1))
         assert [len(rows) for rows in touch.rows] == ([] if needless else [20])
+
+
+def test_codes_at_positions_are_scanned_one_by_one() -> None:
+    """Without lists, the best allowed rows are found wherever their codes lie."""
+    rng = np.random.default_rng(3)
+    values, queries = gaussian(500, 6, "dot", 1), gaussian(2, 6, "dot", 2)
+    positions = rng.permutation(500)
+    stored = np.empty_like(values)
+    stored[positions] = values
+    stored[positions[7]] = np.nan
+    mask = np.arange(500) % 7 == 0
+    reading = _kernels.Reading(_kernels.flat(stored, queries, False), None, None)
+    target = _kernels.Target(
+        reading.at(positions.astype(np.uint32)), None, 500, pack_mask(mask), None
+    )
+    plan = _kernels.Plan(20, 0, 0, 0, 0)
+    _, rows, scores, stops, _, _ = _kernels.cascade([target], plan, None)
+    expected = _kernels.flat(values, queries, False)
+    mask[7] = False
+    for part, (own, best) in zip(
+        (slice(0, stops[0]), slice(stops[0], stops[1])),
+        expected.scan(0, 500, pack_mask(mask), 20),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(rows[part], own)
+        np.testing.assert_array_equal(scores[part], best)
+
+
+def test_no_query_and_numbers_beyond_memory_are_refused() -> None:
+    """A cascade wants a query, and so many candidates and probes as there can be rows."""
+    values, none = np.zeros((100, 8), np.float32), np.zeros((0, 8), np.float32)
+    empty = _kernels.Reading(_kernels.flat(values, none, False), None, None)
+    offsets, order = np.array([0, 100], np.uint64), np.arange(100, dtype=np.uint32)
+    lists = _kernels.Listed(empty, offsets, order)
+    target = _kernels.Target(empty, None, 100, None, None, lists)
+    with pytest.raises(ValueError, match="expected a query"):
+        _kernels.cascade([target], _kernels.Plan(5, 0, 0, 0, 0, 1), None)
+    scorer = _kernels.flat(values, values[:1], False)
+    for wrong in (2**32, 2**62, 2**63 - 1):
+        for call in (
+            partial(_kernels.Plan, wrong, 0, 0, 0, 0),
+            partial(_kernels.Plan, 5, 0, 0, 0, 0, wrong),
+            partial(scorer.scan, 0, 100, None, wrong),
+            partial(scorer.scan_lists, offsets, order, np.zeros((1, 1), np.int64), None, wrong),
+        ):
+            with pytest.raises(ValueError, match="expected"):
+                call()
+    assert len(scorer.scan(0, 100, None, 2**32 - 1)[0][0]) == 100
 
 
 def test_wrong_arguments_of_a_cascade_are_refused() -> None:

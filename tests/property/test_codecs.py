@@ -360,6 +360,23 @@ def test_specs_are_parsed_and_ordered() -> None:
     assert [str(spec) for spec in specs if spec.trained] == trained
 
 
+def test_table_codecs_are_ordered_by_bits() -> None:
+    """A table codec sorts by the bits that it keeps of a dimension, after others of as many."""
+    ordered = ["pq16x4", "pq16", "sign", "bits1", "pq96x4", "pq48", "opq48", "rq48", "bits2",
+               "pq96", "bits4", "pq192", "bits8", "pq384", "float16"]  # fmt: skip
+    specs = [parse_spec(text, 384) for text in ordered]
+    assert sorted(specs, key=lambda spec: spec.fineness) == specs
+    assert not specs[2].makes(specs[-2])
+    assert specs[-1].makes(specs[-2])
+
+
+def test_codebooks_are_limited() -> None:
+    """Residual codebooks beyond 64 MiB are refused, naming what is allowed."""
+    parse_spec("rq170", 384)
+    with pytest.raises(SchemaError, match="expected at most 67,108,864: write 'rq170'"):
+        parse_spec("rq171", 384)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "bits3", "Bits1", "float16 ", "prefix/bits1", "prefix0/bits1", "prefix064/bits1",

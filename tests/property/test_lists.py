@@ -17,7 +17,7 @@ from tests.property.test_compaction import CompactionMachine
 from tests.reference import lists as twin
 from tests.unit.segments import Folder, block_of, every_row, rows_of
 from vecstore import options
-from vecstore.codec.lists import assign, train_centroids
+from vecstore.codec.lists import assign, stretched, train_centroids
 from vecstore.codec.spec import parse_spec
 from vecstore.types import Float32, Metric
 
@@ -111,7 +111,7 @@ def test_lists_hold_the_codes_of_a_segment(count: int, seed: int) -> None:
 @given(rows=st.integers(1, 60), count=st.integers(1, 9), metric=METRICS, seed=SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_rows_go_to_the_nearest_centroid(rows: int, count: int, metric: Metric, seed: int) -> None:
-    """Rows are assigned as the twin assigns them, and training gives the same again."""
+    """Rows are assigned and centroids stretched as the twin does; training gives the same again."""
     rng = np.random.default_rng(seed)
     sample = rng.integers(-3, 4, (rows, 5)).astype(np.float32)
     before = sample.copy()
@@ -120,6 +120,10 @@ def test_rows_go_to_the_nearest_centroid(rows: int, count: int, metric: Metric, 
     assert np.isfinite(centroids).all()
     np.testing.assert_array_equal(centroids, train_centroids(sample, count, metric, no_rest))
     np.testing.assert_array_equal(sample, before)
+    lists, lengths = assign(sample, centroids, metric, no_rest), np.linalg.norm(sample, axis=1)
+    np.testing.assert_allclose(
+        stretched(centroids, lists, lengths), twin.stretched(sample, centroids, lists), rtol=1e-5
+    )
     whole = rng.integers(-2, 3, (count, 5)).astype(np.float32)  # whose products are exact
     np.testing.assert_array_equal(
         assign(sample, whole, metric, no_rest), twin.assign(sample, whole, metric)

@@ -16,6 +16,7 @@ from vecstore.codec.product import ProductCodec
 from vecstore.codec.residual import ResidualCodec
 from vecstore.codec.training import MATRIX_DIM_MAX, balanced_pca
 from vecstore.errors import SchemaError
+from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Metric, Uint8
 
 # Of vectors whose dimensions are a multiple of twelve.
@@ -109,6 +110,48 @@ def test_codes_and_scores_are_the_twins(
     reach = np.linalg.norm(queries, axis=1)[:, None] * (np.abs(vectors).max() * 24 + largest)
     coarse = 2 if "x4" in text else 1
     assert (off <= coarse * len(codec.books) * 8 * reach / 255 + 1e-4 * np.abs(products)).all()
+
+
+@given(
+    columns=st.sampled_from([16, 256]),
+    count=st.integers(1, 5),
+    depth=st.integers(1, 9),
+    queries=st.integers(0, 9),
+    exponent=st.integers(-44, 12),
+    seed=st.integers(0, 2**32),
+)
+def test_query_tables_equal_the_twin(
+    columns: int, count: int, depth: int, queries: int, exponent: int, seed: int
+) -> None:
+    """Tables and factors of queries are the twin's in every variant, of tiny, huge and zero ones
+    and of codebooks far from the origin too, whatever lies beside them.
+    """
+    rng = np.random.default_rng(seed)
+    count *= 2 if columns == 16 else 1
+    books = rng.standard_normal((count, depth, columns), dtype=np.float32) + np.float32(seed % 50)
+    width = depth if seed % 2 else count * depth
+    asked = rng.standard_normal((queries, 24), dtype=np.float32) * np.float32(10.0**exponent)
+    asked[: queries // 3] = 0
+    rotation = rng.standard_normal((24, width), dtype=np.float32) if seed % 3 else None
+    if rotation is None:
+        asked = np.ascontiguousarray(np.tile(asked, -(-width // 24))[:, :width])
+    tables, factors = twin.table_queries(asked, rotation, books)
+    for variant in _kernels.variants():
+        for some in (slice(None), slice(1)):
+            found = _kernels.table_queries(asked[some], rotation, books, variant)
+            np.testing.assert_array_equal(found[0], tables[some])
+            np.testing.assert_array_equal(found[1], factors[some])
+
+
+def test_query_tables_check_their_books() -> None:
+    """Codebooks and rotations that do not fit the queries raise ValueError."""
+    asked = np.ones((2, 24), dtype=np.float32)
+    axes = np.eye(24, dtype=np.float32)
+    for shape in ((5, 5, 256), (3, 8, 16), (4, 6, 32), (0, 24, 256), (4, 0, 16), (2, 12, 0)):
+        with pytest.raises(ValueError, match="books"):
+            _kernels.table_queries(asked, axes, np.ones(shape, dtype=np.float32))
+    with pytest.raises(ValueError, match="rotation"):
+        _kernels.table_queries(asked, axes[1:], np.ones((4, 6, 256), dtype=np.float32))
 
 
 @pytest.mark.parametrize("metric", METRICS)

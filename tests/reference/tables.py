@@ -37,6 +37,39 @@ def residual_sums(indices: Uint8, books: Float32) -> Float64:
     return np.array(rows).reshape(len(indices), books.shape[1])
 
 
+def table_queries(
+    queries: Float32, rotation: Float32 | None, books: Float32
+) -> tuple[Uint8, Float64]:
+    """The look-up tables and factors of `_kernels.table_queries`."""
+    count, depth, columns = books.shape
+    turned = queries if rotation is None else products(queries, rotation[None])[:, 0]
+    parts = turned if count * depth == turned.shape[1] else np.tile(turned, count)
+    each = products(parts, books)
+    least = each.min(axis=2)
+    above = each - least[:, :, None]
+    reach = above.max(axis=2).astype(np.float64)
+    if columns == 16:
+        reach = reach[:, 0::2] + reach[:, 1::2]
+    factors = np.zeros((len(queries), 4))
+    found = []
+    for q, own in enumerate(above):
+        bias = norm = 0.0
+        for value in least[q].astype(np.float64):
+            bias += value
+        for value in queries[q].astype(np.float64):
+            norm += value * value
+        step = max(reach[q].max() / (255 if columns == 256 else 254), abs(bias) / 2**22)
+        step = step if step > 1e-37 else 1.0
+        found.append(np.rint(own * np.float32(1 / step)).astype(np.uint8))
+        factors[q] = np.rint(2 * bias / step), step / 2, 0, norm
+    tables = np.array(found, dtype=np.uint8).reshape(len(queries), count, columns)
+    if columns == 256:
+        return tables, factors
+    halves = np.zeros((len(queries), 2, -(-count // 8) * 4, 16), dtype=np.uint8)
+    halves[:, 0, : count // 2], halves[:, 1, : count // 2] = tables[:, 0::2], tables[:, 1::2]
+    return halves.reshape(len(queries), 2 * halves.shape[2], 16), factors
+
+
 def scores(queries: Float32, sums: Float64, metric: Metric) -> Float64:
     """Exact scores [Q, N] of rows [N, D] that were decoded; those of cosine at unit length."""
     dots = queries.astype(np.float64) @ sums.T

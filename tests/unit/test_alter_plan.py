@@ -58,6 +58,12 @@ def wanted(items: Collection, *ladder: str) -> vs.Vector:
         ("pca16/float32", "pca8/bits1", True),
         ("pca16/float32", "prefix8/bits1", False),
         ("prefix16/float32", "bits1", False),
+        ("sign", f"pq{DIM}", False),
+        ("bits1", f"pq{DIM // 2}", False),
+        ("sign", "pq2", True),
+        (f"pq{DIM}", "sign", True),
+        ("float32", "rq1024", True),
+        ("rq1024", "float16", False),
     ],
 )
 def test_a_source_makes_what_is_no_finer(source: str, other: str, expected: bool) -> None:
@@ -73,6 +79,16 @@ def test_no_representation_makes_a_finer_one() -> None:
     for source in specs:
         for other in specs:
             assert not source.makes(other) or other.fineness <= source.fineness
+
+
+def test_other_fields_keep_the_order_they_were_stored_in() -> None:
+    """The ladder of a field that is not altered stays as it is, even if it is in an old order."""
+    old = vs.Vector("w", DIM, "dot", (f"pq{DIM}", "sign"))
+    schema = vs.Schema(vectors=(vs.Vector("v", DIM, "dot", ("float32",)), old))
+    assert altered(schema, "v", ["float32", "bits1"]).vectors == (
+        vs.Vector("v", DIM, "dot", ("bits1", "float32")),
+        old,
+    )
 
 
 def test_altered_schema_is_spelled_out(database: Database) -> None:

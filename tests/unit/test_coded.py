@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from vecstore.collection import Collection
 from vecstore.database import Database
 from vecstore.errors import CodecError, CorruptionError, NotFoundError, SchemaError
 from vecstore.ingest.compact import compact_all
-from vecstore.segment.codecs import codecs_of
+from vecstore.segment.codecs import CodecShelf, codecs_of
 from vecstore.types import Float32, Metric, Uint8
 
 DIM, ROWS = 32, 60
@@ -223,6 +225,60 @@ def test_alter_with_codes_in_the_buffer(foreground: Database) -> None:
     items.flush()
     expected = items.codec("v").encode(codec.decode(codec.encode(vectors())))
     assert kept(items).tobytes() == expected.codes.tobytes()
+
+
+def upsert_meanwhile(path: Path, write: Callable[[Collection], object]) -> None:
+    """Upsert codes, the first of a process, and write something else while their codec is read."""
+    with vs.open(path, options=OPTIONS) as db:
+        items = make(db, ["bits1", "int8"])
+        codes = items.codec("v").encode(vectors())
+    reading, done = Event(), Event()
+    read = CodecShelf._params
+
+    def slow(shelf: CodecShelf, codec: int) -> object:
+        if not reading.is_set():  # others read it at once
+            reading.set()
+            assert done.wait(60)
+        return read(shelf, codec)
+
+    with (
+        vs.open(path, options=OPTIONS) as db,
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        items = db.collection("items")
+        patch.setattr(CodecShelf, "_params", slow)
+        coded = threads.submit(items.upsert, range(ROWS), codes)
+        assert reading.wait(60)
+        try:
+            threads.submit(write, items).result(10)
+        finally:
+            done.set()
+        assert coded.result(60) == ROWS
+        assert db.check() == []
+
+
+def test_writers_do_not_wait_for_a_codec_to_be_read(tmp_path: Path) -> None:
+    """While the codec of some codes is loaded, others write."""
+    upsert_meanwhile(tmp_path / "db", lambda items: items.delete([-1]))
+
+
+def test_a_codec_stays_until_it_is_read(tmp_path: Path) -> None:
+    """A codec that is dropped while it is loaded for some codes is whole; the codes are refused."""
+
+    def drop(items: Collection) -> None:
+        old = set(path.glob("codecs/*"))
+        train(items, range(1000, 1500))
+        items.compact()
+        assert trained(items) == 1
+        assert old < set(path.glob("codecs/*"))
+
+    path = tmp_path / "db"
+    with pytest.raises(CodecError, match="dropped meanwhile"):
+        upsert_meanwhile(path, drop)
+    with vs.open(path, options=OPTIONS) as db:
+        assert db.check() == []
+        assert len(list(path.glob("codecs/*"))) == 1
 
 
 def test_codes_of_a_damaged_codec_are_told_to_be_lost(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from vecstore.segment.base import StoredCodec
 from vecstore.types import Metric
 
 SPECS = ("bits1", "bits2", "bits4", "bits8", "int8", "prefix16/bits4", "pca8/int8", "float16")
+FACTORED = ("bits1", "bits8", "lvq4", "lvq8", "lvq4x8", "bebr1", "bebr4", "sign", "pq8")
 
 
 def codec_of(spec: str, metric: Metric = "dot", seed: int = 0) -> FieldCodec:
@@ -184,6 +185,48 @@ def test_hostile_codes_never_crash(spec: str, metric: Metric, noise: Any) -> Non
     for rows, scores in built.prepare(queries).scan(parts, (0, 4), None, 4):
         assert len(rows) == 4
         assert not np.isnan(scores).any()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(FACTORED),
+    st.sampled_from(METRICS),
+    st.sampled_from([1e3, 1e12, 1e19, 1e30, 3e38]),
+    st.integers(0, 2**32),
+)
+def test_huge_factors_never_overflow(spec: str, metric: Metric, size: float, seed: int) -> None:
+    """Codes any bytes of which are huge floats are refused, or score finite for unit queries."""
+    codec = codec_of(spec, metric)
+    rng = np.random.default_rng(seed)
+    codes = codec.encode(vectors(4, seed)).codes
+    for row in codes[1:]:
+        place = 4 * int(rng.integers(codec.code_bytes // 4)) + codec.code_bytes % 4
+        huge = np.array([rng.choice([-1, 1]) * size], "<f4").view(np.uint8)
+        row[place : place + 4] = huge[: len(row) - place]
+    try:
+        take(codec, vs.Codes(spec, codec.fingerprint, codes))
+    except VectorError:
+        return
+    built = build_codec(parse_spec(spec, DIM), DIM, metric, codec.params)
+    queries = np.concatenate([np.eye(DIM), np.ones((1, DIM)) / np.sqrt(DIM)]).astype(np.float32)
+    prepared = built.prepare(queries)
+    for query in range(len(queries)):
+        score = prepared.score(built.pack(codes), query, np.arange(4))
+        assert np.isfinite(score).all()
+        assert metric != "cosine" or np.abs(score).max() < 1e12
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("spec", FACTORED)
+def test_codes_of_the_longest_vectors_are_taken(spec: str, metric: Metric) -> None:
+    """Codes of the longest and shortest vectors that may be stored are taken."""
+    codec = codec_of(spec, metric)
+    some = vectors(6, 1)
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    some[:3] *= np.float32(2.0**60.9)
+    some[3:5] *= np.float32(1e-30)
+    some[5] = 0
+    take(codec, codec.encode(some))
 
 
 def test_wrong_vectors_are_refused_where_they_are_encoded() -> None:

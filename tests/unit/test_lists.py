@@ -149,6 +149,7 @@ def test_lists_to_probe_grow_with_what_is_asked() -> None:
     assert lists_to_probe(4000, 1, 10**6) < lists_to_probe(4000, 10, 10**6)
     assert lists_to_probe(4000, 10, 10**5) == lists_to_probe(4000, 100, 10**6)
     assert lists_to_probe(100, 1000, 1000) == 0
+    assert lists_to_probe(4000, 10, 10**6, "sign") > lists_to_probe(4000, 10, 10**6, "bits1")
 
 
 def test_buffer_and_segments_without_lists_are_scanned(items: Collection) -> None:
@@ -176,6 +177,31 @@ def test_threads_and_batches_change_nothing(items: Collection, tmp_path: Path) -
         patch.setattr(options, "PARALLEL_BYTES_MIN", 100)
         found = db.collection("items").search_batch(queries, plan=plan)
     assert [pairs(hits) for hits in found] == one
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_few_allowed_rows_are_read_without_their_lists(
+    items: Collection, monkeypatch: pytest.MonkeyPatch, *, explain: bool
+) -> None:
+    """A scan whose filter leaves few rows visits no list, and scores as one of all rows does."""
+    queries = rows(20, DIM, seed=5)
+    plan = vs.Cascade([vs.Scan("bits2", keep=ROWS), vs.Rescore("bits8", keep=ROWS)])
+    numbers = {7, 123, 124, 2999}
+    every = items.search_batch(queries, limit=ROWS, plan=plan)
+    expected = [[pair for pair in pairs(hits) if pair[0] in numbers] for hits in every]
+    where = f"n IN ({', '.join(map(str, sorted(numbers)))})"
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a list was visited")
+
+    monkeypatch.setattr("vecstore.search.compiled._listed", lambda *_: None)
+    monkeypatch.setattr("vecstore.codec.affine.AffinePrepared.scan_lists", refuse)
+    for size in (1, 20):  # one query shares the rows with threads, many do not
+        monkeypatch.setattr(options, "PARALLEL_BYTES_MIN", 1)
+        found = items.search_batch(
+            queries[:size], limit=ROWS, where=where, plan=plan, explain=explain
+        )
+        assert [pairs(hits) for hits in found] == expected[:size]
 
 
 def test_alter_keeps_lists(items: Collection) -> None:

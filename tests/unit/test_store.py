@@ -346,3 +346,23 @@ def test_only_swaps_make_room_for_others(items: Collection) -> None:
 
 def _fail(*_: Any) -> None:
     raise errors.StorageError("on purpose")
+
+
+@pytest.mark.parametrize("spec", ["pq2", "opq2", "rq2"])
+def test_training_rests_and_gives_up(database: Database, spec: str) -> None:
+    """A flush whose pace raises while a codec trains leaves all as it was, and the next trains."""
+    schema = vs.Schema(vectors=[vs.Vector("v", 4, "dot", [spec])])
+    items = database.create_collection("trained", schema)
+    put(items, 1, 2, 3, 4)
+
+    def stop() -> None:
+        raise errors.ClosedError("stopped")
+
+    calls: list[int] = []
+    with pytest.raises(errors.ClosedError, match="stopped"):
+        items._store.background_flush(once(stop))
+    assert items.stats().segments == 0
+    assert not list(database._environment.paths.codecs.iterdir())
+    items._store.background_flush(calls.append)
+    assert calls[:12] == [0] * 12
+    assert ids_of(items) == [1, 2, 3, 4]

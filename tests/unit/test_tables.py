@@ -121,6 +121,22 @@ def test_stats_say_how_centroids_are_used(tmp_path: Path) -> None:
     assert (bits.usage_bits_min, bits.usage_bits_mean) == (0, 0)
 
 
+def test_usage_is_told_for_each_codec(foreground: Database) -> None:
+    """Where two codecs made the codes, stats tell the usage of the one that is used least alike."""
+    vectors = clustered(3000, 48, 4)
+    schema = vs.Schema(vectors=[vs.Vector("v", 48, "cosine", ["pq12x4", "float16"])])
+    items = foreground.create_collection("items", schema)
+    items.upsert(range(600), vectors[np.arange(600) % 2])  # two vectors: one bit at most
+    items.flush()
+    items.upsert(range(600, 3600), vectors)
+    items.flush()
+    assert items.stats().segments == 2
+    used = items.stats().representations[0]
+    assert used.usage_bits_min <= used.usage_bits_mean <= 1
+    items.compact()
+    assert items.stats().representations[0].usage_bits_min > 2
+
+
 def test_damaged_codes_are_made_again(tmp_path: Path) -> None:
     """A flipped bit in table codes is found, and repair makes the same codes from the finest."""
     vectors = clustered(3000, 48, 5)

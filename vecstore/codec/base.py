@@ -5,7 +5,7 @@ Shapes  N rows, Q queries, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -19,6 +19,9 @@ Parts: TypeAlias = Mapping[str, Array]
 ListRows: TypeAlias = tuple[Uint64, Uint32]
 """Inverted lists: offsets [C + 1], list l having the positions [offsets[l], offsets[l + 1]) of the
 parts, and the row at each position [N]."""
+
+Rest: TypeAlias = Callable[[], None]
+"""Called now and then in long work; may sleep, or raise to give up."""
 
 SQUARED_LENGTH_MAX = 2.0**122
 """Longer vectors could overflow a float32 score."""
@@ -112,6 +115,10 @@ class Prepared(Protocol):
     def reading(self, parts: Parts) -> _kernels.Reading:
         """Return what gives the same scores and bounds inside the kernels."""
         ...
+
+
+def no_rest() -> None:
+    """Go on at once."""
 
 
 def layout_of(codec: Codec) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from vecstore.codec.base import Codec
+from vecstore.codec.base import Codec, Rest, no_rest
 from vecstore.codec.bebr import BebrCodec
 from vecstore.codec.bits import BitsCodec
 from vecstore.codec.flat import FlatCodec
@@ -70,9 +70,11 @@ def _of_tables(spec: Spec, dim: int, metric: Metric, params: Mapping[str, Array]
 
 
 def train_codec(
-    spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int
+    spec: Spec, dim: int, metric: Metric, sample: Float32, seed: int, rest: Rest = no_rest
 ) -> Mapping[str, Array]:
     """Learn an encode version from a sample [n, D], n >= 1: the same bytes every time.
+
+    `rest` is called now and then, where it takes long.
 
     Returns:
         the arrays to store; none where `spec` is not trained.
@@ -93,7 +95,7 @@ def train_codec(
             ).reduce(sample)
         kept = np.ascontiguousarray(kept)
         if spec.table is not None:
-            params.update(train_table(spec.table, kept, seed))
+            params.update(train_table(spec.table, kept, seed, rest))
         if train is not None:
             params.update(train(kept))
     return params

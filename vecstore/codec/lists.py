@@ -5,17 +5,11 @@ Shapes  n rows of the sample, N rows, D dimensions, C coarse centroids.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 
-from vecstore.codec.base import normalized
+from vecstore.codec.base import Rest, normalized
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric
-
-Rest: TypeAlias = Callable[[], None]
-"""Called every few rows; may sleep, or raise to give up."""
 
 # Rows that are assigned between two rests.
 _STEP = 1024
@@ -54,6 +48,22 @@ def assign(vectors: Float32, centroids: Float32, metric: Metric, rest: Rest) -> 
         found[start : start + _STEP] = np.concatenate([rows for rows, _ in nearest])
         rest()
     return found
+
+
+def stretched(centroids: Float32, lists: Int64, lengths: Float32) -> Float32:
+    """The centroids [C, D], each at the length of the longest of its rows: zero where it has none.
+
+    An inner product grows with a row's length, so the longest row decides whether a list can hold a
+    hit; a mean is shorter than its rows, the more so the less they point the same way.
+
+    Args:
+        centroids: [C, D].
+        lists: the centroid of each row [N].
+        lengths: of the rows [N].
+    """
+    longest = np.zeros(len(centroids), dtype=np.float32)
+    np.maximum.at(longest, lists, lengths)
+    return normalized(centroids) * longest[:, None]
 
 
 def _means(rows: Float32, lists: Int64, count: int, metric: Metric) -> Float32:

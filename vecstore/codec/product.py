@@ -16,7 +16,6 @@ from vecstore.codec.base import Parts, normalized
 from vecstore.codec.bits import pack_bits, unpack_bits
 from vecstore.codec.table import TablePrepared, interleaved, prepared, taken
 from vecstore.codec.training import assign, decoded, rotated
-from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8
 
 
@@ -75,8 +74,7 @@ class ProductCodec:
         return taken(parts["codes"], rows, self.code_bytes)
 
     def prepare(self, queries: Float32) -> TablePrepared:
-        norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
-        return prepared(_kernels.products(self._turned(queries), self.books), norms)
+        return prepared(queries, self.rotation, self.books)
 
 
 def lengths(norm: Array, metric: Metric) -> dict[str, Array]:

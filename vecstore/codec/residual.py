@@ -86,7 +86,4 @@ class ResidualCodec:
         return taken(parts["codes"], rows, self.code_bytes)
 
     def prepare(self, queries: Float32) -> TablePrepared:
-        norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
-        asked = np.ascontiguousarray(queries)
-        products = [_kernels.products(asked, book[None]) for book in self.books]
-        return prepared(np.concatenate(products, axis=1), norms)
+        return prepared(queries, None, self.books)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vecstore.errors import SchemaError
-from vecstore.options import DIM_MAX, PCA_DIMS_MAX, SUBQUANTIZERS_MAX
+from vecstore.options import BOOKS_BYTES_MAX, DIM_MAX, PCA_DIMS_MAX, SUBQUANTIZERS_MAX
 
 # Those whose names are fixed, coarse to fine, and the bits that each keeps of a dimension.
 BITS = {
@@ -30,6 +30,9 @@ BITS = {
 CODECS = tuple(BITS)
 # Those that are named by their number of subquantizers M.
 TABLES = ("pqM", "opqM", "rqM", "pqMx4", "opqMx4")
+_METHODS = ("pq", "opq", "rq")
+_TABLE_BITS_MAX = 12
+_FLOAT_BYTES = 4
 _PATTERN = re.compile(
     r"(?:(?P<transform>prefix|pca)(?P<dims>[1-9][0-9]{0,5})/)?"
     rf"(?P<codec>{'|'.join(sorted(CODECS, key=len, reverse=True))}"
@@ -44,6 +47,11 @@ _CONTAINED = {
     "bebr4": ("bebr3", "bebr2", "bebr1"),
 }
 
+# Integers of 8 bytes and what they are made of, of up to two levels.
+_QUERY_DIM_BYTES = 80
+# Of a table, as inner products (rq: twice), as floats and as integers.
+_QUERY_ENTRY_BYTES = 13
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
@@ -55,12 +63,20 @@ class Table:
         count: subquantizers M.
         bits: of the index of each, 8 or 4.
         balanced: rows are dealt to the centroids so that each is used about as often.
+        dims: dimensions D that it codes.
     """
 
     method: str
     count: int
     bits: int
     balanced: bool
+    dims: int
+
+    @property
+    def fineness(self) -> tuple[float, int]:
+        """Bits of a dimension, fewer than those of floats; of as many, the better code is last."""
+        bits = min(self.count * self.bits / self.dims, _TABLE_BITS_MAX)
+        return bits, len(_METHODS) * self.bits + _METHODS.index(self.method)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +103,16 @@ class Spec:
         return f"{self.transform}{self.dims}/{codec}" if self.transform else codec
 
     @property
-    def fineness(self) -> tuple[int, int, int]:
+    def fineness(self) -> tuple[int, float, int]:
         """Sorts the representations of one field, coarse to fine.
 
-        By dimensions kept; table codecs, whose size has nothing to do with these, come before
-        all others.
+        By dimensions kept, then by the bits kept of each; of as many, table codecs are finer.
         """
         dims = self.dims or DIM_MAX + 1
         if self.table is not None:
-            return (dims, 0, self.table.count * self.table.bits)
-        return (dims, BITS[self.codec], 1 + CODECS.index(self.codec))
+            bits, method = self.table.fineness
+            return (dims, bits, len(CODECS) + method)
+        return (dims, BITS[self.codec], CODECS.index(self.codec))
 
     @property
     def trained(self) -> bool:
@@ -117,6 +133,13 @@ class Spec:
         Of lvq4x8 that is lvq4, its first level; of bebr3 it is bebr2 and bebr1.
         """
         return tuple(self._named(codec) for codec in _CONTAINED.get(self.codec, ()))
+
+    def query_bytes(self, dim: int) -> int:
+        """The most that a query of D dimensions takes while it is prepared, about."""
+        if self.table is None:
+            return _QUERY_DIM_BYTES * dim
+        entries = self.table.count << self.table.bits
+        return _QUERY_DIM_BYTES * dim + _QUERY_ENTRY_BYTES * entries
 
     def makes(self, other: Spec) -> bool:
         """True if `other` can be made from this one and be as good as its name says.
@@ -185,5 +208,16 @@ def _table(text: str, match: re.Match[str], dim: int) -> Table:
             f"representation {text!r} has {count} subquantizers of 4 bits, expected an even "
             "number, as two share a byte"
         )
-    bits = 4 if match["small"] else 8
-    return Table(method=method, count=count, bits=bits, balanced=bool(match["balanced"]))
+    books = count * dim * 256 * _FLOAT_BYTES if method == "rq" else 0
+    if books > BOOKS_BYTES_MAX:
+        raise SchemaError(
+            f"representation {text!r} has codebooks of {books:,} bytes for {dim:,} dimensions, "
+            f"expected at most {BOOKS_BYTES_MAX:,}: write 'rq{BOOKS_BYTES_MAX * count // books}'"
+        )
+    return Table(
+        method=method,
+        count=count,
+        bits=4 if match["small"] else 8,
+        balanced=bool(match["balanced"]),
+        dims=dim,
+    )

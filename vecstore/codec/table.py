@@ -16,15 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.codec.affine import factors_of
 from vecstore.codec.base import ListRows, Parts
 from vecstore.codec.bits import unpack_bits
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Float64, Int64, Uint8, Uint64
 
-_TOP = 255
-# What all tables start from, in steps: twice that is an exact float32.
-_BIAS_MAX = 2**22
 # Bytes of a row of 4-bit codes are looked up four at a time.
 _UNIT = 4
 
@@ -70,40 +66,12 @@ class TablePrepared(NamedTuple):
         return _kernels.Reading(self._scorer(parts), None, None)
 
 
-def prepared(products: Float32, norms: Float64) -> TablePrepared:
-    """Round the inner products [Q, M, K] of queries with centroids to integers.
-
-    Args:
-        products: K is 256 or 16, M even for 16.
-        norms: squared lengths of the queries [Q].
-    """
-    least = products.min(axis=2)
-    above = products - least[:, :, None]
-    largest = above.max(axis=2).astype(np.float64)
-    if products.shape[2] == 16:
-        # The two entries of a byte add up to 255 at most, rounded: half a step each.
-        steps = (largest[:, 0::2] + largest[:, 1::2]).max(axis=1) / (_TOP - 1)
-    else:
-        steps = largest.max(axis=1) / _TOP
-    bias = least.sum(axis=1, dtype=np.float64)
-    steps = np.maximum(steps, np.abs(bias) / _BIAS_MAX)
-    steps = np.where(steps > 1e-37, steps, 1.0)  # a query of (nearly) zeros scores 0
-    above *= (1 / steps).astype(np.float32)[:, None, None]
-    tables = np.rint(above, out=above).astype(np.uint8)
-    factors = factors_of(np.rint(2 * bias / steps), steps / 2, np.zeros(1), norms)
-    if products.shape[2] == 256:
-        return TablePrepared(_kernels.looked_up, tables, factors)
-    return TablePrepared(_kernels.packed, _by_halves(tables), factors)
-
-
-def _by_halves(tables: Uint8) -> Uint8:
-    """Tables [Q, M, 16] as [Q, 2 * B, 16]: low halves of bytes, then high ones; zeros to fill."""
-    count, subquantizers, entries = tables.shape
-    width = _padded(subquantizers // 2)
-    found = np.zeros((count, 2, width, entries), dtype=np.uint8)
-    found[:, 0, : subquantizers // 2] = tables[:, 0::2]
-    found[:, 1, : subquantizers // 2] = tables[:, 1::2]
-    return found.reshape(count, 2 * width, entries)
+def prepared(queries: Float32, rotation: Float32 | None, books: Float32) -> TablePrepared:
+    """Queries [Q, D] as tables; the other arguments are those of `_kernels.table_queries`."""
+    asked = np.ascontiguousarray(queries)
+    tables, factors = _kernels.table_queries(asked, rotation, books)
+    kernel = _kernels.looked_up if books.shape[2] == 256 else _kernels.packed
+    return TablePrepared(kernel, tables, factors)
 
 
 def _padded(width: int) -> int:

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vecstore.codec.base import Rest, no_rest
 from vecstore.codec.spec import Table
 from vecstore.codec.transform import MATRIX_DIM_MAX, train_basis
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Float64, Uint8
 
 _KMEANS_ROUNDS = 12
+_STEP = 4096  # rows that are assigned between two rests
 _RESIDUAL_ROWS = 16_384
 _ROTATION_ROWS = 16_384
 _ROTATION_ROUNDS = 20
@@ -27,8 +29,12 @@ _POTENTIAL_ROUNDS = 20
 _POTENTIAL_SOFTNESS = 0.1
 
 
-def train_table(table: Table, sample: Float32, seed: int) -> Mapping[str, Array]:
+def train_table(
+    table: Table, sample: Float32, seed: int, rest: Rest = no_rest
+) -> Mapping[str, Array]:
     """Learn what a codec of the table family keeps, from a sample [n, D], n >= 1.
+
+    `rest` is called now and then.
 
     Returns:
         {"books": [M, S, K]}, where S is D for "rq", else D / M. With "pq" and "opq" of at most
@@ -43,18 +49,18 @@ def train_table(table: Table, sample: Float32, seed: int) -> Mapping[str, Array]
     rows = rows[np.arange(max(len(rows), size)) % len(rows)]
     rng = np.random.default_rng(seed)
     if table.method == "rq":
-        return {"books": _residual_books(rows, table.count, rng) * scale}
+        return {"books": _residual_books(rows, table.count, rng, rest) * scale}
     params: dict[str, Array] = {}
     if rows.shape[1] <= MATRIX_DIM_MAX:
         rotation = balanced_pca(rows, table.count, seed)
         if table.method == "opq":
-            rotation = _learned_rotation(rows, rotation, table.count, size, rng)
+            rotation = _learned_rotation(rows, rotation, (table.count, size), rng, rest)
         params["rotation"] = rotation
         rows = rotated(rows, rotation)
-    books = kmeans(rows, _first(rows, table.count, size, rng), _KMEANS_ROUNDS, rng)
+    books = kmeans(rows, _first(rows, table.count, size, rng), _KMEANS_ROUNDS, rng, rest)
     if table.balanced:
         some = rows[np.sort(rng.permutation(len(rows))[:_POTENTIAL_ROWS])]
-        params["potential"] = (potentials(some, books) * float(scale) ** 2).astype(np.float32)
+        params["potential"] = (potentials(some, books, rest) * float(scale) ** 2).astype(np.float32)
     return params | {"books": books * scale}
 
 
@@ -103,18 +109,24 @@ def balanced_pca(sample: Float32, count: int, seed: int) -> Float32:
 
 
 def _learned_rotation(
-    sample: Float32, rotation: Float32, count: int, size: int, rng: np.random.Generator
+    sample: Float32,
+    rotation: Float32,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    rest: Rest,
 ) -> Float32:
-    """Improve a rotation for its codebooks, and these for it, by turns (Ge et al., section 3.1).
+    """Improve a rotation for its codebooks [M, S, K], and these for it, by turns.
+
+    Ge et al., section 3.1; `shape` is M and K.
 
     Each turn is a round of k-means, then the orthogonal matrix that brings the sample nearest to
     what its codes decode to (Procrustes).
     """
-    some = sample[np.sort(rng.permutation(len(sample))[: max(_ROTATION_ROWS, size)])]
+    some = sample[np.sort(rng.permutation(len(sample))[: max(_ROTATION_ROWS, shape[1])])]
     turned = rotated(some, rotation)
-    books = _first(turned, count, size, rng)
+    books = _first(turned, *shape, rng)
     for _ in range(_ROTATION_ROUNDS):
-        books = kmeans(turned, books, 1, rng)
+        books = kmeans(turned, books, 1, rng, rest)
         target = decoded(assign(turned, books), books)
         left, _, right = np.linalg.svd(some.T.astype(np.float64) @ target.astype(np.float64))
         rotation = np.ascontiguousarray((left @ right).astype(np.float32))
@@ -138,13 +150,23 @@ def _first(
     return np.ascontiguousarray(means.transpose(0, 2, 1))
 
 
-def kmeans(sample: Float32, books: Float32, rounds: int, rng: np.random.Generator) -> Float32:
+def kmeans(
+    sample: Float32,
+    books: Float32,
+    rounds: int,
+    rng: np.random.Generator,
+    rest: Rest = no_rest,
+) -> Float32:
     """Improve the codebooks [M, S, K] of the parts of a sample [n, M * S] (Lloyd).
 
     A centroid that is nearest to no row becomes a random one.
     """
+    codes = np.empty((len(sample), len(books)), dtype=np.uint8)
     for _ in range(rounds):
-        books = _means(sample, assign(sample, books), books.shape[2], rng)
+        for start in range(0, len(sample), _STEP):
+            codes[start : start + _STEP] = assign(sample[start : start + _STEP], books)
+            rest()
+        books = _means(sample, codes, books.shape[2], rng)
     return books
 
 
@@ -162,20 +184,20 @@ def _means(sample: Float32, codes: Uint8, size: int, rng: np.random.Generator) -
     return np.ascontiguousarray(books)
 
 
-def _residual_books(sample: Float32, count: int, rng: np.random.Generator) -> Float32:
+def _residual_books(sample: Float32, count: int, rng: np.random.Generator, rest: Rest) -> Float32:
     """Return codebooks [M, D, K], each of what those before it leave of the sample."""
     left = sample[np.sort(rng.permutation(len(sample))[:_RESIDUAL_ROWS])]
     # What is left has no clusters: single rows would lie far from all others, and stay unused.
     group = max(1, len(left) // (8 * 256))
-    found = []
-    for _ in range(count):
-        book = kmeans(left, _first(left, 1, 256, rng, group), _KMEANS_ROUNDS, rng)
+    found = np.empty((count, left.shape[1], 256), dtype=np.float32)
+    for number in range(count):
+        book = kmeans(left, _first(left, 1, 256, rng, group), _KMEANS_ROUNDS, rng, rest)
         left = left - decoded(assign(left, book), book)
-        found.append(book)
-    return np.concatenate(found)
+        found[number] = book[0]
+    return found
 
 
-def potentials(sample: Float32, books: Float32) -> Float64:
+def potentials(sample: Float32, books: Float32, rest: Rest = no_rest) -> Float64:
     """Return what to take off the distances |x - c|^2 / 2 so that centroids are used alike, [M, K].
 
     Sinkhorn's iteration, as RepCONC balances its batches (Zhan et al., WWW 2022): the potentials
@@ -185,6 +207,7 @@ def potentials(sample: Float32, books: Float32) -> Float64:
     parts = sample.reshape(len(sample), count, -1)
     found = np.zeros((count, size))
     for m in range(count):
+        rest()
         own = np.ascontiguousarray(parts[:, m])
         near = _kernels.products(own, books[m : m + 1])[:, 0] - half_squares(books[m : m + 1])
         lengths = (own.astype(np.float64) ** 2).sum(axis=1)

@@ -31,9 +31,10 @@ def altered(schema: Schema, field: str, representations: Sequence[str]) -> Schem
         NotFoundError: no such vector field.
         SchemaError: a representation cannot be.
     """
-    wanted = replace(schema.vector(field), representations=representations)
+    alone = Schema([replace(schema.vector(field), representations=representations)])
+    (wanted,) = resolve_schema(alone).vectors  # the others stay in the order they were stored in
     vectors = tuple(wanted if vector.name == field else vector for vector in schema.vectors)
-    return resolve_schema(replace(schema, vectors=vectors))
+    return replace(schema, vectors=vectors)
 
 
 def check_derivable(snapshot: Snapshot, wanted: Vector) -> None:

@@ -100,7 +100,7 @@ class AlterWork:
             pace(written)
 
         pending = self._pending()
-        self._choose_codecs(pending)
+        self._choose_codecs(pending, checked)
         if isinstance(pace, Task):
             pace.message = f"{self.job.field}: {', '.join(self.job.representations)}"
             pace.total += sum(self._bytes(_segment(live)) for live in pending)
@@ -108,7 +108,7 @@ class AlterWork:
             checked(0)
             self._make(live, checked)
 
-    def _choose_codecs(self, pending: list[Live]) -> None:
+    def _choose_codecs(self, pending: list[Live], pace: Pace) -> None:
         """The codecs of what segments lack, the same for all; they learn from all rows there."""
         missing = {
             spec
@@ -123,7 +123,7 @@ class AlterWork:
         parts = [Part(live.source, written_rows(live)) for live in pending]
         if not any(live.allowed(self._wanted.name).count for live in pending):
             parts = [Part(live.source, np.arange(live.source.rows)) for live in pending]
-        found = choose_codecs(self._store, parts, self._trained, schema)
+        found = choose_codecs(self._store, parts, self._trained, schema, pace)
         self._codecs.update({spec: found[self._wanted.name, spec] for spec in specs})
 
     def _make(self, live: Live, pace: Pace) -> None:

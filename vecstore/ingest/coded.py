@@ -17,7 +17,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec import Codec, build_codec, fingerprint_of, parse_spec
-from vecstore.codec.base import SQUARED_LENGTH_MAX
+from vecstore.codec.base import SQUARED_LENGTH_MAX, Parts
 from vecstore.errors import CodecError, DimensionError, RequestError, VectorError
 from vecstore.ingest.vectors import to_vectors
 from vecstore.schema import Schema, Vector
@@ -31,6 +31,11 @@ Current: TypeAlias = Callable[[Vector, str], Sequence[StoredCodec]]
 # What a vector of a cosine field may be longer or shorter than 1.
 _UNIT_ERROR = 0.01
 _FLOAT_BYTES = 4
+# Far beyond what vectors make of factors of a row; and of three gains and one of the others, times
+# 2 ** 16 for the integers of a code and a query, no float32 overflows.
+_UNIT_FACTOR_MAX, _FACTOR_MAX = 2.0**16, 2.0**64
+_NORM_MAX = 2 * SQUARED_LENGTH_MAX
+_FACTORS_MAX = {"gain": 2.0**16, "norm": _NORM_MAX, "residual_norm": _NORM_MAX}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,8 +178,8 @@ def _check_size(name: str, codec: Codec, codes: Codes) -> None:
 def _check_sound(vector: Vector, codec: Codec, codes: Uint8, first: int) -> None:
     """Raise VectorError for the first of some codes that stands for no vector of the field.
 
-    What else a code holds may make its scores wrong, but never NaN: a query of unit length gets a
-    finite score and a finite error bound.
+    What else a code holds may make its scores wrong, but never infinite or NaN: a query of unit
+    length gets a finite score and a finite error bound.
     """
     probe = np.where(np.arange(codec.dim) % 2, -1.0, 1.0) / np.sqrt(codec.dim)
     rows = np.arange(len(codes))
@@ -186,12 +191,26 @@ def _check_sound(vector: Vector, codec: Codec, codes: Uint8, first: int) -> None
         parts, prepared = codec.pack(codes), codec.prepare(probe.astype(np.float32)[None])
         bound = prepared.bound(parts, 0, rows)
         finite = np.isfinite(prepared.score(parts, 0, rows)) & (squares <= SQUARED_LENGTH_MAX)
+        finite &= _factors_small(parts, codec, vector.metric)
         if bound is not None:
             finite &= np.isfinite(bound)
     _refuse(vector, ~finite, first, "a finite vector, a finite score and a finite error bound")
     if vector.metric == "cosine":
         wrong = (np.abs(np.sqrt(squares) - 1) > _UNIT_ERROR) & (squares > 0)
         _refuse(vector, wrong, first, "a vector of unit length, or zeros")
+
+
+def _factors_small(parts: Parts, codec: Codec, metric: Metric) -> Bool:
+    """Whether what each row [N] brings is too small to make any score overflow."""
+    small: Bool = np.ones(1, dtype=np.bool_)
+    if parse_spec(codec.spec, codec.dim).table is not None:
+        return small  # its factors come from codebooks
+    for name, part in parts.items():
+        if part.dtype.kind == "f" and name != "values":
+            kind = name.rstrip("0123456789")
+            most = _FACTORS_MAX.get(kind, _UNIT_FACTOR_MAX if metric == "cosine" else _FACTOR_MAX)
+            small = small & (np.abs(part) <= most)
+    return small
 
 
 def _refuse(vector: Vector, wrong: Bool, first: int, expected: str) -> None:

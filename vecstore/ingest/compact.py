@@ -121,7 +121,7 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
         if parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
             schema = snapshot.info.schema
-            codecs = choose_codecs(store, parts, trained, schema)
+            codecs = choose_codecs(store, parts, trained, schema, pace)
             files, paths = environment.files, environment.paths
             with environment.guard():
                 info = write_segment(

@@ -25,7 +25,8 @@ def current_codecs(store: CollectionStore, vector: Vector, spec: str) -> list[St
     if not parse_spec(spec, vector.dim).trained:
         return [store.shelf.stored(vector.name, spec, 0)]
     environment = store.environment
-    with environment.lock, reading(environment.pins):  # so that no file goes meanwhile
+    # No file goes meanwhile, of this process or another; and nobody waits for one that is read.
+    with environment.reclaimer.hold(), reading(environment.pins):
         with environment.kv.read() as txn:
             infos = codecs_of(txn, store.shelf.collection)
         mine = [info.id for info in infos if (info.field, info.spec) == (vector.name, spec)]

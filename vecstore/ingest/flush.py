@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,16 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec import parse_spec
+from vecstore.codec.base import Rest
 from vecstore.errors import VecstoreError
 from vecstore.ingest.commit import Change, commit
+from vecstore.ingest.jobs import Task
 from vecstore.ingest.swap import Span, forget_dead
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.buffer import after
 from vecstore.segment.catalog import CodecInfo
-from vecstore.segment.codecs import codecs_of, put_info
+from vecstore.segment.codecs import SEED, codecs_of, put_info
 from vecstore.segment.environment import Environment
 from vecstore.segment.load import segment_of
 from vecstore.segment.manifest import (
@@ -42,7 +45,7 @@ from vecstore.segment.manifest import (
 from vecstore.segment.meta import next_number
 from vecstore.segment.snapshot import Live, written_rows
 from vecstore.segment.vectors import decode_rows, owners
-from vecstore.segment.writer import Pace, Part, write_segment
+from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
 from vecstore.types import Float32
@@ -52,7 +55,8 @@ if TYPE_CHECKING:
 
 _FLOAT_BYTES = 4
 # The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
-SAMPLE_SHARE = 8
+# Training takes up to 7 times the sample (int8, in float64), which shall be less than half.
+SAMPLE_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,7 @@ def flush(store: CollectionStore, pace: Pace) -> None:
         added: tuple[SegmentInfo, ...] = ()
         if plan.parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
-            codecs = choose_codecs(store, plan.parts, trained, plan.schema)
+            codecs = choose_codecs(store, plan.parts, trained, plan.schema, pace)
             files, paths = environment.files, environment.paths
             with environment.guard():
                 info = write_segment(files, paths, number, plan.parts, plan.schema, codecs, pace)
@@ -172,7 +176,11 @@ def remove_unnamed(store: CollectionStore, segment: int, trained: Sequence[Codec
 
 
 def choose_codecs(
-    store: CollectionStore, parts: Sequence[Part], trained: list[CodecInfo], schema: Schema
+    store: CollectionStore,
+    parts: Sequence[Part],
+    trained: list[CodecInfo],
+    schema: Schema,
+    pace: Pace = no_pace,
 ) -> dict[tuple[str, str], StoredCodec]:
     """The codec of each representation of the rows of all parts.
 
@@ -185,6 +193,7 @@ def choose_codecs(
         parts: the rows to encode.
         trained: takes those that were trained just now, which nothing names yet.
         schema: the representations.
+        pace: called now and then, with 0 bytes written.
 
     Returns:
         (field, spec) -> codec, without fields that no row has.
@@ -205,7 +214,9 @@ def choose_codecs(
                 enough = min(count, sample_rows(vector, budget))
                 if info is None or enough >= 2 * info.rows:
                     sample = sample_vectors(parts, vector.name, count, enough)
-                    info = _train(store, vector, spec, sample)
+                    if isinstance(pace, Task):
+                        pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
+                    info = _train(store, vector, spec, sample, partial(pace, 0))
                     trained.append(info)
                 codec = info.id
             chosen[vector.name, spec] = store.shelf.stored(vector.name, spec, codec)
@@ -222,10 +233,21 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
-def _train(store: CollectionStore, vector: Vector, spec: str, sample: Float32) -> CodecInfo:
-    number = take_number(store.environment, keys.NEXT_CODEC)
-    with store.environment.guard():
-        return store.shelf.train(number, vector, spec, sample)
+def _train(
+    store: CollectionStore, vector: Vector, spec: str, sample: Float32, rest: Rest
+) -> CodecInfo:
+    environment = store.environment
+    number = take_number(environment, keys.NEXT_CODEC)
+    try:
+        with environment.guard():
+            return store.shelf.train(number, vector, spec, sample, rest)
+    except BaseException:
+        with suppress(VecstoreError):  # what cannot be removed now is tried again
+            path = environment.paths.codec(number)
+            environment.reclaimer.retire_paths([path], txn=0)
+            environment.reclaimer.finish([path])
+            environment.reclaimer.sweep()
+        raise
 
 
 def sample_rows(vector: Vector, budget: int) -> int:
@@ -236,18 +258,25 @@ def sample_rows(vector: Vector, budget: int) -> int:
 def sample_vectors(
     parts: Sequence[Part], field: str, count: int, most: int = options.TRAINING_ROWS_MAX
 ) -> Float32:
-    """Evenly spread vectors, float32 [n, D], n <= most, of the `count` rows that have a field."""
+    """Evenly spread vectors, float32 [n, D], n <= most, of the `count` rows that have a field.
+
+    One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
+    of every so many would have one kind.
+    """
     step = -(-count // most)
+    starts = np.arange(0, count, step)
+    within = np.minimum(step, count - starts)
+    picked = starts + np.random.default_rng(SEED).integers(within)
     found = []
-    skip = 0
+    before = 0
     for source, rows in parts:
         numbers = owners(source, field, rows)[1]
-        if len(numbers):
+        first, last = np.searchsorted(picked, [before, before + len(numbers)])
+        if first < last:
             codes = source.codes(field, source.specs(field)[-1])
             assert codes is not None
-            if len(numbers[skip::step]):
-                found.append(decode_rows(codes, numbers[skip::step]))
-            skip = (skip - len(numbers)) % step
+            found.append(decode_rows(codes, numbers[picked[first:last] - before]))
+        before += len(numbers)
     return np.concatenate(found)
 
 

@@ -21,7 +21,7 @@ class Scorer:
             start: a multiple of 64.
             stop: at most N.
             allowed: [ceil(N / 64)]; bit i of word w allows row 64 * w + i; None allows all.
-            keep: at least 1. Order: score descending, then row ascending.
+            keep: 1 to 2**32 - 1. Order: score descending, then row ascending.
         """
 
     def scan_lists(
@@ -35,7 +35,7 @@ class Scorer:
             order: [N], the row at each position; what is beyond N - 1 is passed over.
             probes: [Q, P], the lists of each query, none twice.
             allowed: as in `scan`, by row.
-            keep: at least 1. Order: score descending, then row ascending.
+            keep: 1 to 2**32 - 1. Order: score descending, then row ascending.
         """
 
     def score(self, query: int, rows: Int64) -> Float32:
@@ -78,7 +78,8 @@ class Target:
         allowed: as in `Scorer.scan`.
         touch: called with positions before a rescore reads them; None where nothing is to be
             verified.
-        lists: of the codes that the scan reads, where they are in the order of lists.
+        lists: of the codes that the scan reads, where they are in the order of lists. Without,
+            the scan reads codes that lie at positions one by one, those of allowed rows only.
     """
 
     def __init__(
@@ -215,6 +216,25 @@ def products(vectors: Float32, books: Float32, variant: str | None = None) -> Fl
     """Multiply the parts of vectors [N, M * S] with codebooks [M, S, K]: [N, M, K].
 
     Sums of float32 start at zero and add one of the S dimensions after the other.
+    """
+
+def table_queries(
+    queries: Float32, rotation: Float32 | None, books: Float32, variant: str | None = None
+) -> tuple[Uint8, Float64]:
+    """Round the products of queries [Q, D] with codebooks to integers of eight bits.
+
+    Products as above; of each its codebook's least is taken off, and the step of a query lets
+    what a byte of codes adds, one entry or two, reach 255 at most.
+
+    Args:
+        queries: multiplied with the rotation first, where there is one.
+        rotation: [D, P], or None: P is D.
+        books: [M, S, K], K = 256, or 16 and M even. M * S = P: each has its part of a query;
+            S = P: each has all of it.
+
+    Returns:
+        tables as `looked_up` (K = 256) or `packed` takes them, where the first of two codebooks
+        is looked up with the low half of a byte, and factors [Q, 4].
     """
 
 def nearest(vectors: Float32, books: Float32, bias: Float32, variant: str | None = None) -> Uint8:

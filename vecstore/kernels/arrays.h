@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 
 #include <initializer_list>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,6 +18,23 @@ template <class T, int D>
 using In = nb::ndarray<const T, nb::numpy, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<T, nb::numpy>;
+
+constexpr std::size_t LINE = 64;  // bytes of a line of the cache
+
+// Starts vectors where a cache line does: no register that a kernel loads lies across two.
+template <class T>
+struct Aligned {
+    using value_type = T;
+    static constexpr std::align_val_t AT{LINE};
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), AT)); }
+    void deallocate(T* p, size_t) { ::operator delete(p, AT); }
+    bool operator==(const Aligned&) const = default;
+};
+template <class T>
+using Lined = std::vector<T, Aligned<T>>;
+
+// So few numbers are sooner prepared than another thread has let this one run again.
+constexpr size_t HELD = 4096;
 
 inline void check(bool ok, const char* expected) {
     if (!ok) throw std::invalid_argument(std::string("expected ") + expected);

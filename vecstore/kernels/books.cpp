@@ -46,15 +46,20 @@ static void product(const float* x, i64 stride, const float* book, i64 depth, i6
 }
 
 // The same for one vector, in the order in which the codebook lies in memory: it is read once, and
-// a query finds it out of cache.
+// a query finds it out of cache. A few dimensions at a time, so that sums are seldom read again.
 template <>
 void product<1>(const float* x, i64, const float* book, i64 depth, i64 columns,
                 float* __restrict out, i64) {
     for (i64 k = 0; k < columns; k++) out[k] = 0;
-    for (i64 s = 0; s < depth; s++, book += columns) {
-        const float value = x[s];
-        for (i64 k = 0; k < columns; k++) out[k] += value * book[k];
-    }
+    i64 s = 0;
+    for (; s + TILE <= depth; s += TILE, book += TILE * columns)
+        for (i64 k = 0; k < columns; k++) {
+            float sum = out[k];
+            for (int i = 0; i < TILE; i++) sum += x[s + i] * book[i * columns + k];
+            out[k] = sum;
+        }
+    for (; s < depth; s++, book += columns)
+        for (i64 k = 0; k < columns; k++) out[k] += x[s] * book[k];
 }
 
 void products(const float* vectors, i64 count, const Books& books, float* out) {
@@ -70,6 +75,61 @@ void products(const float* vectors, i64 count, const Books& books, float* out) {
         for (; n < count; n++)
             product<1>(x + n * dim, dim, book, books.depth, books.columns, to + n * width, width);
     }
+}
+
+// The nearest whole number, halves to even, of magnitudes below 2^22 or 2^51.
+static inline float rounded(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+static inline double rounded(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
+
+struct Range {
+    float least, largest;
+};
+
+// Of columns [count], a multiple of LANES.
+static inline Range range_of(const float* values, i64 count) {
+    Floats low = load(values), high = low;
+    for (i64 k = WIDTH; k < count; k += WIDTH) {
+        Floats own = load(values + k);
+        low = own < low ? own : low;
+        high = own > high ? own : high;
+    }
+    Range found = {low[0], high[0]};
+    for (int lane = 1; lane < WIDTH; lane++) {
+        found.least = low[lane] < found.least ? low[lane] : found.least;
+        found.largest = high[lane] > found.largest ? high[lane] : found.largest;
+    }
+    return found;
+}
+
+// All tables are rounded at one step. The entries of one, or of the two that share a byte, reach
+// 255 at most; what their least entries add up to is taken off, and is the bias.
+void look_ups(const float* products, i64 count, i64 columns, u8* tables, double* factors) {
+    constexpr double TOP = 255, BIAS_MAX = 0x1p22;  // steps: twice that is an exact float32
+    const bool pairs = columns == 16;
+    double bias = 0, most = 0, before = 0;
+    for (i64 m = 0; m < count; m++) {
+        const Range range = range_of(products + m * columns, columns);
+        const double largest = double(range.largest - range.least);
+        const double entry = pairs && m % 2 ? before + largest : largest;
+        most = entry > most ? entry : most;
+        before = largest;
+        bias += double(range.least);
+    }
+    // Two entries that are rounded add half a step each.
+    double step = most / (pairs ? TOP - 1 : TOP);
+    const double coarse = (bias < 0 ? -bias : bias) / BIAS_MAX;
+    step = coarse > step ? coarse : step;
+    if (!(step > 1e-37)) step = 1;  // a query of (nearly) zeros scores 0
+    const float inverse = float(1 / step);
+    const i64 width = (count / 2 + UNIT - 1) / UNIT * UNIT;
+    for (i64 m = 0; m < count; m++) {
+        const float* from = products + m * columns;
+        const float least = range_of(from, columns).least;
+        u8* to = tables + (pairs ? m / 2 + m % 2 * width : m) * columns;
+        for (i64 k = 0; k < columns; k++) to[k] = u8(i32(rounded((from[k] - least) * inverse)));
+    }
+    factors[0] = rounded(2 * bias / step);
+    factors[1] = step / 2;
 }
 
 // The first of the largest of columns [count], a multiple of LANES.

@@ -81,20 +81,42 @@ std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
     const Scoring& read = listed.centroids;
     std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
                                     {0, listed.lists.count, nullptr}, nprobe);
-    std::vector<const std::vector<Hit>*> best;
     size_t probed = size_t(nprobe);
-    for (Best& each : ranked) {
-        best.push_back(&each.sorted());  // which sorts anew each time
-        probed = std::min(probed, best.back()->size());
-    }
+    for (const Best& each : ranked) probed = std::min(probed, each.size());
+    // One query visits the best lists first; of many, the order is that of the lists.
+    const bool ordered = count == 1 || probed < size_t(nprobe);
     std::vector<i64> probes;
-    for (const std::vector<Hit>* each : best)
-        for (size_t i = 0; i < probed; i++) probes.push_back((*each)[i].row);
+    for (Best& each : ranked) {
+        const std::vector<Hit>& lists = ordered ? each.sorted() : each.unsorted();
+        for (size_t i = 0; i < probed; i++) probes.push_back(lists[i].row);
+    }
     return probes;
+}
+
+// Scores the allowed rows one by one, wherever their codes lie.
+std::vector<Best> scan_rows(const CascadeTarget& target, i64 keep, i64 count) {
+    const Scoring& read = target.scan.scoring;
+    std::vector<i64> rows, positions;
+    for (i64 row = 0; row < target.rows; row += BLOCK) {
+        const i64 inside = std::min(BLOCK, target.rows - row);
+        u64 allowed = inside == BLOCK ? ~u64(0) : (u64(1) << inside) - 1;
+        if (target.allowed) allowed &= target.allowed[row / BLOCK];
+        for (; allowed; allowed &= allowed - 1) rows.push_back(row + std::countr_zero(allowed));
+    }
+    for (i64 row : rows) positions.push_back(target.scan.at(row));
+    std::vector<float> scores(rows.size());
+    std::vector<Best> best(size_t(count), Best(*read.variant, keep, true));
+    for (i64 q = 0; q < count; q++) {
+        read.family.rows(read.job, q, positions.data(), i64(rows.size()), scores.data());
+        for (size_t i = 0; i < rows.size(); i++)
+            if (scores[i] > best[size_t(q)].threshold()) best[size_t(q)].offer(scores[i], rows[i]);
+    }
+    return best;
 }
 
 std::vector<Best> scan_target(const CascadeTarget& target, const CascadePlan& plan, i64 count) {
     const Scoring& read = target.scan.scoring;
+    if (!target.listed && target.scan.positions) return scan_rows(target, plan.keep, count);
     if (!target.listed)
         return scan(*read.variant, read.family, read.job, count, {0, target.rows, target.allowed},
                     plan.keep);

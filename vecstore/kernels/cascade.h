@@ -37,7 +37,9 @@ struct CascadeTarget {
     Read scan;
     Read rescore;
     const u64* allowed;  // as in Span
-    std::optional<Listed> listed;  // of the codes that the scan reads
+    // Of the codes that the scan reads; where these lie at positions without, they are scored one
+    // by one, which pays where few are allowed.
+    std::optional<Listed> listed;
     // Verifies rows before a rescore reads them; empty where nothing is left to verify.
     std::function<void(const std::vector<i64>&)> touch;
 };

@@ -9,7 +9,7 @@ constexpr i64 RADIX = 128;  // of the two digits of a query integer
 template <bool NIBBLES>
 constexpr int PLANES = NIBBLES ? 1 : 2;
 
-// A tile: sums of Q queries, whose digits follow each other, and R rows: out[plane * BLOCK + row].
+// A tile: sums of the digits of Q queries and R rows: out[plane * BLOCK + row].
 // They are exact, so in any order; none reaches 2^31, as bytes <= 65,536.
 #if defined(__AVX512VNNI__)
 
@@ -51,7 +51,7 @@ static inline Sums totals(const Sums (&v)[SUMS]) {
 }
 
 template <bool NIBBLES, int Q, int R>
-static inline void tile(const i8* digits, const u8* const* x, i64 bytes, i32* out) {
+static inline void tile(const i8* const* digits, const u8* const* x, i64 bytes, i32* out) {
     constexpr int P = PLANES<NIBBLES>;
     Sums sums[SUMS] = {};  // [Q][P][R]
     auto add = [](Sums& to, __m512i a, __m512i b) {
@@ -59,7 +59,7 @@ static inline void tile(const i8* digits, const u8* const* x, i64 bytes, i32* ou
     };
     auto step = [&](i64 at, auto fetch) {
         __m512i of[Q][2];
-        for (int i = 0; i < 2 * Q; i++) of[i / 2][i % 2] = fetch(digits + i * bytes + at);
+        for (int i = 0; i < 2 * Q; i++) of[i / 2][i % 2] = fetch(digits[i / 2] + i % 2 * bytes + at);
         for (int r = 0; r < R; r++) {
             __m512i low = fetch(x[r] + at), high = low;
             if constexpr (NIBBLES) {
@@ -93,7 +93,8 @@ template <bool>
 constexpr int MANY = 1;
 
 template <bool NIBBLES, int, int>
-static inline void tile(const i8* q, const u8* const* x, i64 bytes, i32* out) {
+static inline void tile(const i8* const* digits, const u8* const* x, i64 bytes, i32* out) {
+    const i8* q = *digits;
     const u8* row = *x;
     i32 first = 0, second = 0;
     i64 at = 0;
@@ -148,12 +149,13 @@ static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64
     return value;
 }
 
-// Q queries from `q` on against rows of a block; x is [BLOCK].
+// Q queries against rows of a block; x is [BLOCK].
 template <bool NIBBLES, int Q>
-static void some(const DenseJob& job, i64 q, const u8* const* x, bool cold, i64 row, i64 count,
-                 float* out) {
+static void some(const DenseJob& job, const u32* queries, const u8* const* x, bool cold, i64 row,
+                 i64 count, float* out) {
     constexpr int R = PAIRS<NIBBLES> / Q;
-    const i8* digits = job.digits + q * 2 * job.bytes;
+    const i8* digits[Q];
+    for (int k = 0; k < Q; k++) digits[k] = job.digits + i64(queries[k]) * 2 * job.bytes;
     i32 found[Q * PLANES<NIBBLES> * BLOCK];
     for (i64 i = 0; i < count; i += R) {
         if (cold) prefetch(x[i], AHEAD + R * job.bytes, R * job.bytes);
@@ -161,7 +163,7 @@ static void some(const DenseJob& job, i64 q, const u8* const* x, bool cold, i64 
     }
     const DenseJob copy = job;  // which no score that is written can change
     for (int k = 0; k < Q; k++, out += BLOCK) {
-        const Query query = job.queries[q + k];
+        const Query query = job.queries[queries[k]];
         const i32* of = found + k * PLANES<NIBBLES> * BLOCK;
         for (i64 i = 0; i < count; i++)
             out[i] = finish(copy, query, dot<NIBBLES>(of + i), row + i);
@@ -169,16 +171,17 @@ static void some(const DenseJob& job, i64 q, const u8* const* x, bool cold, i64 
 }
 
 template <bool NIBBLES>
-static void block(const DenseJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+static void block(const DenseJob& job, const u32* queries, i64 many, i64 row, i64 count,
+                  float* out) {
     constexpr int Q = MANY<NIBBLES>;
     const u8* x[BLOCK];  // the last row stands in for rows that a tile has too many
     for (i64 i = 0; i < BLOCK; i++)
         x[i] = job.codes + (row + (i < count ? i : count - 1)) * job.bytes;
-    i64 q = first;
-    for (; q + Q <= last; q += Q, out += Q * BLOCK)
-        some<NIBBLES, Q>(job, q, x, q == first, row, count, out);
-    for (; q < last; q++, out += BLOCK)
-        some<NIBBLES, 1>(job, q, x, q == first, row, count, out);
+    i64 k = 0;
+    for (; k + Q <= many; k += Q)
+        some<NIBBLES, Q>(job, queries + k, x, !k, row, count, out + k * BLOCK);
+    for (; k < many; k++)
+        some<NIBBLES, 1>(job, queries + k, x, !k, row, count, out + k * BLOCK);
 }
 
 template <bool NIBBLES>
@@ -194,15 +197,15 @@ static void some_rows(const DenseJob& job, i64 q, const i64* rows, i64 count, fl
             if (i + R + EARLY + r < count) prefetch(at(i + R + EARLY + r), 0, job.bytes);
         }
         i32 found[PLANES<NIBBLES> * BLOCK];
-        tile<NIBBLES, 1, R>(digits, x, job.bytes, found);
+        tile<NIBBLES, 1, R>(&digits, x, job.bytes, found);
         for (i64 r = 0; r < R && i + r < count; r++)
             out[i + r] = finish(job, job.queries[q], dot<NIBBLES>(found + r), rows[i + r]);
     }
 }
 
-void dense_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+void dense_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
     const DenseJob& job = *static_cast<const DenseJob*>(any);
-    (job.nibbles ? block<true> : block<false>)(job, first, last, row, count, out);
+    (job.nibbles ? block<true> : block<false>)(job, queries, many, row, count, out);
 }
 
 void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
@@ -213,6 +216,7 @@ void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* o
 void dense_ahead(const void* any, i64 row, i64 count) {
     const DenseJob& job = *static_cast<const DenseJob*>(any);
     prefetch(job.codes, row * job.bytes, count * job.bytes);
+    prefetch(job.rows, row, count);
 }
 
 }  // namespace vecstore::VARIANT

@@ -3,7 +3,6 @@
 
 namespace vecstore::VARIANT {
 
-
 // A tile of TILE queries x TILE rows fits the registers.
 constexpr int TILE = WIDTH >= 16 ? 4 : WIDTH / 4;
 
@@ -13,10 +12,11 @@ static inline Floats step(Floats q, Floats x) {
     return q * x;
 }
 
-// Scores of QN queries x RN rows: out[q * stride + r].
+// Scores of QN queries x RN rows: out[q * stride + r]. Cold rows have not been read yet.
 template <class T, bool L2, int QN, int RN>
-static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, float* out,
-                        i64 stride) {
+static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, bool cold,
+                        float* out, i64 stride) {
+    constexpr i64 LINE = 64 / sizeof(T);
     Floats sums[QN][RN][PARTS] = {};
     auto add = [&](const T* const* rows, i64 q_at, i64 x_at) {
         for (int p = 0; p < PARTS; p++) {
@@ -29,7 +29,11 @@ static inline void tile(const FlatJob& job, const float* const* q, const T* cons
         }
     };
     i64 d = 0;
-    for (; d + LANES <= job.dim; d += LANES) add(x, d, d);
+    for (; d + LANES <= job.dim; d += LANES) {
+        if (cold && d % LINE == 0)
+            for (int r = 0; r < RN; r++) ask(x[r] + d);
+        add(x, d, d);
+    }
     if (d < job.dim) {
         T tails[RN][LANES] = {};
         const T* rows[RN];
@@ -51,27 +55,22 @@ static void some(const FlatJob& job, const float* const* q, const T* const* x, i
                  float* out) {
     i64 r = 0;
     if constexpr (QN > 1)  // one query reads row after row, which memory is best at
-        for (; r + TILE <= count; r += TILE) {
-            if (cold) prefetch(x[r], AHEAD, TILE * job.dim * i64(sizeof(T)));
-            tile<T, L2, QN, TILE>(job, q, x + r, out + r, BLOCK);
-        }
-    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, out + r, BLOCK);
+        for (; r + TILE <= count; r += TILE)
+            tile<T, L2, QN, TILE>(job, q, x + r, cold, out + r, BLOCK);
+    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, cold, out + r, BLOCK);
 }
 
 template <class T, bool L2>
-static void block(const FlatJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
+static void block(const FlatJob& job, const u32* queries, i64 many, i64 row, i64 count,
+                  float* out) {
     const T* x[BLOCK];
     for (i64 r = 0; r < count; r++) x[r] = static_cast<const T*>(job.values) + (row + r) * job.dim;
-    for (i64 query = first; query < last;) {
-        const bool many = query + TILE <= last;
+    for (i64 k = 0; k < many;) {
+        const int own = k + TILE <= many ? TILE : 1;
         const float* q[TILE];
-        for (int i = 0; i < (many ? TILE : 1); i++) q[i] = job.queries + (query + i) * job.padded;
-        float* to = out + (query - first) * BLOCK;
-        if (many)
-            some<T, L2, TILE>(job, q, x, count, query == first, to);
-        else
-            some<T, L2, 1>(job, q, x, count, query == first, to);
-        query += many ? TILE : 1;
+        for (int i = 0; i < own; i++) q[i] = job.queries + i64(queries[k + i]) * job.padded;
+        (own == TILE ? some<T, L2, TILE> : some<T, L2, 1>)(job, q, x, count, !k, out + k * BLOCK);
+        k += own;
     }
 }
 
@@ -83,16 +82,16 @@ static void some_rows(const FlatJob& job, i64 query, const i64* rows, i64 count,
         if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.dim * i64(sizeof(T)));
         if (i < 0) continue;
         const T* x = at(i);
-        tile<T, L2, 1, 1>(job, &q, &x, out + i, BLOCK);
+        tile<T, L2, 1, 1>(job, &q, &x, false, out + i, BLOCK);
     }
 }
 
-void flat_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+void flat_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
     const FlatJob& job = *static_cast<const FlatJob*>(any);
     if (job.half)
-        (job.l2 ? block<u16, true> : block<u16, false>)(job, first, last, row, count, out);
+        (job.l2 ? block<u16, true> : block<u16, false>)(job, queries, many, row, count, out);
     else
-        (job.l2 ? block<float, true> : block<float, false>)(job, first, last, row, count, out);
+        (job.l2 ? block<float, true> : block<float, false>)(job, queries, many, row, count, out);
 }
 
 void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {

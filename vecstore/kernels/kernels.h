@@ -91,9 +91,10 @@ struct Books {
     i64 columns;
 };
 
-// Rows [row, row + count), count <= BLOCK, of a job against its queries [first, last), QUERIES at
-// most; out is [last - first][BLOCK].
-using BlockFn = void (*)(const void* job, i64 first, i64 last, i64 row, i64 count, float* out);
+// Rows [row, row + count), count <= BLOCK, of a job against some of its queries, [many], QUERIES at
+// most; out is [many][BLOCK].
+using BlockFn = void (*)(const void* job, const u32* queries, i64 many, i64 row, i64 count,
+                         float* out);
 // Given rows against one query; out is [count].
 using RowsFn = void (*)(const void* job, i64 query, const i64* rows, i64 count, float* out);
 
@@ -105,6 +106,8 @@ struct Family {
     RowsFn rows;
     AheadFn ahead;
     i64 group;  // a block begins at a multiple of so many rows
+    i64 row_bytes = 0;    // codes of a row,
+    i64 query_bytes = 0;  // and what is looked up of a query: what a scan keeps in the caches
 };
 
 // Rows of signs, one bit each, against the signs of queries: v = table[differing bits] * length,
@@ -144,6 +147,8 @@ struct Variant {
     Family flat, dense, packed, table, signs, total;
     // Bit i is set where scores[i] > threshold; scores is [BLOCK].
     u64 (*above)(const float* scores, float threshold);
+    // A bound that `keep` of the keys [count] reach, count >= keep > 0; more where some are equal.
+    u64 (*bound)(const u64* keys, i64 count, i64 keep);
     // vectors [count][dim] -> out [count][padded]; signs is [rounds][padded] of +1 and -1.
     void (*rotate)(const float* vectors, i64 count, i64 dim, const float* signs, i64 rounds,
                    i64 padded, float* out);
@@ -157,6 +162,10 @@ struct Variant {
     // vectors [count][books.count * depth], each part of them times its codebook
     // -> out [count][books.count][columns].
     void (*products)(const float* vectors, i64 count, const Books& books, float* out);
+    // Products [count][columns] of a query with the columns of codebooks, 16 or 256 each, rounded to
+    // integers -> the tables of PackedJob or TableJob, 2 ceil(count / 2 / UNIT) UNIT tables of 16
+    // or count of 256, and factors [2]: bias and step.
+    void (*look_ups)(const float* products, i64 count, i64 columns, u8* tables, double* factors);
     // The column of each codebook whose product plus bias [books.count][columns] is largest, the
     // first where there are several -> out [count][books.count]. columns: 16, 32 ... 256.
     void (*nearest)(const float* vectors, i64 count, const Books& books, const float* bias,

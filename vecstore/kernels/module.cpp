@@ -51,12 +51,15 @@ class Scorer : public Scores {
     void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
                 const Factors& shift = std::nullopt);
     const float* held(const Factors& values, i64 count, const char* expected);
+    template <class T>
+    const T* lined(const In<T, 3>& values);
 
     const Variant& variant_;
     Family family_;
     i64 rows_;
     i64 count_;
-    std::vector<float> padded_;
+    Lined<float> padded_;
+    Lined<u8> lined_;
     std::vector<Query> queries_;
     std::vector<double> norms_;
     Rows factors_{};
@@ -85,6 +88,8 @@ Scorer::Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<st
         std::memcpy(&padded_[size_t(q * padded)], queries.data() + q * dim,
                     size_t(dim) * sizeof(float));
     held_.push_back(nb::cast(values));
+    family_.row_bytes = dim * (half ? 2 : 4);
+    family_.query_bytes = padded * 4;
     job_ = FlatJob{values.data(), padded_.data(), dim, padded, half, l2};
 }
 
@@ -94,6 +99,20 @@ const float* Scorer::held(const Factors& values, i64 count, const char* expected
     check(i64(values->shape(0)) == count, expected);
     held_.push_back(nb::cast(*values));
     return values->data();
+}
+
+// What is looked up of queries, from the beginning of a line of the cache: a register that lies
+// across two takes twice as long to load.
+template <class T>
+const T* Scorer::lined(const In<T, 3>& values) {
+    static_assert(sizeof(T) == 1);
+    if (reinterpret_cast<std::uintptr_t>(values.data()) % LINE == 0) {
+        held_.push_back(nb::cast(values));
+        return values.data();
+    }
+    lined_.resize(values.size());
+    std::memcpy(lined_.data(), values.data(), values.size());
+    return reinterpret_cast<const T*>(lined_.data());
 }
 
 void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
@@ -124,8 +143,9 @@ Scorer::Scorer(In<u8, 2> codes, In<i8, 3> digits, In<double, 2> factors, Factors
     check(digits.shape(1) == 2 && i64(digits.shape(2)) == bytes, "digits of shape [Q, 2, bytes]");
     finish(factors, scale, norm, shift);
     held_.push_back(nb::cast(codes));
-    held_.push_back(nb::cast(digits));
-    job_ = DenseJob{codes.data(), digits.data(), queries_.data(), factors_, bytes, nibbles};
+    family_.row_bytes = bytes;
+    family_.query_bytes = 2 * bytes;
+    job_ = DenseJob{codes.data(), lined(digits), queries_.data(), factors_, bytes, nibbles};
 }
 
 Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale,
@@ -145,17 +165,19 @@ Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors
               tables.shape(2) == (octets ? 256 : 16),
           octets ? "tables of shape [Q, bytes, 256]" : "tables of shape [Q, 2 bytes, 16]");
     finish(factors, scale, norm);
+    family_.row_bytes = bytes;
+    family_.query_bytes = bytes * (octets ? 256 : 2 * 16);
     held_.push_back(nb::cast(codes));
-    held_.push_back(nb::cast(tables));
+    const u8* entries = lined(tables);
     if (octets) {
-        job_ = TableJob{codes.data(), tables.data(), queries_.data(), factors_, bytes};
+        job_ = TableJob{codes.data(), entries, queries_.data(), factors_, bytes};
         return;
     }
     i64 run = RUN;
     for (i64 q = 0; q < count_; q++)
-        run = std::min(run, packed_run(tables.data() + q * 2 * bytes * 16, bytes));
+        run = std::min(run, packed_run(entries + q * 2 * bytes * 16, bytes));
     check(run > 0, "tables whose entries for a byte of codes add up to 255 at most");
-    job_ = PackedJob{codes.data(), tables.data(), queries_.data(), factors_, bytes, run};
+    job_ = PackedJob{codes.data(), entries, queries_.data(), factors_, bytes, run};
 }
 
 Scorer::Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
@@ -173,6 +195,7 @@ Scorer::Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float,
     const float* scales = held(scale, rows_, "a scale for each row");
     held_.insert(held_.end(), {nb::cast(codes), nb::cast(signs), nb::cast(lengths),
                                nb::cast(table)});
+    family_.row_bytes = family_.query_bytes = bytes;
     job_ = SignsJob{codes.data(), signs.data(), lengths.data(), table.data(), scales, bytes, l2};
 }
 
@@ -189,6 +212,8 @@ Scorer::Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& ga
         if (!t) rows_ = term->rows_, count_ = term->count_;
         check(term->rows_ == rows_ && term->count_ == count_ && &term->variant_ == &variant_,
               "scorers of the same rows, queries and variant");
+        family_.row_bytes += term->family_.row_bytes;
+        family_.query_bytes += term->family_.query_bytes;
         held_.push_back(nb::find(term));
         terms_.push_back({term->family_, term->job(), held(gains[t], rows_, "a gain for each row")});
     }
@@ -219,7 +244,7 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
     check(rows_ <= ROWS_MAX, "less than 2^32 rows");
     check(0 <= start && start <= stop && stop <= rows_ && start % BLOCK == 0,
           "0 <= start <= stop <= N, start a multiple of 64");
-    check(keep > 0, "keep of at least 1");
+    check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(!allowed || i64(allowed->shape(0)) >= (stop + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");
     std::vector<Best> best;
@@ -227,6 +252,7 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
         nb::gil_scoped_release release;
         best = vecstore::scan(variant_, family_, job(), count_,
                               {start, stop, allowed ? allowed->data() : nullptr}, keep);
+        for (Best& each : best) each.sorted();
     }
     return found(best);
 }
@@ -245,7 +271,7 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
     for (size_t i = 0; i < probes.size(); i++)
         outside |= u64(u64(probes.data()[i]) >= u64(count));
     check(!outside, "probes from 0 to C - 1");
-    check(keep > 0, "keep of at least 1");
+    check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(!allowed || i64(allowed->shape(0)) >= (i64(order.shape(0)) + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");
     std::vector<Best> best;
@@ -255,6 +281,7 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
                                     {offsets.data(), i64(count), order.data(), i64(order.shape(0))},
                                     probes.data(), i64(probes.shape(1)),
                                     allowed ? allowed->data() : nullptr, keep);
+        for (Best& each : best) each.sorted();
     }
     return found(best);
 }

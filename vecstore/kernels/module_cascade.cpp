@@ -157,6 +157,7 @@ nb::tuple cascade(const nb::list& given, const CascadePlan& plan,
     }
     check(!targets.empty(), "a target");
     const i64 count = targets[0]->count();
+    check(count > 0, "a query");
     std::vector<CascadeTarget> read;
     for (const Target* target : targets) {
         check(target->count() == count, "the same queries for all targets");
@@ -200,8 +201,8 @@ nb::tuple cascade(const nb::list& given, const CascadePlan& plan,
 }
 
 CascadePlan plan_of(i64 keep, i64 nprobe, i64 limit, i64 first, i64 few, float cut_share) {
-    check(nprobe >= 0, "nprobe of at least 0");
-    check(keep > 0, "keep of at least 1");
+    check(0 <= nprobe && nprobe <= ROWS_MAX, "nprobe from 0 to 2^32 - 1");
+    check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(0 <= limit && limit <= keep && limit <= first, "limit of at most keep, and of first");
     return {keep, nprobe, limit, first, few, cut_share};
 }

@@ -3,7 +3,6 @@
 #include <nanobind/stl/string.h>
 
 #include <cmath>
-#include <new>
 #include <optional>
 
 #include "arrays.h"
@@ -13,19 +12,6 @@
 namespace vecstore {
 
 namespace {
-
-// Starts vectors where a cache line does: no register that a kernel loads lies across two.
-template <class T>
-struct Aligned {
-    using value_type = T;
-    static constexpr std::align_val_t LINE{64};
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), LINE)); }
-    void deallocate(T* p, size_t) { ::operator delete(p, LINE); }
-    bool operator==(const Aligned&) const = default;
-};
-
-// So few numbers are sooner prepared than another thread has let this one run again.
-constexpr size_t HELD = 4096;
 
 nb::tuple unit_lengths(In<float, 2> vectors) {
     const size_t count = vectors.shape(0), dim = vectors.shape(1);
@@ -85,7 +71,7 @@ nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
     const Variant& variant = variant_named(name);
     const size_t bytes = padded * size_t(bits) / 8;
     std::vector<float> rotated(count * padded);
-    std::vector<u8, Aligned<u8>> tables(count * 2 * bytes * 16);
+    Lined<u8> tables(count * 2 * bytes * 16);
     std::vector<double> factors(count * 4);
     {
         std::optional<nb::gil_scoped_release> release;

@@ -12,8 +12,9 @@ namespace vecstore::VARIANT {
 
 constexpr u8 LOW = 15;
 
-// Sums of one group's rows and Q queries, whose tables follow each other: out[query * BLOCK + row].
-// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most.
+// Sums of one group's rows and the tables of Q queries: out[query * BLOCK + row].
+// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most. Cold codes have not been
+// read yet.
 
 // A sum of 16 bits takes this many of 8, in every lane of a register, before it could overflow.
 constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
@@ -23,7 +24,7 @@ constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
 constexpr int MANY = 4;  // queries that share what is read of a group
 
 template <i64 Run, int Q>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* tables, bool cold, i32* out) {
     const __m512i mask = _mm512_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     __m512i total[Q] = {};
@@ -34,11 +35,12 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
         auto add = [&](i64 s, auto count) {
             __m512i both[Q];  // u8
             for (i64 i = 0; i < count(); i++) {
+                if (cold) ask(codes + 64 * (s + i));
                 __m512i code = _mm512_loadu_si512(codes + 64 * (s + i));
                 __m512i low = _mm512_and_si512(code, mask);
                 __m512i high = _mm512_and_si512(_mm512_srli_epi16(code, 4), mask);
                 for (int q = 0; q < Q; q++) {
-                    const u8* table = tables + q * 2 * bytes * 16 + 64 * (s + i);
+                    const u8* table = tables[q] + 64 * (s + i);
                     __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(table), low);
                     __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(table + bytes * 16), high);
                     __m512i step = _mm512_add_epi8(a, b);
@@ -73,13 +75,15 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
 constexpr int MANY = 1;
 
 template <i64 Run, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool cold, i32* out) {
+    const u8* tables = *given;
     const __m256i mask = _mm256_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     auto at = [](const u8* from) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     };
     auto step = [&](i64 place) {  // u8
+        if (cold && place % 64 == 0) ask(codes + place);
         __m256i code = at(codes + place);
         __m256i a = _mm256_shuffle_epi8(at(tables + place), _mm256_and_si256(code, mask));
         __m256i b = _mm256_shuffle_epi8(at(tables + bytes * 16 + place),
@@ -120,34 +124,43 @@ static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) 
 constexpr int MANY = 1;
 
 template <i64, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* tables, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool cold, i32* out) {
+    const u8* tables = *given;
     for (int i = 0; i < GROUP; i++) out[i] = 0;
-    for (i64 b = 0; b < bytes; b++)
+    for (i64 b = 0; b < bytes; b++) {
+        if (cold && b % UNIT == 0) ask(codes + b * GROUP);
         for (int i = 0; i < GROUP; i++) {
             u8 code = codes[b * GROUP + i];
             out[i] += tables[b * 16 + (code & LOW)] + tables[(bytes + b) * 16 + (code >> 4)];
         }
+    }
 }
 
 #endif
 
-// Q queries from `q` on against the groups of a block.
+// Q queries against the groups of a block.
 template <i64 Run, int Q>
-static void some(const PackedJob& job, i64 q, i64 row, i64 count, float* out) {
-    const u8* tables = job.tables + q * 2 * job.bytes * 16;
+static void some(const PackedJob& job, const u32* queries, bool cold, i64 row, i64 count,
+                 float* out) {
+    const u8* tables[Q];
+    for (int k = 0; k < Q; k++) tables[k] = job.tables + i64(queries[k]) * 2 * job.bytes * 16;
     i32 found[Q * BLOCK];
     for (i64 i = 0; i < count; i += GROUP)
-        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, found + i);
+        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, cold, found + i);
     for (int k = 0; k < Q; k++, out += BLOCK)
-        finish(found + k * BLOCK, count, job.queries[q + k], job.rows, row, out);
+        finish(found + k * BLOCK, count, job.queries[queries[k]], job.rows, row, out);
 }
 
 template <i64 Run>
-static void block(const PackedJob& job, i64 first, i64 last, i64 row, i64 count, float* out) {
-    i64 q = first;
-    for (; q + MANY <= last; q += MANY, out += MANY * BLOCK)
-        some<Run, MANY>(job, q, row, count, out);
-    for (; q < last; q++, out += BLOCK) some<Run, 1>(job, q, row, count, out);
+static void block(const PackedJob& job, const u32* queries, i64 many, i64 row, i64 count,
+                  float* out) {
+    i64 k = 0;
+    for (; k + MANY <= many; k += MANY)
+        some<Run, MANY>(job, queries + k, k == 0, row, count, out + k * BLOCK);
+    if constexpr (MANY > 2)
+        for (; k + 2 <= many; k += 2)
+            some<Run, 2>(job, queries + k, k == 0, row, count, out + k * BLOCK);
+    for (; k < many; k++) some<Run, 1>(job, queries + k, k == 0, row, count, out + k * BLOCK);
 }
 
 template <i64 Run>
@@ -161,14 +174,14 @@ static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, f
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
-        sums<Run, 1>(start(i), job.bytes, tables, found);
+        sums<Run, 1>(start(i), job.bytes, &tables, false, found);
         finish(found + rows[i] % GROUP, 1, job.queries[q], job.rows, rows[i], out + i);
     }
 }
 
-void packed_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+void packed_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
-    (job.run == RUN ? block<RUN> : block<1>)(job, first, last, row, count, out);
+    (job.run == RUN ? block<RUN> : block<1>)(job, queries, many, row, count, out);
 }
 
 void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
@@ -180,6 +193,7 @@ void packed_ahead(const void* any, i64 row, i64 count) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
     // Groups are whole, so that the first may begin before the row.
     prefetch(job.codes, row / GROUP * GROUP * job.bytes, count * job.bytes);
+    prefetch(job.rows, row, count);
 }
 
 }  // namespace vecstore::VARIANT

@@ -69,9 +69,14 @@ i32 table_of(const i32* query, u8* out) {
 
 }  // namespace
 
-double unit_length(const float* vector, i64 dim, float* out) {
+double squared_length(const float* vector, i64 dim) {
     double square = 0;
     for (i64 d = 0; d < dim; d++) square += double(vector[d]) * double(vector[d]);
+    return square;
+}
+
+double unit_length(const float* vector, i64 dim, float* out) {
+    const double square = squared_length(vector, dim);
     const double length = square > 0 ? std::sqrt(square) : 1;
     for (i64 d = 0; d < dim; d++) out[d] = float(double(vector[d]) / length);
     return square;
@@ -81,8 +86,6 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
     const i64 per_nibble = 4 / bits, bytes = dims * bits / 8;
     std::vector<i32> query(size_t(dims), 0);
     double step = to_integers(rotated, dims, bits, query.data());
-    double norm = 0;
-    for (i64 d = 0; d < dims; d++) norm += double(rotated[d]) * double(rotated[d]);
     i64 sum = 0, lowest = 0;
     const auto table = bits == 1 ? table_of<1> : table_of<2>;
     for (i32 value : query) sum += value;
@@ -95,7 +98,7 @@ void packed_query(const float* rotated, i64 dims, int bits, u8* tables, double* 
     factors[0] = double(2 * lowest - ((1 << bits) - 1) * sum);
     factors[1] = step / 2;
     factors[2] = 0;
-    factors[3] = norm;
+    factors[3] = squared_length(rotated, dims);
 }
 
 i64 packed_run(const u8* tables, i64 bytes) {

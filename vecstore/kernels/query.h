@@ -3,6 +3,9 @@
 
 namespace vecstore {
 
+// Sums in float64, in order of d.
+double squared_length(const float* vector, i64 dim);
+
 // Brings one vector [dim] to unit length, zeros to zeros; returns its squared length.
 double unit_length(const float* vector, i64 dim, float* out);
 

@@ -1,5 +1,6 @@
 // The loop around every kernel: blocks of rows, the allowed bitmap, and the best rows so far.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "kernels.h"
@@ -18,15 +19,20 @@ struct Hit {
 class Best {
   public:
     // Ascending: rows are offered in that order, so that one with the worst score kept comes late.
-    Best(i64 keep, bool ascending);
+    Best(const Variant& variant, i64 keep, bool ascending);
     // A row is worth offering only if its score is above this.
     float threshold() const { return threshold_; }
     void offer(float score, i64 row);
-    // The rows found, best first.
+    // How many rows are found.
+    size_t size() const { return std::min(keys_.size(), keep_); }
+    // The rows found, best first; no more are offered from then on.
     const std::vector<Hit>& sorted();
+    // The same, in any order.
+    const std::vector<Hit>& unsorted();
 
   private:
     void shrink();
+    const Variant* variant_;
     std::vector<u64> keys_;  // the upper half orders the scores, the lower one the rows
     std::vector<Hit> hits_;
     size_t keep_;
@@ -57,7 +63,7 @@ struct Span {
     const u64* allowed;  // bit i of word w: row 64 w + i; null: every row
 };
 
-// Scores the span's allowed rows against queries [0, count); one Best for each.
+// Scores the span's allowed rows against queries [0, count); one Best for each, not sorted yet.
 std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
                        const Span& span, i64 keep);
 
@@ -70,7 +76,7 @@ struct Lists {
 };
 
 // Scores the allowed rows of each query's lists, probes [count][probed], no list twice; one Best
-// for each query. Bit i of word w of allowed is row 64 w + i; null: every row.
+// for each query, not sorted yet. Bit i of word w of allowed is row 64 w + i; null: every row.
 std::vector<Best> scan_lists(const Variant& variant, const Family& family, const void* job,
                              i64 count, const Lists& lists, const i64* probes, i64 probed,
                              const u64* allowed, i64 keep);

@@ -7,14 +7,14 @@ static inline float negated_distance(const TotalJob& job, float value, i64 q, i6
     return (value + value) - (job.norm[row] + job.norms[q]);
 }
 
-void total_block(const void* any, i64 first, i64 last, i64 row, i64 count, float* out) {
+void total_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
     const TotalJob& job = *static_cast<const TotalJob*>(any);
-    job.terms[0].family.block(job.terms[0].job, first, last, row, count, out);
+    job.terms[0].family.block(job.terms[0].job, queries, many, row, count, out);
     float more[QUERIES * BLOCK];
     for (i64 t = 1; t < job.count; t++) {
         const Term& term = job.terms[t];
-        term.family.block(term.job, first, last, row, count, more);
-        for (i64 q = 0; q < last - first; q++) {
+        term.family.block(term.job, queries, many, row, count, more);
+        for (i64 q = 0; q < many; q++) {
             float* sums = out + q * BLOCK;
             for (i64 i = 0; i < count; i++) sums[i] += more[q * BLOCK + i];
             if (term.gain)
@@ -22,8 +22,8 @@ void total_block(const void* any, i64 first, i64 last, i64 row, i64 count, float
         }
     }
     if (!job.norm) return;
-    for (i64 q = first; q < last; q++, out += BLOCK)
-        for (i64 i = 0; i < count; i++) out[i] = negated_distance(job, out[i], q, row + i);
+    for (i64 q = 0; q < many; q++, out += BLOCK)
+        for (i64 i = 0; i < count; i++) out[i] = negated_distance(job, out[i], queries[q], row + i);
 }
 
 void total_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) {

@@ -6,28 +6,29 @@
 
 namespace vecstore::VARIANT {
 
-void flat_block(const void*, i64, i64, i64, i64, float*);
+void flat_block(const void*, const u32*, i64, i64, i64, float*);
 void flat_rows(const void*, i64, const i64*, i64, float*);
 void flat_ahead(const void*, i64, i64);
-void dense_block(const void*, i64, i64, i64, i64, float*);
+void dense_block(const void*, const u32*, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
 void dense_ahead(const void*, i64, i64);
-void packed_block(const void*, i64, i64, i64, i64, float*);
+void packed_block(const void*, const u32*, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
 void packed_ahead(const void*, i64, i64);
-void table_block(const void*, i64, i64, i64, i64, float*);
+void table_block(const void*, const u32*, i64, i64, i64, float*);
 void table_rows(const void*, i64, const i64*, i64, float*);
 void table_ahead(const void*, i64, i64);
-void signs_block(const void*, i64, i64, i64, i64, float*);
+void signs_block(const void*, const u32*, i64, i64, i64, float*);
 void signs_rows(const void*, i64, const i64*, i64, float*);
 void signs_ahead(const void*, i64, i64);
-void total_block(const void*, i64, i64, i64, i64, float*);
+void total_block(const void*, const u32*, i64, i64, i64, float*);
 void total_rows(const void*, i64, const i64*, i64, float*);
 void total_ahead(const void*, i64, i64);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
 void unrotate(float*, i64, i64, const float*, i64, i64, float*);
 void quantize(const float*, i64, i64, i64, u8*, float*);
 void products(const float*, i64, const Books&, float*);
+void look_ups(const float*, i64, i64, u8*, double*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
 float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
@@ -53,6 +54,26 @@ static u64 above(const float* scores, float threshold) {
     return found;
 }
 
+// By bisection, as sorting by comparisons is slow where a processor cannot foresee them.
+static u64 bound(const u64* keys, i64 count, i64 keep) {
+    u64 low = keys[0], high = keys[0];
+    for (i64 i = 0; i < count; i++) {
+        low = keys[i] < low ? keys[i] : low;
+        high = keys[i] > high ? keys[i] : high;
+    }
+    while (low < high) {
+        const u64 middle = high - (high - low) / 2;
+        i64 reach = 0;
+        for (i64 i = 0; i < count; i++) reach += keys[i] >= middle;
+        if (reach == keep) return middle;
+        if (reach > keep)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 extern const Variant variant;
 const Variant variant = {
     NAME(VARIANT),
@@ -63,10 +84,12 @@ const Variant variant = {
     {signs_block, signs_rows, signs_ahead, 1},
     {total_block, total_rows, total_ahead, BLOCK},
     above,
+    bound,
     rotate,
     unrotate,
     quantize,
     products,
+    look_ups,
     nearest,
     ids_document,
     octets_document,

@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import sample_vectors, take_number
+from vecstore.ingest.flush import SAMPLE_SHARE, sample_rows, sample_vectors, take_number
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged
@@ -103,7 +103,7 @@ class Rebuilder:
 
     def _codes_only(self, source: Salvaged) -> frozenset[tuple[str, str]] | None:
         """The codes to encode again, where nothing else is damaged but the description."""
-        remains = source.remains
+        damaged = source.remains.damaged()
         allowed = {names.SEGMENT}
         again: set[tuple[str, str]] = set()
         for name, found in source.found.items():
@@ -111,10 +111,10 @@ class Rebuilder:
             if finest.spec in found.unreadable:
                 return None
             for item in coarse:
-                if item.spec in found.unreadable:
+                if item.spec in found.unreadable or item.component in damaged:
                     allowed.add(item.component)
                     again.add((name, item.spec))
-        return frozenset(again) if remains.damaged() <= allowed else None
+        return frozenset(again) if damaged <= allowed else None
 
     def _codecs(self, remains: SegmentRemains, parts: Sequence[Part]) -> Codecs:
         """The codec of each representation: the one it had, where that can be read."""
@@ -135,7 +135,9 @@ class Rebuilder:
                     wanted = [0]
                 found = self._first(vector, spec, [*wanted, *reversed(newest)])
                 if found is None:
-                    sample = sample_vectors(parts, vector.name, count)
+                    budget = self.environment.options.memory_bytes_max // SAMPLE_SHARE
+                    most = sample_rows(vector, budget)
+                    sample = sample_vectors(parts, vector.name, count, min(count, most))
                     number = take_number(self.environment, keys.NEXT_CODEC)
                     self.made.append(self.environment.paths.codec(number))
                     self.trained.append(self.shelf.train(number, vector, spec, sample))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from vecstore.codec import Codec
 from vecstore.errors import CorruptionError
-from vecstore.repair.salvage import Forms, Remains, Told, salvage, string_forms
+from vecstore.repair.salvage import Forms, Remains, Told, salvage, sized_forms, string_forms
 from vecstore.schema import Column
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.columns import ColumnData
-from vecstore.segment.encode import code_forms
 from vecstore.segment.environment import Environment
-from vecstore.segment.lists import is_listed
+from vecstore.segment.forms import check_forms, code_forms
+from vecstore.segment.lists import PLACING, Lists, check_centroids, listed_forms, read_lists
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.stream import Shape
@@ -60,12 +60,15 @@ class SegmentRemains:
         folder: where it lies.
         parts: component -> what is left of it.
         codecs: (field, spec) -> the codec that wrote a representation, where it can be had.
+        placed: component -> the lists that its codes are in the order of, None where that is the
+            one of rows; without those of which nobody can say where the codes of a row are.
     """
 
     info: SegmentInfo
     folder: Path
     parts: Mapping[str, Remains]
     codecs: Mapping[tuple[str, str], Codec] = field(default_factory=dict)
+    placed: Mapping[str, Lists | None] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -154,16 +157,19 @@ class SegmentRemains:
         """Which codes cannot be read, bool [n]."""
         codec = self.codecs.get((info.name, item.spec))
         bad = np.zeros(info.count, dtype=np.bool_)
-        if codec is None:
+        if codec is None or item.component not in self.placed:
             return ~bad
-        if is_listed(item):  # which row is where may be what is damaged
-            return ~bad if self.parts[item.component].problems else bad
         for name, form in code_forms(codec, info.count).items():
             items = self.parts[item.component].bad(name, form.shape[0])
             # Of how many rows an item is: a power of two.
             shared = 1 << (-(-info.count // max(1, len(items))) - 1).bit_length()
             bad |= np.repeat(items, shared)[: info.count]
-        return bad
+        lists = self.placed[item.component]
+        if lists is None or not bad.any():
+            return bad
+        numbers = np.zeros_like(bad)
+        numbers[lists.order[bad]] = True
+        return numbers
 
 
 def examine(
@@ -199,7 +205,16 @@ def examine(
             told,
             lambda name=name: _forms(info, name, made),  # type: ignore[misc]
         )
-    return SegmentRemains(info=info, folder=folder, parts=parts, codecs=codecs)
+    placed: dict[str, Lists | None] = {}
+    for name, (owner, codec) in made.items():
+        part = parts[name]
+        try:
+            placed[name] = lists = _lists(part, name, codec, owner.count)
+            if lists is not None:
+                check_centroids(lists, codec, name)
+        except CorruptionError as error:
+            parts[name] = replace(part, problems=part.problems or (str(error),))
+    return SegmentRemains(info=info, folder=folder, parts=parts, codecs=codecs, placed=placed)
 
 
 def spans(mask: Bool) -> list[tuple[int, int]]:
@@ -220,12 +235,33 @@ def _forms(
         return string_forms(name, info.component(name), fixed, info.rows)
     if name == names.PAYLOADS:
         return string_forms(name, info.component(name), {}, info.rows)
-    if name in made and names.kind_of(name) != names.LISTED:
-        return [code_forms(made[name][1], made[name][0].count)]
+    if name in made:
+        owner, codec = made[name]
+        if names.kind_of(name) != names.LISTED:
+            return [code_forms(codec, owner.count)]
+        return sized_forms(
+            names.LISTED,
+            info.component(name),
+            lambda lists: listed_forms(codec, owner.count, lists),
+        )
     for owner in info.fields:
         if owner.presence == name:
             return [{"rows": Shape(np.dtype("<u4"), (owner.count,))}]
     return []
+
+
+def _lists(part: Remains, name: str, codec: Codec, rows: int) -> Lists | None:
+    """The lists that codes are in the order of, None where that is the one of rows.
+
+    Raises:
+        CorruptionError: nothing says where the codes of a row are.
+    """
+    check_forms(part.arrays, code_forms(codec, rows), name)
+    if names.kind_of(name) != names.LISTED:
+        return None
+    if not PLACING.isdisjoint(part.damaged):
+        raise CorruptionError(f"the order of the lists of {name} is damaged")
+    return read_lists(part.arrays, rows, name)
 
 
 def _rows(numbers: Bool, rows: Uint32 | None, count: int) -> Bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -127,16 +127,23 @@ def string_forms(kind: str, info: ComponentInfo, fixed: Forms, rows: int) -> lis
         offsets, data = Shape(np.dtype("<u8"), (rows + 1,)), Shape(np.dtype("|u1"), (count,))
         return {**fixed, f"{strings}/offsets": offsets, f"{strings}/data": data}
 
-    least = bisect_left(
-        range(info.bytes),
-        info.bytes,
-        key=lambda count: _size(*plan_component(kind, made(count))[1:]),
-    )
-    return [
-        made(count)
-        for count in range(least, min(least + 65, info.bytes))
-        if _size(*plan_component(kind, made(count))[1:]) == info.bytes
-    ]
+    return sized_forms(kind, info, made)
+
+
+def sized_forms(kind: str, info: ComponentInfo, made: Callable[[int], Forms]) -> list[Forms]:
+    """The arrays that fill a component, of those that grow with a number which is not known.
+
+    Args:
+        kind: of the component.
+        info: what was written.
+        made: the arrays for a number.
+    """
+
+    def size(number: int) -> int:
+        return _size(*plan_component(kind, made(number))[1:])
+
+    least = bisect_left(range(info.bytes), info.bytes, key=size)
+    return [made(fit) for fit in takewhile(lambda fit: size(fit) == info.bytes, count(least))]
 
 
 def _without_head(

@@ -13,7 +13,7 @@ from vecstore.schema import Column, Schema
 from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.known import KnownIds
-from vecstore.segment.lists import codes_of, is_listed, read_lists
+from vecstore.segment.lists import codes_of
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.writer import Part
 from vecstore.types import Bool, Int64, Uint32, Uint64
@@ -140,12 +140,11 @@ class Salvaged:
         items = self.found[field].info.representations
         item = next(item for item in items if item.spec == spec)
         arrays = self.remains.parts[item.component].arrays
-        count = self.found[field].info.count
         return Codes(
             codec=self.remains.codecs[field, spec],
             parts=codes_of(arrays),
             touch=Sound(),  # every block was looked at before
-            lists=read_lists(arrays, count, item.component) if is_listed(item) else None,
+            lists=self.remains.placed[item.component],
         )
 
     def parts(self) -> list[Part]:

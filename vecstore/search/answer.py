@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from vecstore import options
+from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError
 from vecstore.request import Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
@@ -54,7 +55,7 @@ def answer(
             hits.partial = partial
         return found
     route = _route(request, snapshot)
-    step = max(1, options.CANDIDATES_MAX // route.plan.stages[0].keep)
+    step = _step(request, route)
     with workers.searches:
         return [
             _hits(request, route.targets, found, on_damage)
@@ -88,7 +89,8 @@ def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     if request.plan is None and allowed and not (few or request.exact):
         coarse = coarse_of(vector)
         lists = max((target.list_count(coarse) for target in targets), default=0)
-        nprobe = lists_to_probe(lists, request.limit, allowed)
+        codec = parse_spec(coarse, vector.dim).codec
+        nprobe = lists_to_probe(lists, request.limit, allowed, codec)
     return make_route(make_plan(request, vector, few=few, nprobe=nprobe), targets)
 
 
@@ -106,11 +108,12 @@ def _answers(request: SearchRequest, route: Route, part: slice, workers: Workers
     plan, targets, _ = route
 
     def again(pending: list[int]) -> None:
-        wider = run_cascade(
-            make_route(plan, targets), queries.some(pending), workers, explain=request.explain
-        )
-        for place, found in zip(pending, wider, strict=True):
-            answers[place] = found._replace(reports=answers[place].reports + found.reports)
+        wide = make_route(plan, targets)
+        step = _step(request, wide)
+        for places in (pending[at : at + step] for at in range(0, len(pending), step)):
+            wider = run_cascade(wide, queries.some(places), workers, explain=request.explain)
+            for place, found in zip(places, wider, strict=True):
+                answers[place] = found._replace(reports=answers[place].reports + found.reports)
 
     allowed = sum(target.allowed.count for target in targets)
     wanted = min(allowed, plan.stages[0].keep)
@@ -124,6 +127,28 @@ def _answers(request: SearchRequest, route: Route, part: slice, workers: Workers
         again(pending)
         pending = [place for place in pending if answers[place].cut]
     return answers
+
+
+def _step(request: SearchRequest, route: Route) -> int:
+    """How many queries are answered at a time, so that memory has a bound."""
+    (count, dim), (plan, targets, _) = request.queries.shape, route
+    if count == 1:
+        return 1
+    first = plan.stages[0]
+    kept = first.keep
+    if isinstance(first, Probe) and targets:
+        lists = max(target.list_count(first.representation) for target in targets)
+        kept += min(first.nprobe, lists)
+    codecs = {
+        id(codec): codec
+        for stage in plan.stages
+        for target in targets
+        for codec in [target.codes(stage.representation).codec]
+    }
+    prepared = sum(parse_spec(codec.spec, dim).query_bytes(dim) for codec in codecs.values())
+    return max(
+        1, min(options.CANDIDATES_MAX // kept, options.PREPARED_BYTES_MAX // max(1, prepared))
+    )
 
 
 def passing(node: Node | None, live: Live) -> Bool:

@@ -19,7 +19,7 @@ from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.rescore import FEW, first_reading
-from vecstore.search.stages.scan import incomparable, scan_parts, touch
+from vecstore.search.stages.scan import incomparable, is_sparse, scan_parts, touch
 from vecstore.segment.base import Codes
 
 # So many queries for each thread are worth that each reads all codes; fewer share the rows.
@@ -124,8 +124,11 @@ class Compiled(NamedTuple):
             self.targets[place].rows,
             self.targets[place].allowed.bits,
             None if finer is None or finer.touch.needless else finer.touch,
-            _listed(codes, queries),
+            None if self._one_by_one(self.targets[place]) else _listed(codes, queries),
         )
+
+    def _one_by_one(self, target: Target) -> bool:
+        return isinstance(self.first, Scan) and is_sparse(target)
 
 
 def _listed(codes: Codes, queries: Queries) -> _kernels.Listed | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 
 from vecstore import options
 from vecstore.codec.spec import parse_spec
@@ -36,7 +37,7 @@ def make_plan(
         if stage.representation not in readable:
             raise NotFoundError(
                 f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
-                f"{', '.join(map(repr, vector.representations))}"
+                f"{', '.join(map(repr, readable))}"
             )
     return request.plan
 
@@ -51,7 +52,7 @@ def _default_plan(vector: Vector, limit: int, nprobe: int, *, exact: bool) -> Ca
     return Cascade((first, Rescore(finest, limit)))
 
 
-def lists_to_probe(lists: int, limit: int, allowed: int) -> int:
+def lists_to_probe(lists: int, limit: int, allowed: int, codec: str = "") -> int:
     """How many of a segment's lists the default plan visits; 0 where it scans all rows.
 
     The larger the wanted share of the rows, the further they lie from the query, and the more lists
@@ -61,8 +62,10 @@ def lists_to_probe(lists: int, limit: int, allowed: int) -> int:
         lists: how many the segment has; 0 where it has none.
         limit: hits wanted.
         allowed: rows of the collection that pass the filter, at least 1.
+        codec: of the centroids.
     """
     wanted = (limit / allowed / options.PROBES_WANTED) ** options.PROBES_POWER
+    wanted *= options.PROBES_MORE.get(codec, 1)
     nprobe = math.ceil(options.PROBES_PER_ROOT * math.sqrt(lists) * wanted)
     return nprobe if nprobe <= options.PROBES_SHARE_MAX * lists else 0
 
@@ -90,10 +93,10 @@ def coarse_of(vector: Vector) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _readable(vector: Vector) -> frozenset[str]:
+def _readable(vector: Vector) -> tuple[str, ...]:
     """The representations of a field, and those that their codes begin with."""
     contained = (parse_spec(spec, vector.dim).contained for spec in vector.representations)
-    return frozenset(vector.representations).union(*contained)
+    return tuple(dict.fromkeys(chain(vector.representations, *contained)))
 
 
 def _oversampling(coarse: str, vector: Vector) -> int:

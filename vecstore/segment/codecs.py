@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from vecstore.codec import Codec, build_codec, parse_spec, train_codec
+from vecstore.codec.base import Rest, no_rest
 from vecstore.schema import Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
@@ -57,7 +58,9 @@ class CodecShelf:
         """What `stored` gives, for a block of the write buffer."""
         return self.stored(name, spec, codec).codec
 
-    def train(self, codec: int, vector: Vector, spec: str, sample: Float32) -> CodecInfo:
+    def train(
+        self, codec: int, vector: Vector, spec: str, sample: Float32, rest: Rest = no_rest
+    ) -> CodecInfo:
         """Train a codec and write its file; nothing names it until its info is committed.
 
         Args:
@@ -65,9 +68,10 @@ class CodecShelf:
             vector: the field.
             spec: the representation.
             sample: float32 [n, D], n at least 1.
+            rest: called now and then.
         """
         parsed = parse_spec(spec, vector.dim)
-        params = train_codec(parsed, vector.dim, vector.metric, sample, SEED)
+        params = train_codec(parsed, vector.dim, vector.metric, sample, SEED, rest)
         temporary = self.paths.codec_temporary(codec)
         self.files.remove(temporary)
         written = write_component(self.files, temporary, KIND, params)

@@ -1,7 +1,7 @@
 """The codes of a new component: copied where a codec made them before, else encoded.
 
-Codes go through memory in pieces of some multiple of 64 rows, which is how many of them share an
-item of an array at most (see `codec/table.py`), so that a piece ends where an item ends.
+Codes go through memory in pieces of some multiple of GROUP_ROWS, so that a piece ends where an item
+of an array ends.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import numpy as np
 from vecstore import options
 from vecstore.codec import Codec
 from vecstore.segment.base import Source, StoredCodec
-from vecstore.segment.layout import Form
-from vecstore.segment.ragged import little_endian
-from vecstore.segment.stream import Shape
+from vecstore.segment.forms import GROUP_ROWS
 from vecstore.segment.vectors import decode_rows
 from vecstore.types import Array, Float32, Int64, Uint8, Uint32
 
-GROUP_ROWS = 64
 _FLOAT_BYTES = 4
 
 Codecs: TypeAlias = Mapping[tuple[str, str], StoredCodec]
@@ -39,15 +36,6 @@ class FieldPart(NamedTuple):
     source: Source
     numbers: Int64
     spec: str = ""
-
-
-def code_forms(codec: Codec, count: int) -> dict[str, Form]:
-    """The arrays that the codes of `count` rows become."""
-    group = codec.pack(np.zeros((GROUP_ROWS, codec.code_bytes), dtype=np.uint8))
-    return {
-        name: Shape(little_endian(array).dtype, (_items(array, count), *array.shape[1:]))
-        for name, array in group.items()
-    }
 
 
 def code_pieces(
@@ -112,8 +100,3 @@ def decoded(part: FieldPart, field: str) -> Float32:
     codes = part.source.codes(field, part.spec or part.source.specs(field)[-1])
     assert codes is not None
     return decode_rows(codes, part.numbers)
-
-
-def _items(array: Array, count: int) -> int:
-    """How many items of an array, of which there are so many for a group of rows, `count` take."""
-    return -(-count * len(array) // GROUP_ROWS)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from vecstore import options
-from vecstore.codec.lists import assign, train_centroids
+from vecstore.codec.lists import assign, stretched, train_centroids
 from vecstore.schema import Vector
 from vecstore.segment.encode import FieldPart, decoded
 from vecstore.segment.lists import ListOrder
@@ -22,6 +22,9 @@ def list_order(
     vector: Vector, parts: Sequence[FieldPart], sample_bytes: int, pace: Pace
 ) -> ListOrder:
     """Train coarse centroids on a sample of some rows, and give each row to the nearest.
+
+    Where inner products are scored, what is stored of a centroid is its direction, at the length of
+    the longest row of its list: by these, lists are ranked.
 
     The same for the same rows, every time. All vectors are read twice: a sample, and in order.
 
@@ -41,14 +44,14 @@ def list_order(
     lists = math.ceil(options.LISTS_PER_ROOT * math.sqrt(count))
     centroids = train_centroids(sample, lists, vector.metric, rest)
     chunk = max(1, options.CHUNK_BYTES // row_bytes)
-    assigned = [
-        assign(
-            decoded(part._replace(numbers=part.numbers[start : start + chunk]), vector.name),
-            centroids,
-            vector.metric,
-            rest,
-        )
-        for part in parts
-        for start in range(0, len(part.numbers), chunk)
-    ]
-    return ListOrder.of(centroids, np.concatenate(assigned))
+    assigned, lengths = [], []
+    for part in parts:
+        for start in range(0, len(part.numbers), chunk):
+            own = part._replace(numbers=part.numbers[start : start + chunk])
+            vectors = decoded(own, vector.name)
+            assigned.append(assign(vectors, centroids, vector.metric, rest))
+            lengths.append(np.linalg.norm(vectors, axis=1))
+    found = np.concatenate(assigned)
+    if vector.metric == "dot":
+        centroids = stretched(centroids, found, np.concatenate(lengths))
+    return ListOrder.of(centroids, found)

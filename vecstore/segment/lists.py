@@ -14,14 +14,19 @@ from vecstore.codec import Codec, Parts, parse_spec
 from vecstore.codec.base import Prepared
 from vecstore.errors import CorruptionError
 from vecstore.segment.format import Component
-from vecstore.segment.layout import Arrays
+from vecstore.segment.forms import check_forms, code_forms
+from vecstore.segment.layout import Arrays, Form
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import read_array
+from vecstore.segment.stream import Shape
 from vecstore.storage.paths import LISTED
 from vecstore.types import Array, Float32, Int64, Uint32, Uint64
 
 _PREFIX = "lists/"
+_OFFSETS, _ORDER = _PREFIX + "offsets", _PREFIX + "order"
 _CENTROIDS = _PREFIX + "centroids/"
+# The arrays that say which row the codes at each position are of.
+PLACING = frozenset({_OFFSETS, _ORDER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,8 +55,8 @@ class ListOrder:
         """What a component holds beside the codes; centroids are coded as rows are."""
         centroids = codec.pack(codec.encode(self.centroids))
         return {
-            f"{_PREFIX}offsets": self.offsets,
-            f"{_PREFIX}order": self.order,
+            _OFFSETS: self.offsets,
+            _ORDER: self.order,
             **{_CENTROIDS + name: array for name, array in centroids.items()},
         }
 
@@ -97,8 +102,8 @@ def read_lists(arrays: Arrays, rows: int, where: str) -> Lists:
     Raises:
         CorruptionError: they do not hold each row once; `where` says what that is.
     """
-    offsets: Uint64 = read_array(arrays, f"{_PREFIX}offsets", np.dtype(np.uint64))
-    order: Uint32 = read_array(arrays, f"{_PREFIX}order", np.dtype(np.uint32))
+    offsets: Uint64 = read_array(arrays, _OFFSETS, np.dtype(np.uint64))
+    order: Uint32 = read_array(arrays, _ORDER, np.dtype(np.uint32))
     places = np.arange(rows, dtype=np.uint32)
     positions = np.zeros(rows, dtype=np.uint32)
     sound = len(order) == rows and len(offsets) > 1
@@ -117,12 +122,29 @@ def read_lists(arrays: Arrays, rows: int, where: str) -> Lists:
     return Lists(offsets=offsets, order=order, positions=positions, centroids=centroids)
 
 
-def stored_lists(component: Component, rows: int) -> Lists:
-    """The lists of a component, verified; CorruptionError where they cannot be."""
+def check_centroids(lists: Lists, codec: Codec, where: str) -> None:
+    """Raise CorruptionError unless there are codes of each centroid, which `codec` made."""
+    check_forms(lists.centroids, code_forms(codec, len(lists)), where)
+
+
+def stored_lists(component: Component, codec: Codec, rows: int) -> Lists:
+    """The lists of a component that `codec` wrote, verified; CorruptionError for what cannot be."""
     for name in component.arrays:
         if name.startswith(_PREFIX):
             component.touch(name)
-    return read_lists(component.arrays, rows, str(component.path))
+    lists = read_lists(component.arrays, rows, str(component.path))
+    check_centroids(lists, codec, str(component.path))
+    return lists
+
+
+def listed_forms(codec: Codec, rows: int, lists: int) -> dict[str, Form]:
+    """The arrays that the codes of `rows` rows become, in the order of so many lists."""
+    return {
+        _OFFSETS: Shape(np.dtype("<u8"), (lists + 1,)),
+        _ORDER: Shape(np.dtype("<u4"), (rows,)),
+        **{_CENTROIDS + name: form for name, form in code_forms(codec, lists).items()},
+        **code_forms(codec, rows),
+    }
 
 
 def codes_of(arrays: Arrays) -> dict[str, Array]:

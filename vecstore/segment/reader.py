@@ -18,8 +18,9 @@ from vecstore.schema import Schema
 from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
+from vecstore.segment.forms import check_forms, code_forms
 from vecstore.segment.layout import Arrays
-from vecstore.segment.lists import is_listed, stored_lists
+from vecstore.segment.lists import Lists, is_listed, stored_lists
 from vecstore.segment.manifest import (
     FieldInfo,
     RepresentationInfo,
@@ -75,6 +76,7 @@ class Segment:
         "_expires",
         "_field_rows",
         "_files",
+        "_lists",
         "_lock",
         "_open",
         "_ragged",
@@ -105,6 +107,7 @@ class Segment:
         self._ragged: dict[Strings, tuple[Component, Ragged]] = {}
         self._field_rows: dict[str, Uint32] = {}
         self._codes: dict[tuple[str, str], Codes] = {}
+        self._lists: dict[str, Lists] = {}  # by component, several specs of which may be read
 
     @property
     def rows(self) -> int:
@@ -222,11 +225,16 @@ class Segment:
                 problems.append(f"{error}; {holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
-        return problems or [str(error) for error in self._unsound_lists()]
+        return problems or [str(error) for error in self._unsound_codes()]
 
-    def _unsound_lists(self) -> Iterator[CorruptionError]:
+    def _unsound_codes(self) -> Iterator[CorruptionError]:
+        """What is wrong with codes whose checksums match."""
         for field in self.info.fields:
-            for item in filter(is_listed, field.representations):
+            for item in field.representations:
+                try:
+                    self._codecs(field, item)
+                except CorruptionError:
+                    continue  # whoever looks at codecs says so
                 try:
                     self.codes(field.name, item.spec)
                 except CorruptionError as error:
@@ -330,12 +338,22 @@ class Segment:
         codec = self._codecs(field, item)
         # Of a component that holds more than these codes, the other arrays are left alone.
         parts = {name: component.array(name) for name in layout_of(codec)}
+        check_forms(parts, code_forms(codec, field.count), str(component.path))
         return Codes(
             codec=codec,
             parts=parts,
             touch=StoredTouch((self.folder, self.info), component, parts, field.count),
-            lists=stored_lists(component, field.count) if is_listed(item) else None,
+            lists=self._lists_of(field, item, component) if is_listed(item) else None,
         )
+
+    def _lists_of(self, field: FieldInfo, item: RepresentationInfo, component: Component) -> Lists:
+        found = self._lists.get(item.component)
+        if found is None:
+            # `item` may be contained in what the component holds.
+            whole = next(each for each in field.representations if each.component == item.component)
+            found = stored_lists(component, self._codecs(field, whole), field.count)
+            self._lists[item.component] = found
+        return found
 
 
 def open_segment(files: FileSystem, folder: Path) -> Segment:

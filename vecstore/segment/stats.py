@@ -61,8 +61,8 @@ def _representation(
                 bytes_total += segment.component(item.component).bytes
     per_vector = bytes_total / vectors if vectors else 0.0
     table = parse_spec(spec, vector.dim).table
-    codes = [] if table is None else _sampled(snapshot, vector.name, spec, quarantined)
-    used = usage_bits(np.concatenate(codes), table.bits) if table and codes else np.zeros(1)
+    sampled = {} if table is None else _sampled(snapshot, vector.name, spec, quarantined)
+    used = [usage_bits(np.concatenate(codes), table.bits) for codes in sampled.values() if table]
     return RepresentationStats(
         field=vector.name,
         spec=spec,
@@ -70,24 +70,26 @@ def _representation(
         bytes_total=bytes_total,
         bytes_per_vector=per_vector,
         compression=4 * vector.dim / per_vector if per_vector else 0.0,
-        usage_bits_min=float(used.min()),
-        usage_bits_mean=float(used.mean()),
+        usage_bits_min=min((float(bits.min()) for bits in used), default=0.0),
+        usage_bits_mean=min((float(bits.mean()) for bits in used), default=0.0),
     )
 
 
-def _sampled(snapshot: Snapshot, field: str, spec: str, quarantined: Container[int]) -> list[Uint8]:
-    """Codes of evenly spread runs of the rows of each segment that has some."""
+def _sampled(
+    snapshot: Snapshot, field: str, spec: str, quarantined: Container[int]
+) -> dict[int | None, list[Uint8]]:
+    """Codes of evenly spread runs of the rows of each segment that has some, by their codec."""
     sources = [live.source for live in snapshot.readable(quarantined)]
     held = [
-        (codes, source.field_count(field))
+        (source.codec_id(field, spec), codes, source.field_count(field))
         for source in sources
         if (codes := source.codes(field, spec))
     ]
-    step = max(1, sum(count for _, count in held) // _USAGE_ROWS) * _USAGE_RUN
-    found = []
-    for codes, count in held:
+    step = max(1, sum(count for _, _, count in held) // _USAGE_ROWS) * _USAGE_RUN
+    found: dict[int | None, list[Uint8]] = {}
+    for codec, codes, count in held:
         for start in range(0, count, step):
             rows = np.arange(start, min(start + _USAGE_RUN, count), dtype=np.int64)
             codes.touch(rows)
-            found.append(codes.codec.unpack(codes.parts, rows))
+            found.setdefault(codec, []).append(codes.codec.unpack(codes.parts, rows))
     return found

@@ -26,10 +26,11 @@ from vecstore.errors import CorruptionError, StorageError
 from vecstore.schema import Column, Schema, Vector
 from vecstore.segment.base import Source, StoredCodec, Strings
 from vecstore.segment.columns import ColumnData
-from vecstore.segment.encode import Codecs, FieldPart, code_forms, code_pieces
+from vecstore.segment.encode import Codecs, FieldPart, code_pieces
+from vecstore.segment.forms import code_forms
 from vecstore.segment.layout import Arrays, Form
 from vecstore.segment.listing import list_order
-from vecstore.segment.lists import ListOrder, may_be_listed
+from vecstore.segment.lists import ListOrder, listed_forms, may_be_listed
 from vecstore.segment.manifest import (
     ColumnInfo,
     ComponentInfo,
@@ -173,13 +174,14 @@ class Sink:
         order: ListOrder | None = None,
     ) -> RepresentationInfo:
         """Write one representation of a field, `item`, in the order of its lists or of its rows."""
-        forms: dict[str, Form] = code_forms(stored.codec, sum(len(part.numbers) for part in parts))
+        count = sum(len(part.numbers) for part in parts)
+        forms = code_forms(stored.codec, count)
         pieces = code_pieces(item, stored, parts, None if order is None else order.order)
         if order is not None:
             arrays = {
                 key: little_endian(found) for key, found in order.arrays(stored.codec).items()
             }
-            forms = {**arrays, **forms}
+            forms = listed_forms(stored.codec, count, len(order.centroids))
             pieces = chain(arrays.items(), pieces)
         self.stream(name, names.kind_of(name), forms, pieces)
         return RepresentationInfo(item[1], name, stored.id)

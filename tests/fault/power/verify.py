@@ -21,10 +21,13 @@ def content(path: Path) -> tuple[list[str], State | None]:
         problems = db.check()
         if "items" not in db.collections():
             return problems, None
-        found: State = {
-            record.id: (tuple(record.vectors["v"].tolist()), record.payload)
-            for record in db.collection("items").scroll(with_vectors=True)
-        }
+        codec = db.collection("items").codec("coded")
+        found: State = {}
+        for record in db.collection("items").scroll(with_vectors=True):
+            found[record.id] = (tuple(record.vectors["v"].tolist()), record.payload)
+            coded = codec.decode(codec.encode(record.vectors["v"][None]))[0]
+            if record.vectors["coded"].tolist() != coded.tolist():
+                problems.append(f"the codes of {record.id} are not of its vector")
         count = db.collection("items").count()
         if count != len(found):
             problems.append(f"count is {count}, scroll gives {len(found)}")

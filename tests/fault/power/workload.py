@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 import vecstore as vs
+from vecstore import options
 
 DIM = 8
 STEPS = 60
 LADDERS = (["bits2", "float16"], ["bits1", "bits4", "float16"], ["float16"])
+CODED = ["bits1", "bits8"]  # of the same vectors, which come as codes
 
 # id -> (vector, payload)
 State = dict[int | str, tuple[tuple[float, ...], dict[str, Any]]]
@@ -74,11 +76,15 @@ def run(db: Any, folder: Path, number: int, step: Step) -> None:
     """One step."""
     if step.name == "create":
         vector = vs.Vector("v", DIM, "dot", LADDERS[0])
-        db.create_collection("items", vs.Schema([vector], [vs.Column("step", "int")]))
+        coded = vs.Vector("coded", DIM, "dot", CODED)
+        db.create_collection("items", vs.Schema([vector, coded], [vs.Column("step", "int")]))
         return
     items = db.collection("items")
     if step.name == "upsert":
-        items.upsert(list(step.ids), vectors_of(step), [{"step": step.seed}] * len(step.ids))
+        vectors = vectors_of(step)
+        codes = items.codec("coded").encode(vectors)
+        payloads = [{"step": step.seed}] * len(step.ids)
+        items.upsert(list(step.ids), {"v": vectors, "coded": codes}, payloads)
     elif step.name == "delete":
         items.delete(list(step.ids))
     elif step.name == "flush":
@@ -94,9 +100,10 @@ def run(db: Any, folder: Path, number: int, step: Step) -> None:
 def main() -> None:
     """Run every step, and acknowledge each."""
     folder, ack, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    options = vs.Options(flush_bytes_max=6_000, background=sys.argv[4] == "1")
+    options.LISTS_ROWS_MIN = 10  # what is compacted has lists
+    chosen = vs.Options(flush_bytes_max=6_000, background=sys.argv[4] == "1")
     answers = os.open(ack, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with vs.open(folder / "db", options=options) as db:
+    with vs.open(folder / "db", options=chosen) as db:
         for number, step in enumerate(steps_of(seed)):
             run(db, folder, number, step)
             os.write(answers, b"%d\n" % number)

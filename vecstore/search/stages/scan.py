@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from vecstore.codec import Prepared
 from vecstore.request import Probe, Scan
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
 from vecstore.search.parallel import Workers
@@ -20,7 +21,7 @@ from vecstore.types import Float32, Int64
 
 Found = list[tuple[Int64, Float32]]  # for each query: rows, scores
 
-# Where fewer than one row in this many is allowed, only the blocks of those are verified.
+# Where at most one row in this many is allowed, a Scan reads only those and what lies beside them.
 SPARSE = 16
 
 
@@ -99,6 +100,12 @@ def _tasks(
     scored = target.allowed.count * codes.codec.code_bytes
     queries.rows_scanned += target.allowed.count
     queries.bytes_read += scored
+    if lists is not None and is_sparse(target):
+        parts = 1 if workers is None else workers.share(scored * count)
+        return [
+            partial(_score_rows, prepared, codes, count, own, keep)
+            for own in np.array_split(_allowed_rows(target), parts)
+        ]
     whole = [(0, target.rows)]
     spans = whole if workers is None else workers.spans(target.rows, scored * count)
     if lists is None:
@@ -110,13 +117,35 @@ def _tasks(
     ]
 
 
+def _score_rows(prepared: Prepared, codes: Codes, count: int, rows: Int64, keep: int) -> Found:
+    """The best of some ascending rows for each of `count` queries, as a scan finds them."""
+    positions = codes.positions(rows)
+    found = []
+    for query in range(count):
+        scores = prepared.score(codes.parts, query, positions) + np.float32(0)  # no two zeros
+        scored = np.flatnonzero(scores > -np.inf)
+        best = scored[np.argsort(-scores[scored], kind="stable")[:keep]]
+        found.append((rows[best], scores[best]))
+    return found
+
+
 def touch(target: Target, codes: Codes) -> None:
     """Verify the codes that a scan of a target reads."""
-    bits, count = target.allowed.bits, target.allowed.count
-    if bits is None or count * SPARSE > target.rows:
+    if not is_sparse(target):
         codes.touch()
-    else:
-        codes.touch(codes.positions(np.flatnonzero(unpack_mask(bits, target.rows))))
+    elif not codes.touch.needless:
+        codes.touch(codes.positions(_allowed_rows(target)))
+
+
+def is_sparse(target: Target) -> bool:
+    """Whether so few rows are allowed that they are better read one by one."""
+    return target.allowed.bits is not None and target.allowed.count * SPARSE <= target.rows
+
+
+def _allowed_rows(target: Target) -> Int64:
+    bits = target.allowed.bits
+    assert bits is not None
+    return np.flatnonzero(unpack_mask(bits, target.rows))
 
 
 def incomparable(stage: Scan | Probe, read: Sequence[Codes]) -> list[list[int]]:
