@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <numeric>
 
 namespace vecstore {
 
@@ -39,11 +40,11 @@ void ahead(const Documents& documents, i64 document) {
 
 }  // namespace
 
-std::vector<Best> scan_documents(DocumentFn score, const void* job, i64 count,
-                                 const Documents& documents, i64 start, i64 stop,
+std::vector<Best> scan_documents(const Variant& variant, DocumentFn score, const void* job,
+                                 i64 count, const Documents& documents, i64 start, i64 stop,
                                  const u64* allowed, i64 keep) {
     std::vector<Best> best;
-    best.assign(size_t(count), Best(keep, true));
+    best.assign(size_t(count), Best(variant, keep, true));
     for (i64 q = 0; q < count; q++) {  // a query's table fills the cache: one after the other
         Best& to = best[size_t(q)];
         for (i64 first = start / BLOCK * BLOCK; first < stop; first += BLOCK) {
@@ -79,11 +80,13 @@ float rows_document(const void* any, i64, i64 start, i64 stop) {
     float total = 0;
     for (i64 first = 0; first < job.count; first += QUERIES) {
         const i64 last = std::min(first + QUERIES, job.count);
+        u32 vectors[QUERIES];
+        std::iota(vectors, vectors + (last - first), u32(first));
         float best[QUERIES];
         std::fill(best, best + QUERIES, -INFINITE);
         for (i64 row = start; row < stop; row += BLOCK) {
             const i64 count = std::min(BLOCK, stop - row);
-            job.family.block(job.job, first, last, row, count, scores);
+            job.family.block(job.job, vectors, last - first, row, count, scores);
             for (i64 q = 0; q < last - first; q++)
                 for (i64 i = 0; i < count; i++)
                     best[q] = std::max(best[q], scores[q * BLOCK + i]);

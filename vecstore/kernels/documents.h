@@ -20,8 +20,8 @@ struct Documents {
 
 // The best `keep` allowed documents of [start, stop), for each of `count` queries; bit i of word w
 // is document 64 w + i. A document without tokens is not found.
-std::vector<Best> scan_documents(DocumentFn score, const void* job, i64 count,
-                                 const Documents& documents, i64 start, i64 stop,
+std::vector<Best> scan_documents(const Variant& variant, DocumentFn score, const void* job,
+                                 i64 count, const Documents& documents, i64 start, i64 stop,
                                  const u64* allowed, i64 keep);
 
 // The scores of given documents; without tokens: -infinity.

@@ -110,13 +110,14 @@ class MaxSim {
     Out<float> score(i64 query, In<i64, 1> documents) const;
 
   private:
-    MaxSim(In<u64, 1> offsets, std::optional<i64> budget, const void* codes, i64 bytes, i64 tokens,
-           i64 count, DocumentFn score);
+    MaxSim(const Variant& variant, In<u64, 1> offsets, std::optional<i64> budget, const void* codes,
+           i64 bytes, i64 tokens, i64 count, DocumentFn score);
     const void* job() const {
         return std::visit([](const auto& job) -> const void* { return &job; }, job_);
     }
     bool wide(const Ids& ids, i64 centroids);
 
+    const Variant* variant_;
     Documents documents_;
     i64 count_;  // Q
     DocumentFn score_;
@@ -126,9 +127,10 @@ class MaxSim {
     std::variant<IdsJob, OctetsJob, RowsJob> job_;
 };
 
-MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, const void* codes, i64 bytes,
-               i64 tokens, i64 count, DocumentFn score)
-    : documents_{offsets.data(), i64(offsets.shape(0)) - 1, tokens,
+MaxSim::MaxSim(const Variant& variant, In<u64, 1> offsets, std::optional<i64> budget,
+               const void* codes, i64 bytes, i64 tokens, i64 count, DocumentFn score)
+    : variant_(&variant),
+      documents_{offsets.data(), i64(offsets.shape(0)) - 1, tokens,
                  budget.value_or(std::numeric_limits<i64>::max()), codes, bytes},
       count_(count),
       score_(score) {
@@ -150,7 +152,7 @@ bool MaxSim::wide(const Ids& ids, i64 centroids) {
 
 MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, Ids ids, In<u8, 3> tables,
                In<double, 2> factors, const Name& name)
-    : MaxSim(offsets, budget, ids.data(), ids.dtype().bits / 8, i64(ids.shape(0)),
+    : MaxSim(variant_named(name), offsets, budget, ids.data(), ids.dtype().bits / 8, i64(ids.shape(0)),
              i64(tables.shape(0)), variant_named(name).ids_document) {
     const i64 centroids = i64(tables.shape(1)), columns = i64(tables.shape(2));
     check(0 < columns && columns % STRIP == 0, "tables of shape [Q, K, n], n a multiple of 32");
@@ -170,7 +172,7 @@ MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, In<u8, 2> codes, i
                In<u8, 1> levels, std::optional<Ids> ids, std::optional<In<u8, 2>> centroids,
                std::optional<In<u8, 1>> inverse, std::optional<In<float, 1>> inverses,
                In<i8, 3> queries, In<double, 1> steps, const Name& name)
-    : MaxSim(offsets, budget, codes.data(), i64(codes.shape(1)), i64(codes.shape(0)),
+    : MaxSim(variant_named(name), offsets, budget, codes.data(), i64(codes.shape(1)), i64(codes.shape(0)),
              i64(queries.shape(0)), variant_named(name).octets_document) {
     tiled_.emplace(queries);
     const i64 dim = i64(queries.shape(2)), bytes = i64(codes.shape(1)), digits = digits_of(radix);
@@ -207,8 +209,8 @@ MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, In<u8, 2> codes, i
 }
 
 MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, nb::handle_t<Scores> rows)
-    : MaxSim(offsets, budget, nullptr, 0, nb::cast<const Scores&>(rows).scoring().rows, 1,
-             rows_document) {
+    : MaxSim(*nb::cast<const Scores&>(rows).scoring().variant, offsets, budget, nullptr, 0,
+             nb::cast<const Scores&>(rows).scoring().rows, 1, rows_document) {
     const Scoring scoring = nb::cast<const Scores&>(rows).scoring();
     check(scoring.family.group == 1, "a scorer of rows that are not interleaved");
     check(scoring.count > 0, "a scorer of at least one query vector");
@@ -224,7 +226,7 @@ nb::list MaxSim::scan(i64 start, i64 stop, Words allowed, i64 keep) const {
     std::vector<Best> best;
     {
         nb::gil_scoped_release release;
-        best = scan_documents(score_, job(), count_, documents_, start, stop,
+        best = scan_documents(*variant_, score_, job(), count_, documents_, start, stop,
                               allowed ? allowed->data() : nullptr, keep);
     }
     nb::list all;
