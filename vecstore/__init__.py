@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
 from vecstore.request import Cascade, Probe, Rescore, Scan
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import (
     Codes,
     CollectionStats,
@@ -31,6 +31,7 @@ from vecstore.types import (
     RepairReport,
     SnapshotInfo,
     StageReport,
+    Tokens,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Job",
+    "MultiVector",
     "Options",
     "Probe",
     "Progress",
@@ -60,6 +62,7 @@ __all__ = [
     "Schema",
     "SnapshotInfo",
     "StageReport",
+    "Tokens",
     "Vector",
     "connect",
     "errors",

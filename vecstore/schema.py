@@ -77,6 +77,11 @@ class Vector:
             )
         object.__setattr__(self, "representations", specs)
 
+    @property
+    def multi(self) -> bool:
+        """Whether a record has several vectors."""
+        return False
+
     def representation(self, spec: str | None) -> str:
         """The representation of that spec, of those spelled out; the finest one for None.
 
@@ -91,6 +96,44 @@ class Vector:
                 f"{', '.join(map(repr, self.representations))}"
             )
         return spec
+
+
+@dataclass(frozen=True, slots=True)
+class MultiVector(Vector):
+    """Several vectors per record, 1 to 65,535: tokens of a text, patches of a page, chunks, views.
+
+    A record scores MaxSim: the sum, over the vectors of the query, of the largest similarity that
+    one of its own has.
+
+    Attributes:
+        name, dim, metric: as in `Vector`; metric is "cosine" or "dot".
+        representations: a list of specs such as "ids", "res2", "ternary", "int8" or "float16".
+            Empty means the default.
+        pruning: which tokens of a record are kept: "" (all), or a policy such as "first128",
+            "salience0.5" or "coverage0.5"; see `vecstore.multivector.policy`.
+        pooling: how similar tokens of a record become one: "" (not at all), or a policy such as
+            "ward3", after pruning.
+    """
+
+    pruning: str = ""
+    pooling: str = ""
+
+    def __post_init__(self) -> None:
+        Vector.__post_init__(self)
+        if self.metric == "l2":
+            raise SchemaError(
+                f"multivector field {self.name!r} has metric 'l2', expected 'cosine' or 'dot'"
+            )
+        for name, policy in (("pruning", self.pruning), ("pooling", self.pooling)):
+            if not isinstance(policy, str):
+                raise SchemaError(
+                    f"multivector field {self.name!r} has {name} {policy!r}, expected a string"
+                )
+
+    @property
+    def multi(self) -> bool:
+        """Whether a record has several vectors."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +160,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The fields of a collection: lists of Vector and Column, kept as tuples.
+    """The fields of a collection: lists of Vector, MultiVector and Column, kept as tuples.
 
     Attributes:
-        vectors: its vector fields.
+        vectors: its vector fields and multivector fields.
         columns: its columns.
         ttl_s: seconds after which a record expires, as if deleted, counted from its last upsert;
             None means never. `upsert` can say otherwise for each record.

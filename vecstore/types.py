@@ -85,6 +85,26 @@ class Codes:
         return Codes(self.spec, self.fingerprint, self.codes[rows])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """The vectors of N records of a multivector field, end to end.
+
+    Attributes:
+        vectors: [T, D] numbers.
+        offsets: int [N + 1], ascending from 0 to T: record i has the vectors [offsets[i],
+            offsets[i + 1]); a record with none lacks the field.
+        salience: [T] numbers, how important each vector is to its record; None where that is not
+            known. The most important are read first where a search has a token budget.
+    """
+
+    vectors: Array
+    offsets: Array
+    salience: Array | None = None
+
+    def __len__(self) -> int:
+        return max(0, len(self.offsets) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One user item.
@@ -92,8 +112,9 @@ class Record:
     Attributes:
         id: the user's key.
         payload: the JSON object stored with it; empty where none was given.
-        vectors: field name -> float32 [D], where asked for. Cosine fields come back at unit
-            length, and as precise as the finest representation of the field.
+        vectors: field name -> float32 [D], where asked for; of a multivector field float32 [t, D].
+            Cosine fields come back at unit length, and as precise as the finest representation of
+            the field.
     """
 
     id: Id

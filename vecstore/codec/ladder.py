@@ -12,6 +12,7 @@ from vecstore.errors import SchemaError
 from vecstore.schema import Schema, Vector
 
 DEFAULT_LADDER = ("bits2", "float16")
+DEFAULT_TOKENS = ("float16",)
 
 
 def resolve_schema(schema: Schema) -> Schema:
@@ -24,7 +25,7 @@ def resolve_schema(schema: Schema) -> Schema:
 
 
 def _resolve(vector: Vector) -> Vector:
-    specs = [parse_spec(text, vector.dim) for text in vector.representations or DEFAULT_LADDER]
+    specs = [parse_spec(text, vector.dim) for text in vector.representations or _default(vector)]
     ladder = tuple(str(spec) for spec in sorted(specs, key=lambda spec: spec.fineness))
     if len(set(ladder)) != len(ladder):
         raise SchemaError(
@@ -32,6 +33,10 @@ def _resolve(vector: Vector) -> Vector:
             f"{list(vector.representations)}, expected each once"
         )
     return replace(vector, representations=ladder)
+
+
+def _default(vector: Vector) -> tuple[str, ...]:
+    return DEFAULT_TOKENS if vector.multi else DEFAULT_LADDER
 
 
 def float_dtype(vector: Vector) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from vecstore.errors import SchemaError
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import Source
 from vecstore.segment.snapshot import Live, Snapshot, live_field_rows
-from vecstore.segment.vectors import decode_rows
+from vecstore.segment.vectors import code_rows, decode_rows
 from vecstore.types import Float32, Int64
 
 # Rows that the error of a representation is measured on, at most.
@@ -113,4 +113,4 @@ def _sample(sources: Sequence[Live], field: str) -> Iterator[tuple[Live, Int64]]
 def _decoded(source: Source, field: str, spec: str, rows: Int64) -> Float32:
     codes = source.codes(field, spec)
     assert codes is not None
-    return decode_rows(codes, rows)
+    return decode_rows(codes, code_rows(source, field, rows))

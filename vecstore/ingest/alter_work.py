@@ -189,7 +189,8 @@ class AlterWork:
     def _bytes(self, old: Segment) -> int:
         """The bytes of codes to write for one segment."""
         name = self._wanted.name
-        return old.field_count(name) * sum(
+        info = old.info.field(name)
+        return 0 if info is None else info.codes * sum(
             self._codecs[spec].codec.code_bytes
             for spec in self._wanted.representations
             if old.codec_id(name, spec) is None

@@ -10,10 +10,11 @@ import numpy as np
 
 from vecstore.errors import DimensionError, IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
+from vecstore.ingest.tokens import to_token_queries, to_tokens, token_count
 from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
-from vecstore.schema import Schema, Vector
+from vecstore.schema import MultiVector, Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
@@ -70,8 +71,8 @@ def make_batch(
         schema: the fields of the collection.
         ids: N ids, a list or an array.
         vectors: field name -> [N, D] numbers, or a list of N vectors with None where a record
-            has none; or what `take_codes` gives for codes. A field that is left out is one that
-            no record has. Where the schema has one vector field, also what would stand for it
+            has none; or what `take_codes` gives for codes. For a multivector field a list of N
+            arrays [t, D], or Tokens. A field that is left out is one that no record has. Where the schema has one vector field, also what would stand for it
             alone. None: no record has any.
         payloads: a list of N dicts, JSON objects as bytes, or None; None for no payloads.
         dtypes: field name -> float16 or float32, what to keep of its vectors; float32 for a
@@ -188,10 +189,12 @@ def _check_fields(
         dtype = dtypes.get(field.name, np.dtype(np.float32))
         if isinstance(given.get(field.name), Codes | FieldVectors):
             found[field.name] = _to_coded(field, given[field.name], len(ids))
-        elif field.name in given:
-            found[field.name] = to_vectors(field, given[field.name], ids, dtype)
+        elif field.name not in given:
+            found[field.name] = FieldVectors.empty(field, len(ids), dtype)
+        elif isinstance(field, MultiVector):
+            found[field.name] = to_tokens(field, given[field.name], ids, dtype)
         else:
-            found[field.name] = FieldVectors.empty(field.dim, len(ids), dtype)
+            found[field.name] = to_vectors(field, given[field.name], ids, dtype)
     return found
 
 
@@ -203,14 +206,16 @@ def _to_coded(field: Vector, given: Any, count: int) -> FieldVectors:
             f"codes of shape {codes.shape} for {count} ids and field {field.name!r}, expected one "
             "for each"
         )
-    unchecked = FieldVectors.empty(field.dim, count, np.dtype(np.float32))
+    unchecked = FieldVectors.empty(field, count, np.dtype(np.float32))
     return unchecked if isinstance(given, Codes) else given
 
 
 def _bytes(field: Vector, given: object, count: int) -> int:
     if isinstance(given, Codes):
         return given.codes.nbytes
-    return given.values.nbytes if isinstance(given, FieldVectors) else count * 4 * field.dim
+    if isinstance(given, FieldVectors):
+        return given.values.nbytes
+    return 4 * field.dim * (token_count(given) if field.multi else count)
 
 
 def _to_payloads(payloads: object, count: int) -> Sequence[Any]:

@@ -44,7 +44,7 @@ from vecstore.segment.manifest import (
 )
 from vecstore.segment.meta import next_number
 from vecstore.segment.snapshot import Live, written_rows
-from vecstore.segment.vectors import decode_rows, owners
+from vecstore.segment.vectors import code_count, code_rows, decode_rows, owners
 from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
@@ -204,7 +204,7 @@ def choose_codecs(
     newest = {(info.field, info.spec): info for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
-        count = sum(len(owners(part.source, vector.name, part.rows)[0]) for part in parts)
+        count = sum(field_codes(part, vector.name) for part in parts)
         for spec in vector.representations if count else ():
             codec = 0
             if parse_spec(spec, vector.dim).trained:
@@ -229,7 +229,7 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
     for source, rows in parts:
         codec = source.codec_id(field, spec)
         if codec and source.specs(field)[-1] == spec:
-            counts[codec] = counts.get(codec, 0) + len(owners(source, field, rows)[0])
+            counts[codec] = counts.get(codec, 0) + field_codes(Part(source, rows), field)
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
@@ -270,7 +270,7 @@ def sample_vectors(
     found = []
     before = 0
     for source, rows in parts:
-        numbers = owners(source, field, rows)[1]
+        numbers = code_rows(source, field, owners(source, field, rows)[1])
         first, last = np.searchsorted(picked, [before, before + len(numbers)])
         if first < last:
             codes = source.codes(field, source.specs(field)[-1])
@@ -278,6 +278,11 @@ def sample_vectors(
             found.append(decode_rows(codes, numbers[picked[first:last] - before]))
         before += len(numbers)
     return np.concatenate(found)
+
+
+def field_codes(part: Part, field: str) -> int:
+    """How many codes a representation of a field has of some rows."""
+    return code_count(part.source, field, owners(part.source, field, part.rows)[1])
 
 
 def take_number(environment: Environment, counter: bytes) -> int:

@@ -14,12 +14,14 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec.ladder import float_dtype
+from vecstore.ingest.tokens import owners_of
 from vecstore.ingest.vectors import FLOAT16_MAX, check_float16, fits_float16
 from vecstore.schema import Schema, Vector
 from vecstore.segment.format import pack_arrays, unpack_arrays
 from vecstore.segment.ids import decode_id
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.segment.snapshot import Live, live_field_rows
+from vecstore.segment.vectors import code_rows
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
 
@@ -54,10 +56,11 @@ def _fit(rows: Rows, vector: Vector, *, check: bool) -> FieldVectors:
     if dtype == np.float16 and vector.metric != "cosine" and not fits_float16(values):
         if check:
             own = np.arange(len(rows)) if found.rows is None else found.rows.astype(np.int64)
-            check_float16(vector, values, [decode_id(id_) for id_ in rows.ids.pick(own)])
+            ids = [decode_id(id_) for id_ in rows.ids.pick(own)]
+            check_float16(vector, values, owners_of(found.tokens, ids))
         values = np.clip(values, -FLOAT16_MAX, FLOAT16_MAX)
     with np.errstate(under="ignore"):
-        return FieldVectors(rows=found.rows, values=values.astype(dtype, copy=False))
+        return replace(found, values=values.astype(dtype, copy=False))
 
 
 def fit_buffer(txn: Txn, collection: int, schema: Schema) -> None:
@@ -89,8 +92,12 @@ def check_fits(live: Live, wanted: Vector) -> None:
     step = max(1, options.CHUNK_BYTES // (4 * wanted.dim))
     for start in range(0, len(alive), step):
         rows = alive[start : start + step]
-        codes.touch(rows)
-        values = codes.parts["values"][rows]
+        read = code_rows(live.source, wanted.name, rows)
+        codes.touch(read)
+        values = codes.parts["values"][read]
         if not fits_float16(values):
             own = rows if of_field is None else of_field[rows].astype(np.int64)
-            check_float16(wanted, values, [decode_id(id_) for id_ in live.source.ids(own)])
+            ids = [decode_id(id_) for id_ in live.source.ids(own)]
+            tokens = live.source.tokens(wanted.name)
+            owners = owners_of(None if tokens is None else tokens.take(rows), ids)
+            check_float16(wanted, values, owners)

@@ -17,6 +17,7 @@ from vecstore.codec.fingerprint import fingerprint_of
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.lists import Lists
 from vecstore.segment.ragged import Ragged
+from vecstore.segment.tokens import TokenBounds
 from vecstore.types import Array, Int64, Uint8, Uint32, Uint64
 
 Strings: TypeAlias = Literal["ids", "payloads"]
@@ -158,6 +159,13 @@ class Source(Protocol):
 
     def field_count(self, field: str) -> int:
         """How many rows have a field: n."""
+        ...
+
+    def tokens(self, field: str) -> TokenBounds | None:
+        """Where the tokens of each row of a multivector field lie; None of a vector field.
+
+        Codes of a multivector field are those of its tokens, its rows are those of its records.
+        """
         ...
 
     def specs(self, field: str) -> tuple[str, ...]:

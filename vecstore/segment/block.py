@@ -14,6 +14,7 @@ from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import Encoding, Rows
+from vecstore.segment.tokens import TokenBounds
 from vecstore.types import Int64, Uint32, Uint64
 
 CodecOf: TypeAlias = Callable[[str, str, int], Codec]
@@ -95,7 +96,12 @@ class Block:
     def field_count(self, field: str) -> int:
         """How many rows have the field."""
         found = self._rows.vectors.get(field)
-        return 0 if found is None else len(found.values)
+        return 0 if found is None else len(found)
+
+    def tokens(self, field: str) -> TokenBounds | None:
+        """Where the tokens of each row of a multivector field lie."""
+        found = self._rows.vectors.get(field)
+        return None if found is None else found.tokens
 
     def fields(self) -> tuple[str, ...]:
         """The vector fields that some row has."""

@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from vecstore.errors import CorruptionError, SchemaError
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.segment.manifest import ComponentInfo, Manifest, SegmentInfo, from_bytes, to_bytes
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
@@ -29,6 +29,9 @@ class _VectorData(msgspec.Struct, frozen=True, array_like=True):
     dim: int
     metric: Metric
     representations: tuple[str, ...]
+    multi: bool = False
+    pruning: str = ""
+    pooling: str = ""
 
 
 class _ColumnData(msgspec.Struct, frozen=True, array_like=True):
@@ -146,7 +149,7 @@ def alter_jobs(txn: Txn) -> dict[int, AlterJob]:
 def _plain(schema: Schema) -> _SchemaData:
     return _SchemaData(
         tuple(
-            _VectorData(vector.name, vector.dim, vector.metric, tuple(vector.representations))
+            _vector_data(vector)
             for vector in schema.vectors
         ),
         tuple(_ColumnData(column.name, column.type) for column in schema.columns),
@@ -154,12 +157,23 @@ def _plain(schema: Schema) -> _SchemaData:
     )
 
 
+def _vector_data(vector: Vector) -> _VectorData:
+    told = (vector.name, vector.dim, vector.metric, tuple(vector.representations))
+    if isinstance(vector, MultiVector):
+        return _VectorData(*told, True, vector.pruning, vector.pooling)
+    return _VectorData(*told)
+
+
+def _vector(data: _VectorData) -> Vector:
+    told = (data.name, data.dim, data.metric, data.representations)
+    return MultiVector(*told, data.pruning, data.pooling) if data.multi else Vector(*told)
+
+
 def _checked(data: _SchemaData) -> Schema:
     try:
         return Schema(
             vectors=tuple(
-                Vector(vector.name, vector.dim, vector.metric, vector.representations)
-                for vector in data.vectors
+                _vector(vector) for vector in data.vectors
             ),
             columns=tuple(Column(column.name, column.type) for column in data.columns),
             ttl_s=data.ttl_s,

@@ -25,11 +25,11 @@ Codecs: TypeAlias = Mapping[tuple[str, str], StoredCodec]
 
 
 class FieldPart(NamedTuple):
-    """Rows of one field of a source.
+    """Codes of one field of a source.
 
     Attributes:
         source: a segment or a block.
-        numbers: int64 [n]: their numbers among the rows of the field.
+        numbers: int64 [n]: which of the codes of the field; see `code_rows`.
         spec: the representation to encode from; "" for the finest.
     """
 

@@ -160,7 +160,9 @@ def is_listed(item: RepresentationInfo) -> bool:
 def wants_lists(field: FieldInfo) -> bool:
     """Whether codes of a field are in the order of rows that are worth writing as lists."""
     return any(
-        may_be_listed(item.spec, field.dim, field.count) and not is_listed(item)
+        not field.bounds
+        and may_be_listed(item.spec, field.dim, field.count)
+        and not is_listed(item)
         for item in field.representations
     )
 

@@ -58,6 +58,9 @@ class FieldInfo(msgspec.Struct, frozen=True, array_like=True):
         count: rows that have it.
         presence: the name of the component that lists them, "" where all have it or none.
         representations: coarse to fine; none where no row has the field.
+        bounds: of a multivector field the name of the component that says where the tokens of each
+            row lie, "" where no row has it; "" of a vector field.
+        tokens: how many of them there are.
     """
 
     name: str
@@ -66,6 +69,13 @@ class FieldInfo(msgspec.Struct, frozen=True, array_like=True):
     count: _Count
     presence: str
     representations: tuple[RepresentationInfo, ...]
+    bounds: str = ""
+    tokens: _Count = 0
+
+    @property
+    def codes(self) -> int:
+        """Codes of each representation."""
+        return self.tokens if self.bounds else self.count
 
 
 class ColumnInfo(msgspec.Struct, frozen=True, array_like=True):

@@ -29,6 +29,7 @@ from vecstore.segment.manifest import (
 )
 from vecstore.segment.ragged import Ragged, read_array
 from vecstore.segment.rows import read_expires
+from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.touch import StoredTouch, blame, holds
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
@@ -82,6 +83,7 @@ class Segment:
         "_ragged",
         "_schema",
         "_seqs",
+        "_tokens",
         "folder",
         "info",
     )
@@ -107,6 +109,7 @@ class Segment:
         self._ragged: dict[Strings, tuple[Component, Ragged]] = {}
         self._field_rows: dict[str, Uint32] = {}
         self._codes: dict[tuple[str, str], Codes] = {}
+        self._tokens: dict[str, TokenBounds] = {}
         self._lists: dict[str, Lists] = {}  # by component, several specs of which may be read
 
     @property
@@ -181,6 +184,16 @@ class Segment:
             if info is None or not info.presence:
                 return None
             found = self._field_rows[field] = self._read_presence(info)
+        return found
+
+    def tokens(self, field: str) -> TokenBounds | None:
+        """Where the tokens of each row of a multivector field lie; None of a vector field."""
+        found = self._tokens.get(field)
+        if found is None:
+            info = self.info.field(field)
+            if info is None or not info.bounds:
+                return None
+            found = self._tokens[field] = self._read_tokens(info)
         return found
 
     def field_count(self, field: str) -> int:
@@ -279,6 +292,19 @@ class Segment:
             raise CorruptionError(f"{component.path} does not list {info.count} of its rows")
         return found
 
+    @_blaming
+    def _read_tokens(self, info: FieldInfo) -> TokenBounds:
+        component = self._component(info.bounds, "tokens")
+        for name in component.arrays:
+            component.touch(name)
+        found = TokenBounds.from_arrays(component.arrays, "")
+        if (len(found), found.count) != (info.count, info.tokens):
+            raise CorruptionError(
+                f"{component.path} bounds {found.count} tokens of {len(found)} rows, expected "
+                f"{info.tokens} of {info.count}"
+            )
+        return found
+
     def _strings(self, kind: Strings, rows: Int64) -> Ragged:
         """Byte strings of a component, verified where they hold `rows`."""
         component, strings = self._bounds(kind, rows)
@@ -338,11 +364,11 @@ class Segment:
         codec = self._codecs(field, item)
         # Of a component that holds more than these codes, the other arrays are left alone.
         parts = {name: component.array(name) for name in layout_of(codec)}
-        check_forms(parts, code_forms(codec, field.count), str(component.path))
+        check_forms(parts, code_forms(codec, field.codes), str(component.path))
         return Codes(
             codec=codec,
             parts=parts,
-            touch=StoredTouch((self.folder, self.info), component, parts, field.count),
+            touch=StoredTouch((self.folder, self.info), component, parts, field.codes),
             lists=self._lists_of(field, item, component) if is_listed(item) else None,
         )
 

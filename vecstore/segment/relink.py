@@ -84,8 +84,8 @@ class _Field:
         sound = {
             item.spec: item for item in info.representations if (name, item.spec) not in rebuild
         }
-        if info.presence:
-            self._sink.link(self._old, info.presence)
+        for component in filter(None, (info.presence, info.bounds)):
+            self._sink.link(self._old, component)
         unused = self._unused()
         parts: list[FieldPart] = []
         written = []
@@ -95,7 +95,7 @@ class _Field:
                 self._sink.link(self._old, item.component)
                 written.append(item)
                 continue
-            parts = parts or [self._finest(sound, info.count)]
+            parts = parts or [self._finest(sound, info.codes)]
             written.append(self._sink.codes(next(unused), (name, spec), stored, parts))
         return msgspec.structs.replace(info, representations=tuple(written))
 
@@ -106,7 +106,7 @@ class _Field:
         return (name for name in every if name not in used)
 
     def _finest(self, sound: Iterable[str], rows: int) -> FieldPart:
-        """All rows, to be encoded from the finest codes without damage."""
+        """All codes, to be encoded from the finest codes without damage."""
         error = CorruptionError(
             f"no representation of {self._vector.name!r} in {self._old.folder} is left to read"
         )

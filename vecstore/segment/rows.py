@@ -8,6 +8,7 @@ Stored as arrays, little-endian, C order:
     columns/<name>/...       see columns.py
     vectors/<name>/values    float16 or float32 [n, D]
     vectors/<name>/rows      uint32 [n], ascending; left out where every row has the field
+    vectors/<name>/tokens/...    of a multivector field, see tokens.py; values are [T, D] then
     vectors/<name>/codes, .../spec, .../codec   in place of values, where codes came ready-made:
                              uint8 [n, bytes of one], the spec in UTF-8, uint64 [1] encode version
     expires                  int64 [N], microseconds since 1970, 0: never; left out where no row
@@ -26,9 +27,10 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError, SchemaError
-from vecstore.schema import Schema
+from vecstore.schema import Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ragged import Ragged, little_endian, read_array
+from vecstore.segment.tokens import TokenBounds
 from vecstore.types import Array, Float16, Float32, Int64, Uint8, Uint32, Uint64
 
 
@@ -50,19 +52,27 @@ class FieldVectors:
 
     Attributes:
         rows: uint32 [n], the rows that have the field, ascending; None where all have it.
-        values: float16 or float32 [n, D]; uint8 [n, bytes of one code] with an encoding.
+        values: float16 or float32 [n, D]; uint8 [n, bytes of one code] with an encoding. Of a
+            multivector field as many as there are tokens T.
         encoding: what made the codes that came ready-made, None for floats.
+        tokens: which of the values each record has; None: one each.
     """
 
     rows: Uint32 | None
     values: Float16 | Float32 | Uint8
     encoding: Encoding | None = None
+    tokens: TokenBounds | None = None
 
     @classmethod
-    def empty(cls, dim: int, count: int, dtype: np.dtype[Any]) -> FieldVectors:
+    def empty(cls, field: Vector, count: int, dtype: np.dtype[Any]) -> FieldVectors:
         """A field that none of `count` rows has."""
         rows = np.empty(0, dtype=np.uint32) if count else None
-        return cls(rows=rows, values=np.empty((0, dim), dtype=dtype))
+        tokens = TokenBounds.none() if field.multi else None
+        return cls(rows=rows, values=np.empty((0, field.dim), dtype=dtype), tokens=tokens)
+
+    def __len__(self) -> int:
+        """How many rows have the field: n."""
+        return len(self.values) if self.tokens is None else len(self.tokens)
 
     @classmethod
     def concat(cls, parts: Sequence[FieldVectors], counts: Sequence[int]) -> FieldVectors:
@@ -73,21 +83,25 @@ class FieldVectors:
         filled = [part for part in parts if len(part.values)] or parts[:1]
         values = np.concatenate([part.values for part in filled])
         encoding = filled[0].encoding
+        bounds = [part.tokens for part in filled if part.tokens is not None]
+        tokens = TokenBounds.concat(bounds) if bounds else None
         if all(part.rows is None for part in parts):
-            return cls(rows=None, values=values, encoding=encoding)
+            return cls(rows=None, values=values, encoding=encoding, tokens=tokens)
         starts = np.cumsum([0, *counts[:-1]]).astype(np.uint32)
         pieces = [
             start + (np.arange(count, dtype=np.uint32) if part.rows is None else part.rows)
             for part, start, count in zip(parts, starts, counts, strict=True)
         ]
-        return cls(rows=np.concatenate(pieces), values=values, encoding=encoding)
+        rows = np.concatenate(pieces)
+        return cls(rows=rows, values=values, encoding=encoding, tokens=tokens)
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, Array], prefix: str, *, dim: int, count: int
+        cls, arrays: Mapping[str, Array], prefix: str, *, field: Vector, count: int
     ) -> FieldVectors:
         """Read what `to_arrays` wrote; CorruptionError where the arrays do not fit."""
-        encoding = _read_encoding(arrays, prefix, dim) if prefix + "codes" in arrays else None
+        coded = prefix + "codes" in arrays
+        encoding = _read_encoding(arrays, prefix, field.dim) if coded else None
         name = prefix + ("codes" if encoding else "values")
         half = name in arrays and arrays[name].dtype.itemsize == 2
         dtype = np.dtype(np.uint8 if encoding else np.float16 if half else np.float32)
@@ -97,10 +111,18 @@ class FieldVectors:
             rows = read_array(arrays, prefix + "rows", np.dtype(np.uint32))
             if np.any(rows[1:] <= rows[:-1]) or (len(rows) and rows[-1] >= count):
                 raise CorruptionError(f"array {prefix + 'rows'!r} does not ascend below {count}")
-        shape = (count if rows is None else len(rows), values.shape[1] if encoding else dim)
+        owners = count if rows is None else len(rows)
+        tokens = TokenBounds.from_arrays(arrays, prefix + "tokens/") if field.multi else None
+        if tokens is not None and len(tokens) != owners:
+            raise CorruptionError(
+                f"array {prefix + 'tokens/offsets'!r} bounds {len(tokens)} records, expected "
+                f"{owners}"
+            )
+        length = owners if tokens is None else tokens.count
+        shape = (length, values.shape[1] if encoding else field.dim)
         if values.shape != shape:
             raise CorruptionError(f"array {name!r} has shape {values.shape}, expected {shape}")
-        return cls(rows=rows, values=values, encoding=encoding)
+        return cls(rows=rows, values=values, encoding=encoding, tokens=tokens)
 
     def to_arrays(self, prefix: str) -> dict[str, Array]:
         """The arrays as stored."""
@@ -115,17 +137,26 @@ class FieldVectors:
             }
         if self.rows is not None:
             arrays[prefix + "rows"] = little_endian(self.rows)
+        if self.tokens is not None:
+            arrays |= self.tokens.to_arrays(prefix + "tokens/")
         return arrays
 
     def take(self, rows: Int64) -> FieldVectors:
         """The vectors of the given rows, in the given order."""
         if self.rows is None:
-            return replace(self, values=self.values[rows])
+            return self._numbered(None, rows)
         place = np.searchsorted(self.rows, rows)
         found = np.append(self.rows, np.uint32(0))[place] == rows
         found &= place < len(self.rows)
         kept = None if found.all() else np.flatnonzero(found).astype(np.uint32)
-        return replace(self, rows=kept, values=self.values[place[found]])
+        return self._numbered(kept, place[found])
+
+    def _numbered(self, rows: Uint32 | None, numbers: Int64) -> FieldVectors:
+        """The vectors of the rows of some numbers among those that have the field."""
+        if self.tokens is None:
+            return replace(self, rows=rows, values=self.values[numbers])
+        values = self.values[self.tokens.rows(numbers)]
+        return replace(self, rows=rows, values=values, tokens=self.tokens.take(numbers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,10 +214,10 @@ class Rows:
         }
         vectors = {
             field.name: FieldVectors.from_arrays(
-                arrays, f"vectors/{field.name}/", dim=field.dim, count=count
+                arrays, f"vectors/{field.name}/", field=field, count=count
             )
             if any(f"vectors/{field.name}/{kind}" in arrays for kind in ("values", "codes"))
-            else FieldVectors.empty(field.dim, count, np.dtype(np.float16))
+            else FieldVectors.empty(field, count, np.dtype(np.float16))
             for field in schema.vectors
         }
         ids = Ragged.from_arrays(arrays, "ids/")
@@ -225,7 +256,7 @@ class Rows:
     def encodings(self) -> dict[str, Encoding | None]:
         """What made the codes of each field that some row has; None for floats."""
         found = self.vectors.items()
-        return {name: field.encoding for name, field in found if len(field.values)}
+        return {name: field.encoding for name, field in found if len(field)}
 
     @property
     def codecs(self) -> frozenset[int]:

@@ -57,7 +57,7 @@ def _representation(
         field = segment.field(vector.name)
         for item in field.representations if field is not None else ():
             if item.spec == spec:
-                vectors += 0 if field is None else field.count
+                vectors += 0 if field is None else field.codes
                 bytes_total += segment.component(item.component).bytes
     per_vector = bytes_total / vectors if vectors else 0.0
     table = parse_spec(spec, vector.dim).table

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vecstore.segment.base import Codes, Source
+from vecstore.segment.tokens import TokenBounds
 from vecstore.types import Float32, Int64
 
 
@@ -18,26 +19,41 @@ def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
         rows: int64 [n] rows of the source.
 
     Returns:
-        For each row: field name -> float32 [D], without the fields that the record lacks.
+        For each row: field name -> float32 [D], of a multivector field float32 [t, D] as it was
+        given, without the fields that the record lacks.
     """
     found: list[dict[str, Float32]] = [{} for _ in rows]
     for field in source.fields():
-        places, values = field_vectors(source, field, rows)
+        places, numbers = owners(source, field, rows)
+        codes = source.codes(field, source.specs(field)[-1])
+        assert codes is not None
+        tokens = source.tokens(field)
+        values: Sequence[Float32] = (
+            list(decode_rows(codes, numbers))
+            if tokens is None
+            else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
+        )
         for place, value in zip(places.tolist(), values, strict=True):
             found[place][field] = value
     return list(found)
 
 
-def field_vectors(source: Source, field: str, rows: Int64) -> tuple[Int64, Float32]:
-    """One field of some rows, decoded from its finest representation.
+def _sets(values: Float32, tokens: TokenBounds) -> list[Float32]:
+    """The vectors of each record, in the order in which they were given."""
+    order = tokens.as_given()
+    return np.split(values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64))
 
-    Returns:
-        Which of `rows` have the field (int64 [n]), and their vectors (float32 [n, D]).
-    """
-    places, numbers = owners(source, field, rows)
-    codes = source.codes(field, source.specs(field)[-1])
-    assert codes is not None
-    return places, decode_rows(codes, numbers)
+
+def code_rows(source: Source, field: str, numbers: Int64) -> Int64:
+    """The codes of some rows of a field: of a multivector field, those of their tokens."""
+    tokens = source.tokens(field)
+    return numbers if tokens is None else tokens.rows(numbers)
+
+
+def code_count(source: Source, field: str, numbers: Int64) -> int:
+    """How many that are, without listing them."""
+    tokens = source.tokens(field)
+    return len(numbers) if tokens is None else tokens.count_of(numbers)
 
 
 def owners(source: Source, field: str, rows: Int64) -> tuple[Int64, Int64]:
@@ -53,5 +69,5 @@ def owners(source: Source, field: str, rows: Int64) -> tuple[Int64, Int64]:
 
 
 def decode_rows(codes: Codes, numbers: Int64) -> Float32:
-    """The vectors of some rows of a field, float32 [n, D], from one representation."""
+    """The vectors of some codes of a field, float32 [n, D], from one representation."""
     return codes.codec.decode(codes.read(numbers))

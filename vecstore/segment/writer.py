@@ -43,8 +43,9 @@ from vecstore.segment.ragged import little_endian, make_offsets
 from vecstore.segment.reader import Segment
 from vecstore.segment.rows import concat_expires, some_expire
 from vecstore.segment.stream import Pace, Shape, no_pace, stream_component
+from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.touch import blame
-from vecstore.segment.vectors import owners
+from vecstore.segment.vectors import code_rows, owners
 from vecstore.storage import paths as names
 from vecstore.storage.failpoints import reach
 from vecstore.storage.files import FileSystem
@@ -275,13 +276,15 @@ class _Writer:
         return ColumnInfo(column.name, column.type, component)
 
     def _field(self, number: int, vector: Vector) -> FieldInfo:
-        parts, rows = [], []
+        parts, rows, bounds = [], [], []
         start = 0
         for part in self._parts:
             places, numbers = owners(part.source, vector.name, part.rows)
-            parts.append(FieldPart(part.source, numbers))
+            parts.append(FieldPart(part.source, code_rows(part.source, vector.name, numbers)))
             rows.append((start + places).astype(np.uint32))
             start += len(part.rows)
+            tokens = part.source.tokens(vector.name)
+            bounds += [] if tokens is None else [tokens.take(numbers)]
         count = sum(map(len, rows))
         presence = ""
         if 0 < count < self._count:
@@ -289,7 +292,9 @@ class _Writer:
             self._sink.put(presence, "presence", {"rows": np.concatenate(rows)})
         parts = [part for part in parts if len(part.numbers)]
         ladder = vector.representations if count else ()
-        listed = {spec for spec in ladder if may_be_listed(spec, vector.dim, count)}
+        listed = {
+            spec for spec in ladder if not vector.multi and may_be_listed(spec, vector.dim, count)
+        }
         order = None
         if self._sample_bytes and listed:
             order = list_order(vector, parts, self._sample_bytes, self._sink.pace)
@@ -300,8 +305,20 @@ class _Writer:
             item, stored = (vector.name, spec), self._codecs[vector.name, spec]
             representations.append(self._sink.codes(named(number, place), item, stored, parts, own))
         return FieldInfo(
-            vector.name, vector.dim, vector.metric, count, presence, tuple(representations)
+            vector.name,
+            vector.dim,
+            vector.metric,
+            count,
+            presence,
+            tuple(representations),
+            *(self._tokens(number, bounds) if count and bounds else ()),
         )
+
+    def _tokens(self, number: int, parts: Sequence[TokenBounds]) -> tuple[str, int]:
+        """Write where the tokens of a multivector field lie; the component, and how many."""
+        component, bounds = names.tokens_component(number), TokenBounds.concat(parts)
+        self._sink.put(component, "tokens", bounds.to_arrays(""))
+        return component, bounds.count
 
 
 def _spans(offsets: Array) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,7 @@ from vecstore.errors import CorruptionError
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _COMPONENT = re.compile(
-    r"segment|rows|payloads|(column|presence)-[0-9]{1,4}|(codes|listed)-[0-9]{1,4}-[0-9]{1,4}"
+    r"segment|rows|payloads|(column|presence|tokens)-[0-9]{1,4}|(codes|listed)-[0-9]{1,4}-[0-9]{1,4}"
 )
 _FILE = re.compile(
     rf"data\.mdb|segments/{_ID.pattern}/(?:{_COMPONENT.pattern})|codecs/{_ID.pattern}"
@@ -125,6 +125,11 @@ def column_component(column: int) -> str:
 def presence_component(field: int) -> str:
     """The component that lists which rows have the field of that number."""
     return f"presence-{field}"
+
+
+def tokens_component(field: int) -> str:
+    """The component that says where the tokens of each row of the field of that number lie."""
+    return f"tokens-{field}"
 
 
 def codes_component(field: int, representation: int) -> str:

@@ -1,0 +1,206 @@
+"""Checks sets of vectors: what callers give for a multivector field in, tokens fit for codecs out.
+
+Shapes  N records, t vectors of a record, T of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vecstore.errors import DimensionError, VectorError
+from vecstore.ingest.vectors import to_queries, to_vectors
+from vecstore.options import TOKENS_MAX
+from vecstore.schema import MultiVector
+from vecstore.segment.ragged import make_offsets
+from vecstore.segment.rows import FieldVectors
+from vecstore.segment.tokens import TokenBounds
+from vecstore.types import Array, Float16, Float32, Id, Int64, Tokens, Uint64
+
+_SALIENCE_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOwners(Sequence[Id]):
+    """The id of the record that each token belongs to.
+
+    Attributes:
+        offsets: [n + 1], where the tokens of each record lie.
+        ids: of the n records.
+    """
+
+    offsets: Array
+    ids: Sequence[Id]
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def __getitem__(self, token: Any) -> Any:
+        return self.ids[int(np.searchsorted(self.offsets, token, side="right")) - 1]
+
+
+def owners_of(bounds: TokenBounds | None, ids: Sequence[Id]) -> Sequence[Id]:
+    """The id that each vector of a field belongs to; `ids` are those of the rows that have it."""
+    return ids if bounds is None else TokenOwners(bounds.offsets, ids)
+
+
+def to_tokens(
+    field: MultiVector, given: object, ids: Sequence[Id], dtype: np.dtype[Any]
+) -> FieldVectors:
+    """Check the vectors of one multivector field and copy them; those of cosine to unit length.
+
+    Where they have salience, the most important of each record come first.
+
+    Args:
+        field: of D dimensions.
+        given: `Tokens`, or a list of N arrays [t, D], None where the record has none.
+        ids: the N ids, to name records in errors.
+        dtype: float16 or float32, what to keep.
+
+    Raises:
+        DimensionError: a shape is another, or a record has more than 65,535 vectors or none.
+        VectorError: NaN, an infinity, a value that `dtype` cannot hold, or no numbers at all.
+    """
+    tokens = given if isinstance(given, Tokens) else _joined(field, given, ids)
+    offsets = _checked_offsets(field, tokens, ids)
+    lengths = np.diff(offsets).astype(np.int64)
+    present = np.flatnonzero(lengths)
+    bounds = TokenBounds(
+        offsets=make_offsets(lengths[present], len(present)),
+        salience=_checked_salience(field, tokens),
+    )
+    owners = TokenOwners(bounds.offsets, [ids[row] for row in present.tolist()])
+    values = to_vectors(field, tokens.vectors, owners, dtype).values
+    if bounds.salience is not None:
+        order = by_importance(bounds)
+        values, bounds = values[order], replace(
+            bounds,
+            places=bounds.all_places()[order],
+            salience=bounds.salience[order],
+        )
+    rows = None if len(present) == len(ids) else present.astype(np.uint32)
+    return FieldVectors(rows=rows, values=values, tokens=bounds)
+
+
+def by_importance(bounds: TokenBounds) -> Int64:
+    """The tokens of each record, the most important first; of as important, as they come."""
+    owners = np.repeat(np.arange(len(bounds)), np.diff(bounds.offsets).astype(np.int64))
+    return np.lexsort((-bounds.all_salience().astype(np.float32), owners))
+
+
+def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[Float32]:
+    """Check one query [n, D], or a list of Q of them, as float32 arrays.
+
+    Vectors of cosine fields come back at unit length, zeros as zeros.
+
+    Raises:
+        DimensionError: a shape is another, or a query has no vectors or more than 65,535.
+        VectorError: NaN, an infinity, a value beyond float32, or no numbers at all.
+    """
+    if many and not isinstance(given, list | tuple | np.ndarray):
+        raise DimensionError(
+            f"queries for field {field.name!r} are a {type(given).__name__}, expected a list of "
+            f"arrays (n, {field.dim})"
+        )
+    queries: Sequence[object] = given if many else [given]  # type: ignore[assignment]
+    found = []
+    for query in queries:
+        array = to_queries(field, query, many=True)
+        if not 1 <= len(array) <= TOKENS_MAX:
+            raise DimensionError(
+                f"a query of field {field.name!r} has {len(array)} vectors, expected 1 to "
+                f"{TOKENS_MAX:,}"
+            )
+        found.append(array)
+    return found
+
+
+def token_count(given: object) -> int:
+    """How many vectors are given; 0 where that is nothing that `to_tokens` takes."""
+    if isinstance(given, Tokens):
+        return len(given.vectors) if hasattr(given.vectors, "__len__") else 0
+    if not isinstance(given, list | tuple):
+        return 0
+    return sum(len(item) for item in given if hasattr(item, "__len__"))
+
+
+def _joined(field: MultiVector, given: object, ids: Sequence[Id]) -> Tokens:
+    """A list of arrays end to end."""
+    expected = f"a list of an array (t, {field.dim}) for each of {len(ids)} ids, or None, or Tokens"
+    if not isinstance(given, list | tuple):
+        raise DimensionError(
+            f"vectors of multivector field {field.name!r} are a {type(given).__name__}, expected "
+            + expected
+        )
+    if len(given) != len(ids):
+        raise DimensionError(
+            f"{len(given)} sets of vectors for {len(ids)} ids and field {field.name!r}, expected "
+            + expected
+        )
+    arrays, lengths = [], []
+    for id_, item in zip(ids, given, strict=True):
+        if item is None:
+            lengths.append(0)
+            continue
+        array = _as_array(item)
+        if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
+            raise DimensionError(
+                f"vectors of shape {array.shape} of id {id_!r} for field {field.name!r}, expected "
+                f"(t, {field.dim}), t from 1 to {TOKENS_MAX:,}"
+            )
+        arrays.append(array)
+        lengths.append(len(array))
+    empty = np.empty((0, field.dim), dtype=np.float32)
+    vectors = np.concatenate(arrays) if arrays else empty
+    return Tokens(vectors, make_offsets(lengths, len(lengths)))
+
+
+def _as_array(item: object) -> Array:
+    try:
+        return np.asarray(item)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise VectorError(f"vectors are no array ({error}), expected numbers") from None
+
+
+def _checked_offsets(field: MultiVector, tokens: Tokens, ids: Sequence[Id]) -> Uint64:
+    offsets = _as_array(tokens.offsets)
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) != len(ids) + 1:
+        raise DimensionError(
+            f"offsets of field {field.name!r} are {offsets.dtype} of shape {offsets.shape}, "
+            f"expected {len(ids) + 1} ints for {len(ids)} ids"
+        )
+    vectors = _as_array(tokens.vectors)
+    lengths = np.diff(offsets.astype(np.int64))
+    if offsets[0] != 0 or offsets[-1] != len(vectors) or (lengths < 0).any():
+        raise DimensionError(
+            f"offsets of field {field.name!r} go from {offsets[0]} to {offsets[-1]}, expected them "
+            f"to ascend from 0 to the {len(vectors)} vectors"
+        )
+    if lengths.max(initial=0) > TOKENS_MAX:
+        row = int(lengths.argmax())
+        raise DimensionError(
+            f"id {ids[row]!r} has {lengths[row]:,} vectors for field {field.name!r}, expected at "
+            f"most {TOKENS_MAX:,}"
+        )
+    return offsets.astype(np.uint64)
+
+
+def _checked_salience(field: MultiVector, tokens: Tokens) -> Float16 | None:
+    if tokens.salience is None:
+        return None
+    salience, count = _as_array(tokens.salience), len(tokens.vectors)
+    if salience.shape != (count,) or salience.dtype.kind not in "fiu":
+        raise DimensionError(
+            f"salience of field {field.name!r} is {salience.dtype} of shape {salience.shape}, "
+            f"expected {count} numbers, one for each vector"
+        )
+    found: Float16 = np.clip(salience, -_SALIENCE_MAX, _SALIENCE_MAX).astype(np.float16)
+    if np.isnan(found).any():
+        raise VectorError(
+            f"salience of field {field.name!r} is NaN at {int(np.isnan(found).argmax())}, expected "
+            "a finite number"
+        )
+    return found
