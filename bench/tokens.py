@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bench import data
+from bench.peers import envs
 from vecstore.types import Array, Float32, Int64
 
-SETS = ("cranfield", "limit-small")
+SETS = ("cranfield", "limit-small", "scifact")
 NAME = "tokens128"
 
 # Of the set that stands in where there is no data.
@@ -67,13 +68,19 @@ class TokenSet:
 def load(folder: Path | None, name: str) -> TokenSet | None:
     """One set with ready vectors of tokens, or None where it is not there.
 
+    They lie beside its texts, or in the cache (see `bench.embed_tokens`).
+
     Raises:
         ValueError: a query has no judgments, so that vectors and judgments are not of one another.
     """
     dense = data.load(folder, name)
-    if folder is None or dense is None or not (folder / name / f"{NAME}-corpus.i8.npy").is_file():
+    if folder is None or dense is None:
         return None
-    documents, queries = (_split(folder / name, what) for what in ("corpus", "queries"))
+    places = (folder / name, envs.folder() / "tokens" / name)
+    held = next((place for place in places if (place / f"{NAME}-corpus.i8.npy").is_file()), None)
+    if held is None:
+        return None
+    documents, queries = (_split(held, what) for what in ("corpus", "queries"))
     if (len(documents), len(queries)) != (len(dense.vectors), len(dense.queries)):
         raise ValueError(f"{name}: {len(dense.queries)} of {len(queries)} queries are judged")
     return TokenSet(name=name, documents=documents, queries=queries, dense=dense)

@@ -15,6 +15,7 @@ from bench.peers.base import Ability, Environment, Known
 
 ADAPTERS = (
     "vecstore_local",
+    "vecstore_tokens",
     "faiss_indexes",
     "graphs",
     "scann_index",

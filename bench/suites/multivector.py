@@ -1,7 +1,6 @@
 """Late interaction: MaxSim over several vectors a record, exact and compressed, peers by turns.
 
-vecstore holds one vector a field so far. Beside the row that says so stands what it offers today:
-its dense search for candidates, then MaxSim of these.
+Beside vecstore's own multivectors stands its dense search, then exact MaxSim of what it found.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from bench.measure import (
     THREADS,
     Settings,
     Table,
+    bar,
     bootstrap,
     error_row,
     first_hits,
@@ -37,7 +37,6 @@ from bench.suites.quality import ndcg
 from bench.tokens import SETS, TokenSet, load, ranking, synthetic, with_dense
 from vecstore.types import Int64
 
-NOT_YET = "no multivectors yet"
 ROUNDS, SECONDS = 3, 0.6
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_QUERIES = 2, 0.2, 50
 SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES = 500, 100
@@ -45,6 +44,10 @@ SYNTHETIC_DOCUMENTS, SYNTHETIC_QUERIES = 500, 100
 BATCH_S_MAX = 2.0
 # Likewise a setting whose single searches took longer in the first round.
 SINGLE_MS_MAX = 1_000.0
+# What vecstore is held to: queries/s of one thread at this recall, from codes of so many bytes.
+OVERLAP = 0.97
+SPEEDS = {"cranfield": 700, "scifact": 250}
+TOKEN_BYTES = 40
 
 
 def tables(settings: Settings) -> Iterator[Table]:
@@ -54,6 +57,8 @@ def tables(settings: Settings) -> Iterator[Table]:
         run = Run(data, settings)
         for _ in run.every(asked(settings, "late")):
             yield run.table()
+        if data.name in SPEEDS:
+            yield run.bars()
 
 
 def _sets(settings: Settings) -> list[TokenSet]:
@@ -118,8 +123,6 @@ class Run:
 
         After each peer and each round, the table holds what is known so far.
         """
-        if not any(entry.known.name == OURS for entry in found):
-            self.failed[OURS] = NOT_YET
         case = token_case(
             self.folder / "case",
             self.data.name,
@@ -208,6 +211,25 @@ class Run:
             f"whose nDCG@{LIMIT} is {bootstrap(ndcg(self.truth, self.data.relevant))}; {INTERVALS}"
         )
         return Table(f"multivector-{self.data.name.partition(',')[0]}", title, rows)
+
+    def bars(self) -> Table:
+        """Whether vecstore, by its default ladder, does what it shall."""
+        name, wanted = self.data.name, SPEEDS[self.data.name]
+        rows = [row for row in self.table().rows if row["peer"] == OURS and row["recall"]]
+        best = max((row["recall"].mean for row in rows), default=0.0)
+        fast = [row["q/s 1 thread"] or 0 for row in rows if row["recall"].mean >= OVERLAP]
+        speed, size = max(fast, default=0), max((row["disk B/vector"] for row in rows), default=0)
+        found = [
+            bar(f"{name}: recall of exact MaxSim", best, f">= {OVERLAP}", met=best >= OVERLAP),
+            bar(f"{name}: q/s of one thread there", speed, f">= {wanted}", met=speed >= wanted),
+            bar(
+                f"{name}: bytes per token on disk",
+                size,
+                f"<= {TOKEN_BYTES}",
+                met=0 < size <= TOKEN_BYTES,
+            ),
+        ]
+        return Table(f"multivector-{name}-bars", "bars", found)
 
     def _row(self, held: Held, point: Point) -> dict[str, Any]:
         times: dict[str, Any] = {

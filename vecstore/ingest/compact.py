@@ -10,13 +10,21 @@ compaction drops them. What is worth writing again says compact_plan.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
-from vecstore.ingest.flush import SAMPLE_SHARE, choose_codecs, remove_unnamed, take_number
+from vecstore.ingest.flush import (
+    SAMPLE_SHARE,
+    choose_codecs,
+    remove_unnamed,
+    take_number,
+    trained_codecs,
+)
 from vecstore.ingest.jobs import Jobs, Task, resting
+from vecstore.ingest.settle import settled, upgrades
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.ingest.ttl import MICROSECONDS
 from vecstore.segment.catalog import CodecInfo
@@ -93,7 +101,11 @@ def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = F
             if segment.id not in left_alone
         }
     )
-    runs = plan_compaction(snapshot.manifest, dead, everything=everything)
+    known = (
+        trained_codecs(store) if any(item.multi for item in snapshot.info.schema.vectors) else ()
+    )
+    late = partial(upgrades, schema=snapshot.info.schema, known=known)
+    runs = plan_compaction(snapshot.manifest, dead, everything=everything, upgrades=late)
     return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
 
 
@@ -120,7 +132,7 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
         added: tuple[SegmentInfo, ...] = ()
         if parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
-            schema = snapshot.info.schema
+            schema = settled(snapshot.info.schema, parts, trained_codecs(store))
             codecs = choose_codecs(store, parts, trained, schema, pace)
             files, paths = environment.files, environment.paths
             with environment.guard():

@@ -2,6 +2,7 @@
 
     runs of small segments are merged, so that a collection has few segments of any age
     a segment with many dead rows is written again without them
+    those that were written before a codec of tokens could learn are written again with its codes
     a large one whose codes are in the order of rows is written again as inverted lists
 
 Only neighbours merge, so that the ranges of seqs of two segments never overlap.
@@ -9,7 +10,7 @@ Only neighbours merge, so that the ranges of seqs of two segments never overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
@@ -22,9 +23,20 @@ Run: TypeAlias = tuple[SegmentInfo, ...]
 
 _Span: TypeAlias = tuple[int, int]
 
+Upgrades: TypeAlias = Callable[[Run], Iterator[_Span]]
+
+
+def no_upgrades(segments: Run) -> Iterator[_Span]:
+    """None."""
+    return iter(())
+
 
 def plan_compaction(
-    manifest: Manifest, dead: Mapping[int, int], *, everything: bool = False
+    manifest: Manifest,
+    dead: Mapping[int, int],
+    *,
+    everything: bool = False,
+    upgrades: Upgrades = no_upgrades,
 ) -> list[Run]:
     """What is worth writing again, oldest first.
 
@@ -37,26 +49,30 @@ def plan_compaction(
         dead: segment id -> rows that were deleted or written again; a segment without an entry is
             left alone, and nothing merges across it.
         everything: merge all that fits into one segment, and drop every dead row.
+        upgrades: finds spans of segments that can have better codes by now.
     """
     runs: list[Run] = []
     for start, stop in _stretches([segment.id in dead for segment in manifest.segments]):
         segments = manifest.segments[start:stop]
-        runs += _all(segments, dead) if everything else _worthwhile(segments, dead)
+        runs += (
+            _all(segments, dead, upgrades) if everything else _worthwhile(segments, dead, upgrades)
+        )
     return runs
 
 
-def _all(segments: Run, dead: Mapping[int, int]) -> Iterator[Run]:
+def _all(segments: Run, dead: Mapping[int, int], upgrades: Upgrades) -> Iterator[Run]:
     sizes = [live_bytes(segment, dead) for segment in segments]
     start = 0
     while start < len(segments):
         stop = _fitting(sizes, start, len(segments))
         segment = segments[start]
-        if stop - start > 1 or dead[segment.id] or lacks_lists(segment):
+        late = any(upgrades((segment,)))
+        if stop - start > 1 or dead[segment.id] or lacks_lists(segment) or late:
             yield segments[start:stop]
         start = stop
 
 
-def _worthwhile(segments: Run, dead: Mapping[int, int]) -> list[Run]:
+def _worthwhile(segments: Run, dead: Mapping[int, int], upgrades: Upgrades) -> list[Run]:
     spans = _merges([live_bytes(segment, dead) for segment in segments])
     merged = {place for start, stop in spans for place in range(start, stop)}
     spans += [
@@ -65,6 +81,8 @@ def _worthwhile(segments: Run, dead: Mapping[int, int]) -> list[Run]:
         if place not in merged and dead[segment.id] >= options.DEAD_SHARE_MAX * segment.rows
     ]
     if not spans:  # what is not about to merge
+        spans = list(upgrades(segments))
+    if not spans:
         spans = [(place, place + 1) for place, item in enumerate(segments) if lacks_lists(item)]
     return [segments[start:stop] for start, stop in sorted(spans)]
 

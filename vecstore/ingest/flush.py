@@ -26,6 +26,7 @@ from vecstore.codec.base import Rest
 from vecstore.errors import VecstoreError
 from vecstore.ingest.commit import Change, commit
 from vecstore.ingest.jobs import Task
+from vecstore.ingest.settle import settled
 from vecstore.ingest.swap import Span, forget_dead
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
@@ -44,7 +45,7 @@ from vecstore.segment.manifest import (
 )
 from vecstore.segment.meta import next_number
 from vecstore.segment.snapshot import Live, written_rows
-from vecstore.segment.vectors import code_count, code_rows, decode_rows, owners
+from vecstore.segment.vectors import code_rows, decode_rows, owners, row_codes
 from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
@@ -94,10 +95,11 @@ def flush(store: CollectionStore, pace: Pace) -> None:
         added: tuple[SegmentInfo, ...] = ()
         if plan.parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
-            codecs = choose_codecs(store, plan.parts, trained, plan.schema, pace)
+            schema = settled(plan.schema, plan.parts, trained_codecs(store))
+            codecs = choose_codecs(store, plan.parts, trained, schema, pace)
             files, paths = environment.files, environment.paths
             with environment.guard():
-                info = write_segment(files, paths, number, plan.parts, plan.schema, codecs, pace)
+                info = write_segment(files, paths, number, plan.parts, schema, codecs, pace)
             added = (info,)
         reach("flush.commit")
         commit(store, lambda change: _name(store, change, plan, added, trained), alone=True)
@@ -198,13 +200,12 @@ def choose_codecs(
     Returns:
         (field, spec) -> codec, without fields that no row has.
     """
-    with store.environment.kv.read() as txn:
-        infos = codecs_of(txn, store.shelf.collection)
+    infos = trained_codecs(store)
     budget = store.environment.options.memory_bytes_max // SAMPLE_SHARE
     newest = {(info.field, info.spec): info for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
-        count = sum(field_codes(part, vector.name) for part in parts)
+        count = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
         for spec in vector.representations if count else ():
             codec = 0
             if parse_spec(spec, vector.dim).trained:
@@ -223,13 +224,19 @@ def choose_codecs(
     return chosen
 
 
+def trained_codecs(store: CollectionStore) -> list[CodecInfo]:
+    """The trained codecs of a collection, oldest first."""
+    with store.environment.kv.read() as txn:
+        return codecs_of(txn, store.shelf.collection)
+
+
 def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
     """The codec that coded the most rows which have nothing finer; 0: there are no such rows."""
     counts: dict[int, int] = {}
     for source, rows in parts:
         codec = source.codec_id(field, spec)
         if codec and source.specs(field)[-1] == spec:
-            counts[codec] = counts.get(codec, 0) + field_codes(Part(source, rows), field)
+            counts[codec] = counts.get(codec, 0) + row_codes(source, field, rows)
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
@@ -278,11 +285,6 @@ def sample_vectors(
             found.append(decode_rows(codes, numbers[picked[first:last] - before]))
         before += len(numbers)
     return np.concatenate(found)
-
-
-def field_codes(part: Part, field: str) -> int:
-    """How many codes a representation of a field has of some rows."""
-    return code_count(part.source, field, owners(part.source, field, part.rows)[1])
 
 
 def take_number(environment: Environment, counter: bytes) -> int:

@@ -76,10 +76,13 @@ def to_tokens(
     values = to_vectors(field, tokens.vectors, owners, dtype).values
     if bounds.salience is not None:
         order = by_importance(bounds)
-        values, bounds = values[order], replace(
-            bounds,
-            places=bounds.all_places()[order],
-            salience=bounds.salience[order],
+        values, bounds = (
+            values[order],
+            replace(
+                bounds,
+                places=bounds.all_places()[order],
+                salience=bounds.salience[order],
+            ),
         )
     rows = None if len(present) == len(ids) else present.astype(np.uint32)
     return FieldVectors(rows=rows, values=values, tokens=bounds)

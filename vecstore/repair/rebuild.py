@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import SAMPLE_SHARE, field_codes, sample_rows, sample_vectors, take_number
+from vecstore.ingest.flush import SAMPLE_SHARE, sample_rows, sample_vectors, take_number
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged
@@ -24,6 +24,7 @@ from vecstore.segment.known import KnownIds
 from vecstore.segment.manifest import SegmentInfo
 from vecstore.segment.reader import Segment
 from vecstore.segment.relink import relink_segment
+from vecstore.segment.vectors import row_codes
 from vecstore.segment.writer import Pace, Part, write_segment
 from vecstore.storage import keys
 from vecstore.storage import paths as names
@@ -122,7 +123,7 @@ class Rebuilder:
         infos += self.trained
         chosen: dict[tuple[str, str], StoredCodec] = {}
         for vector in self.schema.vectors:
-            count = sum(field_codes(part, vector.name) for part in parts)
+            count = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
             owner = remains.info.field(vector.name)
             had = {item.spec: item.codec for item in owner.representations} if owner else {}
             for spec in vector.representations if count else ():

@@ -39,7 +39,7 @@ def collection_stats(
         representations=tuple(
             _representation(snapshot, vector, spec, quarantined)
             for vector in snapshot.info.schema.vectors
-            for spec in vector.representations
+            for spec in _specs(snapshot, vector)
         ),
         buffer_bytes=snapshot.buffer_bytes,
         quarantined=tuple(
@@ -47,6 +47,13 @@ def collection_stats(
         ),
         jobs=tuple(jobs),
     )
+
+
+def _specs(snapshot: Snapshot, vector: Vector) -> list[str]:
+    """The representations of a field, and what stands in for them in some segments."""
+    fields = (segment.field(vector.name) for segment in snapshot.manifest.segments)
+    found = (item.spec for field in fields if field for item in field.representations)
+    return list(dict.fromkeys((*vector.representations, *found)))
 
 
 def _representation(

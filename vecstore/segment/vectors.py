@@ -41,7 +41,9 @@ def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
 def _sets(values: Float32, tokens: TokenBounds) -> list[Float32]:
     """The vectors of each record, in the order in which they were given."""
     order = tokens.as_given()
-    return np.split(values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64))
+    return np.split(
+        values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64)
+    )
 
 
 def code_rows(source: Source, field: str, numbers: Int64) -> Int64:
@@ -50,9 +52,9 @@ def code_rows(source: Source, field: str, numbers: Int64) -> Int64:
     return numbers if tokens is None else tokens.rows(numbers)
 
 
-def code_count(source: Source, field: str, numbers: Int64) -> int:
-    """How many that are, without listing them."""
-    tokens = source.tokens(field)
+def row_codes(source: Source, field: str, rows: Int64) -> int:
+    """How many codes some rows of a source have of each representation of a field."""
+    numbers, tokens = owners(source, field, rows)[1], source.tokens(field)
     return len(numbers) if tokens is None else tokens.count_of(numbers)
 
 
