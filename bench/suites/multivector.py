@@ -20,7 +20,6 @@ from bench.measure import (
     INTERVALS,
     LIMIT,
     THREADS,
-    Rows,
     Settings,
     Table,
     bar,
