@@ -104,6 +104,12 @@ class Tokens:
     def __len__(self) -> int:
         return max(0, len(self.offsets) - 1)
 
+    def __getitem__(self, rows: slice) -> Tokens:
+        bounds = self.offsets[rows.start or 0 : (len(self) if rows.stop is None else rows.stop) + 1]
+        own = slice(int(bounds[0]), int(bounds[-1]))
+        salience = None if self.salience is None else self.salience[own]
+        return Tokens(self.vectors[own], bounds - bounds[0], salience)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

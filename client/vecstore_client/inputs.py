@@ -28,11 +28,11 @@ from vecstore.errors import (
     VectorError,
 )
 from vecstore.schema import Schema, check_name, check_ttl
-from vecstore.types import Array, Codes, Id
+from vecstore.types import Array, Codes, Id, Tokens
 from vecstore_proto.codecs import CodecValues
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
 from vecstore_proto.results import spans
-from vecstore_proto.tensors import as_numbers, field_vectors_to_wire
+from vecstore_proto.tensors import as_numbers, field_vectors_to_wire, tokens_of
 from vecstore_proto.v1 import common_pb2
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class ReadBatch:
 
     def parts(self) -> list[slice]:
         """Runs of records of about REQUEST_BYTES_TARGET."""
-        sizes = np.full(len(self.ids), 16 + sum(map(_row_bytes, self.fields.values())))
+        sizes = np.full(len(self.ids), 16, dtype=np.int64)
+        for values in self.fields.values():
+            sizes += _row_bytes(values)
         if self.payloads is not None:
             sizes += np.fromiter(map(len, self.payloads), np.int64, len(self.payloads))
         return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
@@ -250,10 +252,42 @@ def _fields(schema: Schema, vectors: Any) -> Fields:
     if isinstance(vectors, Mapping):
         if not all(isinstance(field, str) and _is_utf8(field) for field in vectors):
             raise VectorError("the name of a field is not a str")
-        return {field: _column(values) for field, values in vectors.items()}
+        dims = {field.name: field.dim for field in schema.vectors if field.multi}
+        return {
+            field: _tokens(values, dims[field]) if field in dims else _column(values)
+            for field, values in vectors.items()
+        }
     if len(schema.vectors) != 1:
         raise VectorError("vectors are not a dict, expected one of field -> array")
-    return {None: _column(vectors)}
+    (field,) = schema.vectors
+    return {None: _tokens(vectors, field.dim) if field.multi else _column(vectors)}
+
+
+def _tokens(values: Any, dim: int) -> Tokens | Codes:
+    """Tokens of records, or codes, which the server refuses."""
+    if isinstance(values, Codes):
+        return values
+    if not isinstance(values, Tokens):
+        if not isinstance(values, list | tuple):
+            raise VectorError("vectors are no list of arrays")
+        sets = [None if item is None else _column(item) for item in values]
+        if any(item is not None and (item.shape[1:] != (dim,) or not len(item)) for item in sets):
+            raise VectorError("a record has no array of vectors")
+        return tokens_of(sets, dim)
+    offsets, vectors = as_numbers(values.offsets), _column(values.vectors)
+    whole = offsets.ndim == 1 and len(offsets) and offsets.dtype.kind in "iu"
+    if (
+        not whole
+        or vectors.shape[1:] != (dim,)
+        or offsets[0]
+        or offsets[-1] != len(vectors)
+        or (np.diff(offsets) < 0).any()
+    ):
+        raise VectorError("offsets do not ascend from 0 to the number of vectors")
+    salience = None if values.salience is None else _column(values.salience)
+    if salience is not None and salience.shape != (len(vectors),):
+        raise VectorError("salience is not one number for each vector")
+    return Tokens(vectors, offsets.astype(np.int64), salience)
 
 
 def _column(values: Any) -> Any:
@@ -272,12 +306,14 @@ def _column(values: Any) -> Any:
 
 def _check_size(schema: Schema, count: int, fields: Fields) -> None:
     """Refuse what the database would, before it is sent."""
-    wide = 0
+    wide = tokens = 0
     for field in schema.vectors:
         given = fields.get(field.name, fields.get(None))
-        if given is not None:
+        if isinstance(given, Tokens):
+            tokens += 4 * field.dim * len(given.vectors)
+        elif given is not None:
             wide += given.codes.shape[1] if isinstance(given, Codes) else 4 * field.dim
-    if count > options.BATCH_ROWS_MAX or count * wide > options.BATCH_BYTES_MAX:
+    if count > options.BATCH_ROWS_MAX or count * wide + tokens > options.BATCH_BYTES_MAX:
         raise RequestError("the batch is too large")
 
 
@@ -312,7 +348,10 @@ def _seconds(ttl_s: Any, count: int) -> list[float] | None:
     return [float(number or 0) for number in numbers]
 
 
-def _row_bytes(values: Any) -> int:
+def _row_bytes(values: Any) -> Any:
+    """Bytes of each record, one number where all have as many."""
+    if isinstance(values, Tokens):
+        return np.diff(values.offsets) * (values.vectors.nbytes // max(len(values.vectors), 1))
     if isinstance(values, Codes):
         return int(values.codes.shape[1])
     if isinstance(values, np.ndarray):

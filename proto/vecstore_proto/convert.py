@@ -16,7 +16,7 @@ import numpy as np
 from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
 from vecstore.request import Cascade, Probe, Rescore, Scan
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import (
     CollectionStats,
     ColumnType,
@@ -65,6 +65,7 @@ def schema_to_wire(schema: Schema) -> common_pb2.Schema:
                 dim=vector.dim,
                 metric=metric_to_wire(vector.metric),
                 representations=vector.representations,
+                multi=_multi_to_wire(vector),
             )
             for vector in schema.vectors
         ],
@@ -79,21 +80,27 @@ def schema_to_wire(schema: Schema) -> common_pb2.Schema:
 def schema_from_wire(message: common_pb2.Schema) -> Schema:
     """The inverse, or SchemaError."""
     return Schema(
-        vectors=tuple(
-            Vector(
-                name=vector.name,
-                dim=vector.dim,
-                metric=metric_from_wire(vector.metric),
-                representations=tuple(vector.representations),
-            )
-            for vector in message.vectors
-        ),
+        vectors=tuple(map(_vector_from_wire, message.vectors)),
         columns=tuple(
             Column(name=column.name, type=_named("type of column", _COLUMN_NAMES, column.type))
             for column in message.columns
         ),
         ttl_s=message.ttl_s if message.HasField("ttl_s") else None,
     )
+
+
+def _multi_to_wire(vector: Vector) -> common_pb2.MultiVector | None:
+    if not isinstance(vector, MultiVector):
+        return None
+    return common_pb2.MultiVector(pruning=vector.pruning, pooling=vector.pooling)
+
+
+def _vector_from_wire(message: common_pb2.VectorField) -> Vector:
+    metric, ladder = metric_from_wire(message.metric), tuple(message.representations)
+    if not message.HasField("multi"):
+        return Vector(message.name, message.dim, metric, ladder)
+    multi = message.multi
+    return MultiVector(message.name, message.dim, metric, ladder, multi.pruning, multi.pooling)
 
 
 def metric_to_wire(metric: Metric) -> Any:

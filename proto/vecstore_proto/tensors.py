@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from vecstore.errors import DimensionError, RequestError, VectorError
-from vecstore.types import Array, Codes, Float32
+from vecstore.types import Array, Codes, Float32, Tokens
 from vecstore_proto.v1 import common_pb2 as pb
 
 AXES_MAX = 8
@@ -78,7 +79,8 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
 
     Args:
         field: the vector field, or None for the only one.
-        values: array-like [N, D], a sequence of N array-likes [D] or None, or N codes.
+        values: array-like [N, D], a sequence of N array-likes [D] or None, N codes, or the tokens
+            of N records.
         into: the message to fill.
 
     Raises:
@@ -91,6 +93,9 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
         into.made_by.spec, into.made_by.fingerprint = values.spec, values.fingerprint
         tensor_to_wire(values.codes, into.vectors)
         return
+    if isinstance(values, Tokens):
+        _tokens_to_wire(values, into)
+        return
     has = _present(values)
     if has is not None:
         into.rows.SetInParent()
@@ -99,10 +104,44 @@ def field_vectors_to_wire(field: str | None, values: object, into: pb.FieldVecto
     tensor_to_wire(as_numbers(values), into.vectors)
 
 
+def _tokens_to_wire(tokens: Tokens, into: pb.FieldVectors) -> None:
+    lengths = np.diff(np.asarray(tokens.offsets).astype(np.int64))
+    present = np.flatnonzero(lengths)
+    if len(present) < len(lengths):
+        into.rows.SetInParent()
+        into.rows.values.extend(present.tolist())
+    into.tokens.SetInParent()
+    into.tokens.lengths.extend(lengths[present].tolist())
+    if tokens.salience is not None:
+        tensor_to_wire(as_numbers(tokens.salience), into.tokens.salience)
+    tensor_to_wire(as_numbers(tokens.vectors), into.vectors)
+
+
+def _tokens_from_wire(message: pb.FieldVectors, count: int) -> Tokens:
+    vectors = tensor_from_wire(message.vectors)
+    given = np.array(message.tokens.lengths, dtype=np.int64)
+    rows = rows_from_wire(message.rows, count) if message.HasField("rows") else range(count)
+    if len(given) != len(rows) or (given < 1).any() or given.sum() != len(vectors):
+        raise DimensionError(
+            f"tokens of field {message.field!r} are {len(given)} sets of {given.sum():,} vectors, "
+            f"expected {len(rows)} sets, none of them empty, of the {len(vectors):,} that came"
+        )
+    lengths = np.zeros(count, dtype=np.int64)
+    lengths[list(rows)] = given
+    salience = message.tokens.salience
+    return Tokens(
+        vectors,
+        np.concatenate(([0], np.cumsum(lengths))),
+        tensor_from_wire(salience) if message.tokens.HasField("salience") else None,
+    )
+
+
 def field_vectors_from_wire(
     message: pb.FieldVectors, count: int
-) -> Array | list[Array | None] | Codes:
-    """The inverse: an array, codes, or a list of `count` where some records lack the field."""
+) -> Array | list[Array | None] | Codes | Tokens:
+    """The inverse: an array, codes, tokens, or a list of `count` where some lack the field."""
+    if message.HasField("tokens"):
+        return _tokens_from_wire(message, count)
     vectors = tensor_from_wire(message.vectors)
     if message.HasField("made_by"):
         if message.HasField("rows"):
@@ -138,8 +177,10 @@ def mappings_to_wire(records: Sequence[Mapping[str, Float32]], into: pb.Records)
         for field in record:
             rows_of.setdefault(field, []).append(row)
     for field, rows in rows_of.items():
-        vectors = np.stack([records[row][field] for row in rows])
+        found = [records[row][field] for row in rows]
         message = into.vectors.add()
+        several = found[0].ndim == 2
+        vectors = tokens_of(found, found[0].shape[1]) if several else np.stack(found)
         field_vectors_to_wire(field, vectors, message)
         if len(rows) < len(records):
             message.rows.values.extend(rows)
@@ -152,10 +193,26 @@ def mappings_from_wire(messages: Sequence[pb.FieldVectors], count: int) -> list[
         vectors = field_vectors_from_wire(message, count)
         if isinstance(vectors, Codes):
             raise RequestError("an answer has codes, expected vectors")
+        if isinstance(vectors, Tokens):
+            vectors = token_sets(vectors)
         for record, vector in zip(found, vectors, strict=True):
             if vector is not None:
                 record[message.field] = vector.copy()
     return found
+
+
+def tokens_of(sets: Sequence[Array | None], dim: int) -> Tokens:
+    """Arrays [t, D], None where a record has none, end to end."""
+    lengths = [0 if item is None else len(item) for item in sets]
+    arrays = [item for item in sets if item is not None]
+    vectors = np.concatenate(arrays) if arrays else np.empty((0, dim), dtype=np.float32)
+    return Tokens(vectors, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))))
+
+
+def token_sets(tokens: Tokens) -> list[Array | None]:
+    """The inverse."""
+    bounds = pairwise(tokens.offsets.tolist())
+    return [tokens.vectors[start:stop] if start < stop else None for start, stop in bounds]
 
 
 def as_numbers(values: object) -> Array:

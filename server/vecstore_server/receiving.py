@@ -11,7 +11,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.types import Codes
+from vecstore.types import Codes, Tokens
 from vecstore_proto.convert import Batch, batch_from_wire
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import common_pb2
@@ -114,12 +114,32 @@ def _end_to_end(values: Sequence[Any]) -> Any:
     """Vectors of one field, part after part: an array, or a list where some are None."""
     if any(isinstance(value, Codes) for value in values):
         return _codes_end_to_end(values)
+    if any(isinstance(value, Tokens) for value in values):
+        return _tokens_end_to_end(values)
     if any(isinstance(value, list) for value in values):
         return [vector for value in values for vector in value]
     shapes = {value.shape[1:] for value in values}
     if len(shapes) != 1 or len({value.dtype for value in values}) != 1:
         raise RequestError(f"parts of the stream have vectors of shapes {shapes}, expected one")
     return np.concatenate(values)
+
+
+def _tokens_end_to_end(values: Sequence[Any]) -> Tokens:
+    forms = {
+        (value.vectors.shape[1:], value.vectors.dtype, value.salience is None)
+        if isinstance(value, Tokens)
+        else ()
+        for value in values
+    }
+    if len(forms) != 1:
+        raise RequestError("parts of the stream have tokens of different forms, expected one")
+    lengths = np.concatenate([np.diff(value.offsets) for value in values])
+    salience = [value.salience for value in values if value.salience is not None]
+    return Tokens(
+        np.concatenate([value.vectors for value in values]),
+        np.concatenate(([0], np.cumsum(lengths))),
+        np.concatenate(salience) if salience else None,
+    )
 
 
 def _codes_end_to_end(values: Sequence[Any]) -> Codes:

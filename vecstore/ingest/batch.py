@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.errors import DimensionError, IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
-from vecstore.ingest.tokens import to_token_queries, to_tokens, token_count
+from vecstore.ingest.tokens import to_tokens, token_count
 from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
@@ -72,8 +72,9 @@ def make_batch(
         ids: N ids, a list or an array.
         vectors: field name -> [N, D] numbers, or a list of N vectors with None where a record
             has none; or what `take_codes` gives for codes. For a multivector field a list of N
-            arrays [t, D], or Tokens. A field that is left out is one that no record has. Where the schema has one vector field, also what would stand for it
-            alone. None: no record has any.
+            arrays [t, D], or Tokens. A field that is left out is one that no record has. Where the
+            schema has one vector field, also what would stand for it alone. None: no record has
+            any.
         payloads: a list of N dicts, JSON objects as bytes, or None; None for no payloads.
         dtypes: field name -> float16 or float32, what to keep of its vectors; float32 for a
             field that is left out.

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 
 from vecstore.codec import parse_spec
-from vecstore.codec.tokens import tokens_min
+from vecstore.codec.centroid_training import tokens_min
 from vecstore.schema import Schema, Vector
 from vecstore.segment.catalog import CodecInfo
 from vecstore.segment.manifest import SegmentInfo

@@ -176,6 +176,11 @@ def _checked_offsets(field: MultiVector, tokens: Tokens, ids: Sequence[Id]) -> U
             f"expected {len(ids) + 1} ints for {len(ids)} ids"
         )
     vectors = _as_array(tokens.vectors)
+    if vectors.shape[1:] != (field.dim,):
+        raise DimensionError(
+            f"vectors of shape {vectors.shape} of Tokens for field {field.name!r}, expected "
+            f"(T, {field.dim})"
+        )
     lengths = np.diff(offsets.astype(np.int64))
     if offsets[0] != 0 or offsets[-1] != len(vectors) or (lengths < 0).any():
         raise DimensionError(

@@ -157,7 +157,7 @@ def _plain(schema: Schema) -> _SchemaData:
 def _vector_data(vector: Vector) -> _VectorData:
     told = (vector.name, vector.dim, vector.metric, tuple(vector.representations))
     if isinstance(vector, MultiVector):
-        return _VectorData(*told, True, vector.pruning, vector.pooling)
+        return _VectorData(*told, multi=True, pruning=vector.pruning, pooling=vector.pooling)
     return _VectorData(*told)
 
 

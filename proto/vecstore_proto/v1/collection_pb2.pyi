@@ -252,15 +252,29 @@ class Rescore(_message.Message):
     keep: int
     def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
 
+class MaxSim(_message.Message):
+    __slots__ = ("field", "keep", "representation", "token_budget")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    keep: int
+    representation: str
+    token_budget: int
+    def __init__(self, field: _Optional[str] = ..., keep: _Optional[int] = ..., representation: _Optional[str] = ..., token_budget: _Optional[int] = ...) -> None: ...
+
 class Stage(_message.Message):
-    __slots__ = ("scan", "rescore", "probe")
+    __slots__ = ("scan", "rescore", "probe", "maxsim")
     SCAN_FIELD_NUMBER: _ClassVar[int]
     RESCORE_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
+    MAXSIM_FIELD_NUMBER: _ClassVar[int]
     scan: Scan
     rescore: Rescore
     probe: Probe
-    def __init__(self, scan: _Optional[_Union[Scan, _Mapping]] = ..., rescore: _Optional[_Union[Rescore, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ...) -> None: ...
+    maxsim: MaxSim
+    def __init__(self, scan: _Optional[_Union[Scan, _Mapping]] = ..., rescore: _Optional[_Union[Rescore, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., maxsim: _Optional[_Union[MaxSim, _Mapping]] = ...) -> None: ...
 
 class Cascade(_message.Message):
     __slots__ = ("stages",)
@@ -269,7 +283,7 @@ class Cascade(_message.Message):
     def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id")
+    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id", "token_budget", "among")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -281,6 +295,8 @@ class SearchRequest(_message.Message):
     WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    AMONG_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vectors: _containers.RepeatedCompositeFieldContainer[_common_pb2.FieldVectors]
     batch: bool
@@ -292,7 +308,9 @@ class SearchRequest(_message.Message):
     with_vectors: bool
     explain: bool
     collection_id: int
-    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ...) -> None: ...
+    token_budget: int
+    among: _common_pb2.Ids
+    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ..., token_budget: _Optional[int] = ..., among: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
 
 class StageReport(_message.Message):
     __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads", "kernel")
@@ -351,3 +369,25 @@ class SearchStreamResponse(_message.Message):
     PART_FIELD_NUMBER: _ClassVar[int]
     part: SearchResponse
     def __init__(self, part: _Optional[_Union[SearchResponse, _Mapping]] = ...) -> None: ...
+
+class MatchTokensRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "vectors", "ids")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    vectors: _common_pb2.FieldVectors
+    ids: _common_pb2.Ids
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., vectors: _Optional[_Union[_common_pb2.FieldVectors, _Mapping]] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
+
+class MatchTokensResponse(_message.Message):
+    __slots__ = ("positions", "tokens", "scores")
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    positions: _common_pb2.RowNumbers
+    tokens: _common_pb2.Tensor
+    scores: _common_pb2.Tensor
+    def __init__(self, positions: _Optional[_Union[_common_pb2.RowNumbers, _Mapping]] = ..., tokens: _Optional[_Union[_common_pb2.Tensor, _Mapping]] = ..., scores: _Optional[_Union[_common_pb2.Tensor, _Mapping]] = ...) -> None: ...

@@ -117,6 +117,11 @@ class CollectionServiceStub(object):
                 request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamResponse.FromString,
                 _registered_method=True)
+        self.MatchTokens = channel.unary_unary(
+                '/vecstore.v1.CollectionService/MatchTokens',
+                request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer(object):
@@ -236,6 +241,13 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MatchTokens(self, request, context):
+        """Says which vectors of some records match a query of a multivector field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -313,6 +325,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.SearchStream,
                     request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamResponse.SerializeToString,
+            ),
+            'MatchTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchTokens,
+                    request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -727,6 +744,33 @@ class CollectionService(object):
             '/vecstore.v1.CollectionService/SearchStream',
             vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamRequest.SerializeToString,
             vecstore__proto_dot_v1_dot_collection__pb2.SearchStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/MatchTokens',
+            vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -132,17 +132,27 @@ class MadeBy(_message.Message):
     fingerprint: str
     def __init__(self, spec: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
+class TokenBounds(_message.Message):
+    __slots__ = ("lengths", "salience")
+    LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    SALIENCE_FIELD_NUMBER: _ClassVar[int]
+    lengths: _containers.RepeatedScalarFieldContainer[int]
+    salience: Tensor
+    def __init__(self, lengths: _Optional[_Iterable[int]] = ..., salience: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
 class FieldVectors(_message.Message):
-    __slots__ = ("field", "vectors", "rows", "made_by")
+    __slots__ = ("field", "vectors", "rows", "made_by", "tokens")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     MADE_BY_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     field: str
     vectors: Tensor
     rows: RowNumbers
     made_by: MadeBy
-    def __init__(self, field: _Optional[str] = ..., vectors: _Optional[_Union[Tensor, _Mapping]] = ..., rows: _Optional[_Union[RowNumbers, _Mapping]] = ..., made_by: _Optional[_Union[MadeBy, _Mapping]] = ...) -> None: ...
+    tokens: TokenBounds
+    def __init__(self, field: _Optional[str] = ..., vectors: _Optional[_Union[Tensor, _Mapping]] = ..., rows: _Optional[_Union[RowNumbers, _Mapping]] = ..., made_by: _Optional[_Union[MadeBy, _Mapping]] = ..., tokens: _Optional[_Union[TokenBounds, _Mapping]] = ...) -> None: ...
 
 class Payloads(_message.Message):
     __slots__ = ("json",)
@@ -162,17 +172,27 @@ class Records(_message.Message):
     ttl_s: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, ids: _Optional[_Union[Ids, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[FieldVectors, _Mapping]]] = ..., payloads: _Optional[_Union[Payloads, _Mapping]] = ..., ttl_s: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class MultiVector(_message.Message):
+    __slots__ = ("pruning", "pooling")
+    PRUNING_FIELD_NUMBER: _ClassVar[int]
+    POOLING_FIELD_NUMBER: _ClassVar[int]
+    pruning: str
+    pooling: str
+    def __init__(self, pruning: _Optional[str] = ..., pooling: _Optional[str] = ...) -> None: ...
+
 class VectorField(_message.Message):
-    __slots__ = ("name", "dim", "metric", "representations")
+    __slots__ = ("name", "dim", "metric", "representations", "multi")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATIONS_FIELD_NUMBER: _ClassVar[int]
+    MULTI_FIELD_NUMBER: _ClassVar[int]
     name: str
     dim: int
     metric: Metric
     representations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., representations: _Optional[_Iterable[str]] = ...) -> None: ...
+    multi: MultiVector
+    def __init__(self, name: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., representations: _Optional[_Iterable[str]] = ..., multi: _Optional[_Union[MultiVector, _Mapping]] = ...) -> None: ...
 
 class Column(_message.Message):
     __slots__ = ("name", "type")
