@@ -10,7 +10,13 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import SAMPLE_SHARE, field_codes, sample_rows, sample_vectors, take_number
+from vecstore.ingest.flush import (
+    SAMPLE_SHARE,
+    field_codes,
+    sample_rows,
+    sample_vectors,
+    take_number,
+)
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged

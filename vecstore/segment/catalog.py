@@ -148,10 +148,7 @@ def alter_jobs(txn: Txn) -> dict[int, AlterJob]:
 
 def _plain(schema: Schema) -> _SchemaData:
     return _SchemaData(
-        tuple(
-            _vector_data(vector)
-            for vector in schema.vectors
-        ),
+        tuple(_vector_data(vector) for vector in schema.vectors),
         tuple(_ColumnData(column.name, column.type) for column in schema.columns),
         schema.ttl_s,
     )
@@ -172,9 +169,7 @@ def _vector(data: _VectorData) -> Vector:
 def _checked(data: _SchemaData) -> Schema:
     try:
         return Schema(
-            vectors=tuple(
-                _vector(vector) for vector in data.vectors
-            ),
+            vectors=tuple(_vector(vector) for vector in data.vectors),
             columns=tuple(Column(column.name, column.type) for column in data.columns),
             ttl_s=data.ttl_s,
         )

@@ -24,24 +24,33 @@ def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
     """
     found: list[dict[str, Float32]] = [{} for _ in rows]
     for field in source.fields():
-        places, numbers = owners(source, field, rows)
-        codes = source.codes(field, source.specs(field)[-1])
-        assert codes is not None
-        tokens = source.tokens(field)
-        values: Sequence[Float32] = (
-            list(decode_rows(codes, numbers))
-            if tokens is None
-            else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
-        )
-        for place, value in zip(places.tolist(), values, strict=True):
+        for place, value in read_field(source, field, rows).items():
             found[place][field] = value
     return list(found)
+
+
+def read_field(source: Source, field: str, rows: Int64) -> dict[int, Float32]:
+    """The vectors of one field of some rows: position in `rows` -> [D], or [t, D] as given."""
+    places, numbers = owners(source, field, rows)
+    if not len(places):
+        return {}
+    codes = source.codes(field, source.specs(field)[-1])
+    assert codes is not None
+    tokens = source.tokens(field)
+    values: Sequence[Float32] = (
+        list(decode_rows(codes, numbers))
+        if tokens is None
+        else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
+    )
+    return dict(zip(places.tolist(), values, strict=True))
 
 
 def _sets(values: Float32, tokens: TokenBounds) -> list[Float32]:
     """The vectors of each record, in the order in which they were given."""
     order = tokens.as_given()
-    return np.split(values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64))
+    return np.split(
+        values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64)
+    )
 
 
 def code_rows(source: Source, field: str, numbers: Int64) -> Int64:
