@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
-from vecstore.request import Cascade, Probe, Rescore, Scan
+from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import (
     Codes,
@@ -31,6 +31,7 @@ from vecstore.types import (
     RepairReport,
     SnapshotInfo,
     StageReport,
+    TokenMatches,
     Tokens,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Job",
+    "MaxSim",
     "MultiVector",
     "Options",
     "Probe",
@@ -62,6 +64,7 @@ __all__ = [
     "Schema",
     "SnapshotInfo",
     "StageReport",
+    "TokenMatches",
     "Tokens",
     "Vector",
     "connect",

@@ -7,13 +7,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
 from vecstore.ingest.alter import Alteration
-from vecstore.ingest.batch import check_ids, check_queries, make_batch
+from vecstore.ingest.batch import check_ids, check_ids_asked, check_queries, make_batch
 from vecstore.ingest.coded import FieldCodec, take_codes
 from vecstore.ingest.compact import compact_now
 from vecstore.ingest.encoders import current_codecs, field_codec
@@ -24,13 +23,13 @@ from vecstore.ingest.ttl import Ttl
 from vecstore.request import Cascade, SearchRequest, check_count
 from vecstore.schema import Schema
 from vecstore.search.answer import answer, passing
+from vecstore.search.late import answer_late
 from vecstore.search.parallel import Workers
+from vecstore.search.records import Given, match_tokens, page, records_at
 from vecstore.search.where import Node, parse_where
-from vecstore.segment.ids import decode_id
-from vecstore.segment.snapshot import Live, Snapshot
+from vecstore.segment.snapshot import Snapshot
 from vecstore.segment.stats import collection_stats
-from vecstore.segment.vectors import read_vectors
-from vecstore.types import CollectionStats, Hits, Ids, Int64, Record
+from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
 
 
 class Collection:
@@ -190,22 +189,8 @@ class Collection:
 
     def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
         """Records by id, in the order of `ids`; None where there is none."""
-        encoded = check_ids(ids)
-        if len(encoded) > options.GET_IDS_MAX:
-            raise RequestError(
-                f"get has {len(encoded):,} ids, expected at most {options.GET_IDS_MAX:,}"
-            )
-        places = self._store.find(encoded)
-        wanted: dict[Live, list[tuple[int, int]]] = {}  # source -> (position in `ids`, row)
-        for position, place in enumerate(places):
-            if place is not None:
-                wanted.setdefault(place.live, []).append((position, place.row))
-        found: dict[int, Record] = {}
-        for live, pairs in wanted.items():
-            positions, rows = zip(*pairs, strict=True)
-            records = _records(live, np.array(rows), with_vectors=with_vectors)
-            found.update(zip(positions, records, strict=True))
-        return [found.get(position) for position in range(len(places))]
+        encoded = check_ids_asked(ids, "get", options.GET_IDS_MAX)
+        return records_at(self._store.find(encoded), with_vectors=with_vectors)
 
     def scroll(
         self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
@@ -233,17 +218,7 @@ class Collection:
             raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
         snapshot = self._store.snapshot()
         node = _filter(where, snapshot.info.schema)
-        records: list[Record] = []
-        for live in snapshot.sources:
-            if live.source.seq_max < after:
-                continue
-            start = int(np.searchsorted(live.source.seqs, np.uint64(after)))
-            rows = start + np.flatnonzero(passing(node, live)[start:])
-            chosen = rows[: limit - len(records)]
-            records += _records(live, chosen, with_vectors=with_vectors)
-            if len(chosen) < len(rows):
-                return records, int(live.source.seqs[rows[len(chosen)]])
-        return records, None
+        return page(snapshot, node, after, limit, with_vectors=with_vectors)
 
     def count(self, where: str | None = None) -> int:
         """How many records there are, or how many a filter passes.
@@ -273,6 +248,7 @@ class Collection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -280,11 +256,15 @@ class Collection:
         """The records nearest to one query.
 
         Args:
-            vectors: field name -> query [D], or the query alone where there is one vector field.
+            vectors: field name -> query [D], of a multivector field [n, D]; or the query alone
+                where there is one field. Several fields take a plan; without one, a vector field
+                finds candidates that a multivector field scores.
             limit: hits wanted, 1 to 10,000.
             where: a filter on columns, such as "year >= 2015 AND lang IN ('en', 'fr')".
             plan: explicit stages; the default scans a coarse representation and rescores.
             exact: score every row with the finest representation.
+            token_budget: vectors of a record that are read of a multivector field, the most
+                important first; None: all.
             with_payload: hits carry payloads (read when first asked for).
             with_vectors: hits carry vectors (read when first asked for).
             explain: hits carry a report for each stage.
@@ -293,10 +273,12 @@ class Collection:
             Hits, best first: score descending, then oldest write first.
         """
         snapshot = self._store.snapshot()
-        field, queries = check_queries(snapshot.info.schema, vectors, many=False)
+        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=False)
         request = SearchRequest(
             field=field,
             queries=queries,
+            token_queries=token_queries,
+            token_budget=token_budget,
             limit=limit,
             where=where,
             plan=plan,
@@ -315,19 +297,23 @@ class Collection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
     ) -> list[Hits]:
         """The records nearest to each of many queries; faster than one at a time.
 
-        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D].
+        Args and hits as in `search`, with `vectors` as field name -> queries [Q, D], of a
+        multivector field a list of Q arrays [n, D], of any n each.
         """
         snapshot = self._store.snapshot()
-        field, queries = check_queries(snapshot.info.schema, vectors, many=True)
+        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=True)
         request = SearchRequest(
             field=field,
             queries=queries,
+            token_queries=token_queries,
+            token_budget=token_budget,
             limit=limit,
             where=where,
             plan=plan,
@@ -338,12 +324,63 @@ class Collection:
         )
         return self._answer(request, snapshot)
 
+    def rerank(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        ids: Ids,
+        *,
+        limit: int | None = None,
+        token_budget: int | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Hits:
+        """Score given records, whoever found them, with the finest representation of a field.
+
+        Args:
+            vectors: one query, as in `search`.
+            ids: at most 10,000; unknown ones, and records without the field, are left out.
+            limit: hits wanted; None: all.
+            token_budget, with_payload, with_vectors: as in `search`.
+
+        Returns:
+            Hits, best first, each record once.
+        """
+        encoded = list(dict.fromkeys(check_ids_asked(ids, "rerank", options.LIMIT_MAX)))
+        schema, store = self.schema, self._store
+        field, queries, token_queries = check_queries(schema, vectors, many=False)
+        request = SearchRequest(
+            field=field,
+            queries=queries,
+            limit=max(1, len(encoded)) if limit is None else limit,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+            token_queries=token_queries,
+            token_budget=token_budget,
+        )
+        scored = Given(request, schema, self._workers, store.quarantine)
+        return store.sparing(lambda quarantined: scored.rerank(store.find(encoded), quarantined))
+
+    def matches(self, vectors: Mapping[str, Any] | Any, ids: Ids) -> list[TokenMatches | None]:
+        """Which vector of each record matches each vector of a query best: what MaxSim adds up.
+
+        Args:
+            vectors: field name -> query [n, D] of a multivector field.
+            ids: records.
+
+        Returns:
+            For each id its matches; None where there is no such record, or it lacks the field.
+        """
+        encoded = check_ids_asked(ids, "matches", options.LIMIT_MAX)
+        field, _, token_queries = check_queries(self.schema, vectors, many=False)
+        return match_tokens(field, token_queries, self._store.find(encoded))
+
     def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
         store = self._store
         snapshots = chain([snapshot], iter(store.snapshot, None))
+        act = answer_late if request.token_queries else answer
         return store.sparing(
-            lambda quarantined: answer(
+            lambda quarantined: act(
                 request, next(snapshots), self._workers, quarantined, store.quarantine
             )
         )
@@ -351,13 +388,3 @@ class Collection:
 
 def _filter(where: str | None, schema: Schema) -> Node | None:
     return None if where is None else parse_where(where, schema.columns)
-
-
-def _records(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:
-    vectors = read_vectors(live.source, rows) if with_vectors else [{} for _ in rows]
-    return [
-        Record(decode_id(id_), msgspec.json.decode(payload) if payload else {}, found)
-        for id_, payload, found in zip(
-            live.source.ids(rows), live.source.payloads(rows), vectors, strict=True
-        )
-    ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made_with
+from typing import TypeAlias
 
 import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
 from vecstore.types import Float32, Progress
+
+TokenQueries: TypeAlias = Mapping[str, Sequence[Float32]]
+"""Multivector field -> the vectors of each of the Q queries, float32 [n, D]; n may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,42 @@ class Rescore:
 
 
 @dataclass(frozen=True, slots=True)
-class Cascade:
-    """The stages of a query: one Scan or Probe, then Rescores, finer, that keep ever fewer."""
+class MaxSim:
+    """Score records by the vectors of a multivector `field`; hand on the best `keep`.
 
-    stages: Sequence[Scan | Probe | Rescore]
+    A record scores the sum, over the vectors of the query, of the largest similarity that one of
+    its own has (Khattab and Zaharia, ColBERT, section 3.3). As the first stage it scores every
+    allowed record; later the candidates of the stage before, whichever field found them: those
+    without `field` drop out.
+
+    Attributes:
+        field: the multivector field.
+        keep: records to hand on.
+        representation: what to read of it; None means the finest.
+        token_budget: vectors of a record that are read, the most important first; None means what
+            the search says, or all.
+    """
+
+    field: str
+    keep: int
+    representation: str | None = None
+    token_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        keep = check_count("keep of MaxSim", self.keep, options.KEEP_MAX)
+        object.__setattr__(self, "keep", keep)
+        budget = check_budget("token_budget of MaxSim", self.token_budget)
+        object.__setattr__(self, "token_budget", budget)
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """The stages of a query, which keep ever fewer.
+
+    One Scan or Probe, then Rescores, finer, then MaxSims; or MaxSims alone.
+    """
+
+    stages: Sequence[Scan | Probe | Rescore | MaxSim]
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, Iterable):
@@ -71,26 +108,34 @@ class Cascade:
         if not 1 <= len(stages) <= options.STAGES_MAX:
             raise RequestError(f"plan has {len(stages)} stages, expected 1 to {options.STAGES_MAX}")
         for position, stage in enumerate(stages):
-            if not isinstance(stage, (Scan, Probe) if position == 0 else Rescore):
+            before = stages[position - 1] if position else None
+            if not isinstance(stage, _following(before)):
                 raise RequestError(
-                    f"plan has {stage!r} as stage {position + 1}, "
-                    "expected one Scan(...) or Probe(...) first and Rescore(...) after it"
+                    f"plan has {stage!r} as stage {position + 1}, expected one Scan(...) or "
+                    "Probe(...) first and Rescore(...) after it, then MaxSim(...), or that alone"
                 )
-            if position and stage.keep > stages[position - 1].keep:
+            if before is not None and stage.keep > before.keep:
                 raise RequestError(
                     f"plan keeps {stage.keep} rows in stage {position + 1} of "
-                    f"{stages[position - 1].keep} handed on, expected no more than these"
+                    f"{before.keep} handed on, expected no more than these"
                 )
         object.__setattr__(self, "stages", stages)
 
 
+def _following(before: object) -> tuple[type, ...]:
+    """The kinds of stages that may come after one, or first."""
+    if before is None:
+        return Scan, Probe, MaxSim
+    return (MaxSim,) if isinstance(before, MaxSim) else (Rescore, MaxSim)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """One or many queries of one field, checked for shape and range by the facade.
+    """One or many queries of one field or several, checked for shape and range by the facade.
 
     Attributes:
-        field: the vector field.
-        queries: float32 [Q, D].
+        field: the vector field; "" where multivector fields alone are asked for.
+        queries: float32 [Q, D], [Q, 0] without a vector field.
         limit: hits wanted for each query.
         where: a filter, or None.
         plan: explicit stages, or None for the planner's choice.
@@ -98,6 +143,8 @@ class SearchRequest:
         with_payload: hits carry payloads.
         with_vectors: hits carry vectors.
         explain: hits carry stage reports.
+        token_queries: the queries of multivector fields, by field.
+        token_budget: vectors of a record that a MaxSim reads which does not say; None: all.
     """
 
     field: str
@@ -109,6 +156,8 @@ class SearchRequest:
     with_payload: bool = True
     with_vectors: bool = False
     explain: bool = False
+    token_queries: TokenQueries = made_with(default_factory=dict)
+    token_budget: int | None = None
 
     def __post_init__(self) -> None:
         limit = check_count("limit", self.limit, options.LIMIT_MAX)
@@ -129,6 +178,13 @@ class SearchRequest:
             raise RequestError(f"plan is {self.plan!r}, expected Cascade([Scan(...), ...]) or None")
         if self.plan is not None and self.exact:
             raise RequestError("exact=True and plan= exclude each other, give one of them")
+        if self.token_budget is not None:
+            budget = check_budget("token_budget", self.token_budget)
+            object.__setattr__(self, "token_budget", budget)
+            if not self.token_queries:
+                raise RequestError(
+                    f"token_budget is {budget}, but no multivector field is asked for; leave it out"
+                )
 
 
 def check_progress(progress: Progress | None) -> None:
@@ -137,6 +193,11 @@ def check_progress(progress: Progress | None) -> None:
         raise RequestError(
             f"progress is {progress!r}, expected a function of what, done and total, or None"
         )
+
+
+def check_budget(name: str, value: object) -> int | None:
+    """Return `value` if it is None or so many vectors as a record may have, else RequestError."""
+    return None if value is None else check_count(name, value, options.TOKENS_MAX)
 
 
 def check_count(name: str, value: object, maximum: int) -> int:

@@ -138,12 +138,26 @@ class Hit:
     vectors: Mapping[str, Float32] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMatches:
+    """Which vectors of a record a query of n vectors matches.
+
+    Attributes:
+        tokens: int64 [n], for each vector of the query the record's vector that scores best with
+            it, numbered in the order in which they were given.
+        scores: float32 [n], what it scores; their sum is what MaxSim gives the record.
+    """
+
+    tokens: Int64
+    scores: Float32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReport:
     """What one stage of a query did, over all sources.
 
     Attributes:
-        stage: "scan", "probe" or "rescore".
+        stage: "scan", "probe", "rescore" or "maxsim".
         representation: the spec that was read.
         rows_in: rows it scored, or could choose from.
         rows_out: rows it handed on.

@@ -50,6 +50,21 @@ def embedded(path: Path, vectors: Float32, payloads: list[Payload]) -> None:
         db.drop_collection("books")
 
 
+def sets(path: Path, pages: list[Float32 | None], query: Float32) -> None:
+    """Write sets of vectors, search them, and see what matched."""
+    with vs.open(path) as db:
+        schema = vs.Schema([vs.MultiVector("pages", 128), vs.Vector("text", 384)])
+        scans = db.create_collection("scans", schema)
+        assert_type(scans.upsert(range(2), {"pages": pages}), int)
+        plan = vs.Cascade([vs.Scan("bits2", 100), vs.MaxSim("pages", 10, token_budget=50)])
+        given = {"text": query[0], "pages": query}
+        assert_type(scans.search(given, plan=plan, token_budget=20), vs.Hits)
+        assert_type(scans.search_batch({"pages": [query, query[:1]]}), list[vs.Hits])
+        assert_type(scans.rerank({"pages": query}, ["a", 7], limit=1), vs.Hits)
+        for found in scans.matches({"pages": query}, [7]):
+            assert found is None or assert_type(found, vs.TokenMatches).scores.sum() > 0
+
+
 def codes(path: str, ids: Array, vectors: Float32) -> None:
     """Encode here, and write codes."""
     with vs.open(path) as db:

@@ -261,7 +261,7 @@ def test_unusable_queries(query: object, *, many: bool, error: type[Exception], 
 
 def test_many_queries() -> None:
     """Queries are float32 [Q, D], also where there are none."""
-    name, queries = check_queries(_schema(), np.ones((3, 2), dtype=np.float16), many=True)
+    name, queries, _ = check_queries(_schema(), np.ones((3, 2), dtype=np.float16), many=True)
     assert (name, str(queries.dtype), queries.shape) == ("text", "float32", (3, 2))
     assert check_queries(_schema(), np.ones((0, 2)), many=True)[1].shape == (0, 2)
 

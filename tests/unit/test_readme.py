@@ -34,6 +34,23 @@ def test_ten_lines_run_twice(tmp_path: Path) -> None:
     assert (second.returncode, second.stdout) == (0, first.stdout), second.stderr
 
 
+def test_many_vectors_a_record(tmp_path: Path) -> None:
+    """The example of multivector fields finds the record that its query comes from."""
+    found = re.search(r"## Many vectors a record\n.*?```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", found[1]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    first, *_, matched = run.stdout.splitlines()
+    assert first.startswith("7 ")
+    assert matched == "[0 1 2 3 4]"
+
+
 def test_limits_are_those_of_the_engine() -> None:
     """The table of limits has the numbers of `vecstore.options`."""
     [table] = re.findall(r"\| limit \|.*?\n\n", README, re.DOTALL)
@@ -42,6 +59,7 @@ def test_limits_are_those_of_the_engine() -> None:
         f"{options.REPRESENTATIONS_MAX} representations, {options.COLUMNS_MAX} columns",
         f"id of {options.ID_BYTES_MAX} bytes",
         f"payload of {options.PAYLOAD_BYTES_MAX >> 20} MiB",
+        f"{options.TOKENS_MAX:,} vectors of a multivector field",
         f"{options.BATCH_ROWS_MAX:,} records, {options.BATCH_BYTES_MAX >> 30} GiB",
         f"{options.GET_IDS_MAX:,} ids",
         f"{options.LIMIT_MAX:,} hits; {options.STAGES_MAX} stages",

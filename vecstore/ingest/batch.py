@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vecstore.ingest.tokens import to_tokens, token_count
 from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX
+from vecstore.request import TokenQueries
 from vecstore.schema import MultiVector, Schema, Vector
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
@@ -130,28 +131,76 @@ def check_ids(ids: object) -> list[bytes]:
     return [encode_id(id_) for id_ in _to_ids(ids)]
 
 
-def check_queries(schema: Schema, vectors: object, *, many: bool) -> tuple[str, Float32]:
-    """Check one query [D], or many [Q, D]; cosine queries come back at unit length.
+def check_ids_asked(ids: object, what: str, most: int) -> list[bytes]:
+    """The same of ids that `what` shall read, RequestError where they are more than `most`."""
+    encoded = check_ids(ids)
+    if len(encoded) > most:
+        raise RequestError(f"{what} has {len(encoded):,} ids, expected at most {most:,}")
+    return encoded
+
+
+class Asked(NamedTuple):
+    """The checked queries of a search, Q for each field.
+
+    Attributes:
+        field: the vector field, or "".
+        queries: float32 [Q, D], which may share memory with what was given; [Q, 0] without a
+            vector field.
+        token_queries: those of multivector fields.
+    """
+
+    field: str
+    queries: Float32
+    token_queries: TokenQueries
+
+
+def check_queries(schema: Schema, vectors: object, *, many: bool) -> Asked:
+    """Check one query, or many; cosine queries come back at unit length.
 
     Args:
         schema: the fields of the collection.
-        vectors: field name -> query or queries, for one field. Where the schema has one vector
-            field, also what would stand for it alone.
+        vectors: field name -> query or queries: [D] or [Q, D] of a vector field, [n, D] or a list
+            of Q of these of a multivector field. Where the schema has one field, also what would
+            stand for it alone.
         many: whether it is many.
-
-    Returns:
-        The name of the field, and float32 [Q, D] that may share memory with `vectors`.
 
     Raises:
         DimensionError, VectorError: the query cannot be used.
         NotFoundError: no such vector field.
-        RequestError: not exactly one field.
+        RequestError: no field, several vector fields, or other numbers of queries.
     """
     named = _name_field(schema, vectors)
-    if len(named) != 1:
-        raise RequestError(f"search has queries for {len(named)} vector fields, expected one")
-    [(name, given)] = named.items()
-    return name, to_queries(schema.vector(name), given, many=many)
+    if len(named) == 1:
+        [(name, given)] = named.items()
+        field = schema.vector(name)
+        if not isinstance(field, MultiVector):
+            return Asked(name, to_queries(field, given, many=many), {})
+    return _check_fields_asked(schema, named, many=many)
+
+
+def _check_fields_asked(schema: Schema, named: Mapping[str, object], *, many: bool) -> Asked:
+    """At most one vector field, and multivector fields."""
+    found: dict[str, Sequence[Float32]] = {}
+    field, queries = "", None
+    for name, given in named.items():
+        vector = schema.vector(name)
+        if isinstance(vector, MultiVector):
+            found[name] = to_token_queries(vector, given, many=many)
+        elif queries is None:
+            field, queries = name, to_queries(vector, given, many=many)
+    dense = sum(name not in found for name in named)
+    if dense > 1 or not named:
+        raise RequestError(f"search has queries for {dense} vector fields, expected one")
+    counts = {name: len(each) for name, each in found.items()}
+    if queries is None:
+        queries = np.empty((next(iter(counts.values())), 0), dtype=np.float32)
+    for name, count in counts.items():
+        if count != len(queries):
+            raise RequestError(
+                f"search has {count} queries for field {name!r} and {len(queries)} for another, "
+                "expected as many for each field"
+            )
+    return Asked(field, queries, found)
 
 
 def _name_field(schema: Schema, vectors: object) -> Mapping[str, object]:

@@ -103,22 +103,24 @@ def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[F
         DimensionError: a shape is another, or a query has no vectors or more than 65,535.
         VectorError: NaN, an infinity, a value beyond float32, or no numbers at all.
     """
-    if many and not isinstance(given, list | tuple | np.ndarray):
+    if not many:
+        return [_to_token_query(field, given, "query")]
+    if not isinstance(given, list | tuple | np.ndarray):
         raise DimensionError(
             f"queries for field {field.name!r} are a {type(given).__name__}, expected a list of "
             f"arrays (n, {field.dim})"
         )
-    queries: Sequence[object] = given if many else [given]  # type: ignore[assignment]
-    found = []
-    for query in queries:
-        array = to_queries(field, query, many=True)
-        if not 1 <= len(array) <= TOKENS_MAX:
-            raise DimensionError(
-                f"a query of field {field.name!r} has {len(array)} vectors, expected 1 to "
-                f"{TOKENS_MAX:,}"
-            )
-        found.append(array)
-    return found
+    return [_to_token_query(field, query, f"query {row}") for row, query in enumerate(given)]
+
+
+def _to_token_query(field: MultiVector, given: object, name: str) -> Float32:
+    array = _as_array(given)
+    if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
+        raise DimensionError(
+            f"{name} of shape {array.shape} for multivector field {field.name!r}, expected "
+            f"(n, {field.dim}), n from 1 to {TOKENS_MAX:,}"
+        )
+    return to_queries(field, array, many=True)
 
 
 def token_count(given: object) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ import numpy as np
 from vecstore import options
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.request import Probe, SearchRequest
+from vecstore.request import MaxSim, Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
 from vecstore.search.cascade import Route, make_route, run_cascade
 from vecstore.search.mask import evaluate
@@ -49,19 +50,26 @@ def answer(
             read later, before that is raised.
     """
     if quarantined:
-        sound, partial = _without(snapshot, request.field, quarantined)
+        sound, partial = without(snapshot, [request.field], quarantined)
         found = answer(request, sound, workers, (), on_damage)
         for hits in found:
             hits.partial = partial
         return found
+    with workers.searches:
+        targets, answers = answer_dense(request, snapshot, workers)
+        return [make_hits(request, targets, each, on_damage) for each in answers]
+
+
+def answer_dense(
+    request: SearchRequest, snapshot: Snapshot, workers: Workers
+) -> tuple[Sequence[Target], Iterator[Answer]]:
+    """The sources that the queries of a vector field are answered from, and the answers."""
     route = _route(request, snapshot)
     step = _step(request, route)
-    with workers.searches:
-        return [
-            _hits(request, route.targets, found, on_damage)
-            for start in range(0, len(request.queries), step)
-            for found in _answers(request, route, slice(start, start + step), workers)
-        ]
+    parts = (slice(start, start + step) for start in range(0, len(request.queries), step))
+    return route.targets, chain.from_iterable(
+        _answers(request, route, part, workers) for part in parts
+    )
 
 
 def _route(request: SearchRequest, snapshot: Snapshot) -> Route:
@@ -79,7 +87,7 @@ def _route(request: SearchRequest, snapshot: Snapshot) -> Route:
 
 def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     vector = snapshot.info.schema.vector(request.field)
-    targets = _targets(request, snapshot)
+    targets = find_targets(request, snapshot, request.field)
     allowed = rows = 0
     for target in targets:
         allowed += target.allowed.count
@@ -142,6 +150,7 @@ def _step(request: SearchRequest, route: Route) -> int:
     codecs = {
         id(codec): codec
         for stage in plan.stages
+        if not isinstance(stage, MaxSim)
         for target in targets
         for codec in [target.codes(stage.representation).codec]
     }
@@ -158,8 +167,9 @@ def passing(node: Node | None, live: Live) -> Bool:
     return live.alive & evaluate(node, live.source.column, live.source.rows)
 
 
-def _targets(request: SearchRequest, snapshot: Snapshot) -> list[Target]:
-    name, columns = request.field, snapshot.info.schema.columns
+def find_targets(request: SearchRequest, snapshot: Snapshot, name: str) -> list[Target]:
+    """The sources with rows of a field that the request allows."""
+    columns = snapshot.info.schema.columns
     node = None if request.where is None else parse_where(request.where, columns)
     targets = []
     for live in snapshot.sources:
@@ -172,17 +182,21 @@ def _targets(request: SearchRequest, snapshot: Snapshot) -> list[Target]:
     return targets
 
 
-def _without(snapshot: Snapshot, field: str, quarantined: Container[int]) -> tuple[Snapshot, bool]:
-    """A snapshot without some segments, and whether one of them has a field."""
+def without(
+    snapshot: Snapshot, fields: Iterable[str], quarantined: Container[int]
+) -> tuple[Snapshot, bool]:
+    """A snapshot without some segments, and whether one of them has one of the fields."""
     pairs = list(zip(snapshot.manifest.segments, snapshot.segments, strict=True))
     sound = tuple(live for item, live in pairs if item.id not in quarantined)
-    partial = any(live.source.field_count(field) for item, live in pairs if item.id in quarantined)
+    left_out = [live.source for item, live in pairs if item.id in quarantined]
+    partial = any(source.field_count(field) for source in left_out for field in fields)
     return replace(snapshot, segments=sound), partial
 
 
-def _hits(
+def make_hits(
     request: SearchRequest, targets: Sequence[Target], found: Answer, on_damage: OnDamage
 ) -> Hits:
+    """The hits of one query; what they carry is read from the targets when it is asked for."""
     candidates = found.candidates
     if len(candidates.row) > request.limit:  # an explicit plan may keep more
         candidates = pick(candidates, np.arange(request.limit))

@@ -61,12 +61,12 @@ def run_cascade(
     """
     count, (plan, targets, compiled) = len(queries), route
     if not targets or not count:
-        return [Answer(_NOTHING)] * count
+        return [Answer(NOTHING)] * count
     if compiled is not None and not explain:
         return compiled.answer(queries, workers)
     watch = _Watch(queries) if explain else None
     first = plan.stages[0]
-    assert not isinstance(first, Rescore)
+    assert isinstance(first, (Scan, Probe))
     before = queries.rows_scanned
     found, threads = scan(first, targets, queries, workers, rescored=len(plan.stages) > 1)
     bytes_read, spent = (0, 0.0) if watch is None else watch.lap()
@@ -124,12 +124,12 @@ def _report(
         rows_out=rows[1],
         bytes_read=lap[0],
         milliseconds=lap[1],
-        kernel=_KERNEL,
+        kernel=KERNEL,
         threads=threads,
     )
 
 
-_KERNEL = _kernels.variants()[-1]
-_NOTHING = Candidates(
+KERNEL = _kernels.variants()[-1]
+NOTHING = Candidates(
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
 )

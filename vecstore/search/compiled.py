@@ -34,7 +34,7 @@ def compile_cascade(plan: Cascade, targets: Sequence[Target]) -> Compiled | None
         targets: the sources to search, each with at least one allowed row.
     """
     first, rescore = plan.stages[0], plan.stages[1] if len(plan.stages) > 1 else None
-    assert not isinstance(first, Rescore)
+    assert isinstance(first, (Scan, Probe))
     assert rescore is None or isinstance(rescore, Rescore)
     if len(plan.stages) > 2 or not _ascend(targets):
         return None

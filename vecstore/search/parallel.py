@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import pairwise
 from threading import Lock
 from typing import TypeVar
 
+import numpy as np
+
 from vecstore import options
 from vecstore.errors import ClosedError
+from vecstore.types import Uint64
 
 Result = TypeVar("Result")
 
@@ -85,6 +89,20 @@ class Workers:
         step = -(-rows // parts)
         step = -(-step // SPAN_ROWS) * SPAN_ROWS
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def documents(self, offsets: Uint64, bytes_read: int) -> list[tuple[int, int]]:
+        """Cut documents into spans of about as many tokens, as `spans` cuts rows.
+
+        Args:
+            offsets: uint64 [N + 1], where the tokens of each lie.
+            bytes_read: what to score them costs, as bytes of codes.
+        """
+        parts = min(self.share(bytes_read), len(offsets) - 1)
+        if parts <= 1:
+            return [(0, len(offsets) - 1)]
+        cuts = np.linspace(int(offsets[0]), int(offsets[-1]), parts + 1)[1:-1].astype(np.uint64)
+        places = np.searchsorted(offsets, cuts).tolist()
+        return [span for span in pairwise([0, *places, len(offsets) - 1]) if span[0] < span[1]]
 
     def close(self) -> None:
         """Stop the threads once they are idle."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from vecstore import options
 from vecstore.codec.spec import parse_spec
-from vecstore.errors import NotFoundError
-from vecstore.request import Cascade, Probe, Rescore, Scan, SearchRequest
-from vecstore.schema import Vector
+from vecstore.errors import NotFoundError, RequestError
+from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan, SearchRequest
+from vecstore.schema import Schema, Vector
 
 
 def make_plan(
@@ -32,13 +34,13 @@ def make_plan(
     """
     if request.plan is None:
         return _default_plan(vector, request.limit, nprobe, exact=request.exact or few)
-    readable = _readable(vector)
     for stage in request.plan.stages:
-        if stage.representation not in readable:
-            raise NotFoundError(
-                f"plan reads {stage.representation!r}, but vector field {vector.name!r} has "
-                f"{', '.join(map(repr, readable))}"
+        if isinstance(stage, MaxSim):
+            raise RequestError(
+                f"plan has {stage!r}, but the search has no query for multivector field "
+                f"{stage.field!r}"
             )
+        _check_readable(vector, stage.representation)
     return request.plan
 
 
@@ -80,6 +82,7 @@ def widened(plan: Cascade) -> Cascade:
 def without_probe(plan: Cascade) -> Cascade:
     """The same plan, scanning all rows."""
     first = plan.stages[0]
+    assert not isinstance(first, MaxSim)
     return Cascade((Scan(first.representation, first.keep), *plan.stages[1:]))
 
 
@@ -90,6 +93,15 @@ def coarse_of(vector: Vector) -> str:
     full = [spec for spec in ladder if not parse_spec(spec, vector.dim).transform]
     smallest = full[0] if len(full) > 1 else ladder[0]
     return (smallest, *parse_spec(smallest, vector.dim).contained)[-1]
+
+
+def _check_readable(vector: Vector, spec: str) -> None:
+    readable = _readable(vector)
+    if spec not in readable:
+        raise NotFoundError(
+            f"plan reads {spec!r}, but vector field {vector.name!r} has "
+            f"{', '.join(map(repr, readable))}"
+        )
 
 
 @lru_cache(maxsize=1024)
@@ -107,3 +119,114 @@ def _oversampling(coarse: str, vector: Vector) -> int:
         bits = spec.table.count * spec.table.bits
         return max(1, -(-options.OVERSAMPLING_TABLE_BITS * vector.dim // bits))
     return options.OVERSAMPLING[spec.codec]
+
+
+class LatePlan(NamedTuple):
+    """The stages of a search of multivector fields.
+
+    Attributes:
+        stages: at least one; each names its representation and its token budget.
+        candidates: how many a vector field finds for the first of them; 0: it scans.
+        cascade: the stages that find them, or None for the planner's choice.
+    """
+
+    stages: tuple[MaxSim, ...]
+    candidates: int = 0
+    cascade: Cascade | None = None
+
+
+def make_late_plan(request: SearchRequest, schema: Schema) -> LatePlan:
+    """The stages for a request that has queries of multivector fields.
+
+    Args:
+        request: what was asked.
+        schema: the fields; their representations are in order, coarse to fine.
+
+    Returns:
+        The explicit plan, checked. Else, of the one multivector field: one MaxSim of the finest
+        representation for an exact search; a cascade of the vector field, where there is a query
+        for one, and MaxSims for its candidates; else MaxSims of the smallest representation, or
+        of the least that its codes begin with, of the finest of codes, and of floats.
+
+    Raises:
+        RequestError: the plan and the queries are not of the same fields, or there are several
+            multivector fields and no plan.
+        NotFoundError: a stage reads what the field does not have.
+    """
+    if request.plan is not None:
+        return _explicit(request, request.plan, schema)
+    if len(request.token_queries) > 1:
+        names = ", ".join(map(repr, request.token_queries))
+        raise RequestError(
+            f"search has queries for the multivector fields {names}; say with plan= how they work "
+            'together, such as Cascade([MaxSim("one", 100), MaxSim("other", 10)])'
+        )
+    [name] = request.token_queries
+    vector = schema.vector(name)
+    rungs = _rungs(vector)
+    if request.exact:
+        return LatePlan(_ladder(request, vector, rungs[-1:]))
+    if request.field:
+        each, least = options.DENSE_KEEP
+        found = min(max(each * request.limit, least), options.LIMIT_MAX)
+        return LatePlan(_ladder(request, vector, rungs[1:] or rungs), found)
+    return LatePlan(_ladder(request, vector, rungs))
+
+
+def thinned(plan: LatePlan, allowed: int) -> LatePlan:
+    """The same plan without first stages that hand on all of so many allowed rows."""
+    stages = plan.stages
+    while len(stages) > 1 and stages[0].keep >= allowed:
+        stages = stages[1:]
+    return plan._replace(stages=stages)
+
+
+def _explicit(request: SearchRequest, plan: Cascade, schema: Schema) -> LatePlan:
+    late = [stage for stage in plan.stages if isinstance(stage, MaxSim)]
+    dense = plan.stages[: len(plan.stages) - len(late)]
+    if dense and not request.field:
+        raise RequestError(f"plan has {dense[0]!r}, but the search has no query for a vector field")
+    read = {stage.field for stage in late} | ({request.field} if dense else set())
+    for name in (request.field, *request.token_queries):
+        if name and name not in read:
+            raise RequestError(
+                f"the search has a query for field {name!r}, which no stage of the plan reads; "
+                "leave it out, or add a stage"
+            )
+    stages = []
+    for stage in late:
+        if stage.field not in request.token_queries:
+            raise RequestError(
+                f"plan has {stage!r}, but the search has no query for multivector field "
+                f"{stage.field!r}"
+            )
+        vector = schema.vector(stage.field)
+        spec = stage.representation or vector.representations[-1]
+        _check_readable(vector, spec)
+        budget = stage.token_budget or request.token_budget
+        stages.append(MaxSim(stage.field, stage.keep, spec, budget))
+    if not dense:
+        return LatePlan(tuple(stages))
+    return LatePlan(tuple(stages), dense[-1].keep, Cascade(dense))
+
+
+def _ladder(request: SearchRequest, vector: Vector, rungs: Sequence[str]) -> tuple[MaxSim, ...]:
+    keeps = [_keep(vector, spec, request.limit) for spec in rungs[:-1]]
+    return tuple(
+        MaxSim(vector.name, keep, spec, request.token_budget)
+        for spec, keep in zip(rungs, [*keeps, request.limit], strict=True)
+    )
+
+
+def _keep(vector: Vector, spec: str, limit: int) -> int:
+    codec = parse_spec(spec, vector.dim).codec
+    each, least = options.MAXSIM_KEEP.get(codec, options.MAXSIM_KEEP_FINER)
+    return min(max(each * limit, least), options.KEEP_MAX)
+
+
+@lru_cache(maxsize=1024)
+def _rungs(vector: Vector) -> tuple[str, ...]:
+    """What the default plan of a multivector field reads, coarse to fine."""
+    ladder = vector.representations
+    coded = [spec for spec in ladder if parse_spec(spec, vector.dim).coded]
+    return tuple(dict.fromkeys((coarse_of(vector), *coded[-1:], ladder[-1])))

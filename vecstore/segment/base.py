@@ -39,6 +39,14 @@ class Touch(Protocol):
         """
         ...
 
+    def spans(self, starts: Int64, stops: Int64) -> None:
+        """Verify what is stored at the positions [start, stop) of each span.
+
+        Raises:
+            CorruptionError: bytes changed after they were written.
+        """
+        ...
+
 
 class Sound:
     """A touch of what needs no checksum, such as memory."""
@@ -46,6 +54,9 @@ class Sound:
     needless = True
 
     def __call__(self, rows: Int64 | None = None) -> None:
+        """Do nothing."""
+
+    def spans(self, starts: Int64, stops: Int64) -> None:
         """Do nothing."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vecstore.errors import CorruptionError
@@ -38,12 +40,28 @@ class StoredTouch:
         self._component.expect(rows)
         if self._shifts.keys() <= self._component.verified:
             return
-        try:
+        with self._blaming():
             for name, shift in self._shifts.items():
                 if rows is None or shift is None:
                     self._component.touch(name)
                 else:
                     self._component.touch(name, rows if not shift else rows // (1 << shift))
+
+    def spans(self, starts: Int64, stops: Int64) -> None:
+        """Verify what is stored at the positions [start, stop) of each span."""
+        if self._shifts.keys() <= self._component.verified:
+            return
+        with self._blaming():
+            for name, shift in self._shifts.items():
+                if shift == 0:
+                    self._component.touch_spans(name, starts, stops)
+                else:
+                    self._component.touch(name)
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        try:
+            yield
         except CorruptionError as error:
             blame(error, self._folder, self._info)
             raise

@@ -24,18 +24,25 @@ def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
     """
     found: list[dict[str, Float32]] = [{} for _ in rows]
     for field in source.fields():
-        places, numbers = owners(source, field, rows)
-        codes = source.codes(field, source.specs(field)[-1])
-        assert codes is not None
-        tokens = source.tokens(field)
-        values: Sequence[Float32] = (
-            list(decode_rows(codes, numbers))
-            if tokens is None
-            else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
-        )
-        for place, value in zip(places.tolist(), values, strict=True):
+        for place, value in read_field(source, field, rows).items():
             found[place][field] = value
     return list(found)
+
+
+def read_field(source: Source, field: str, rows: Int64) -> dict[int, Float32]:
+    """The vectors of one field of some rows: position in `rows` -> [D], or [t, D] as given."""
+    places, numbers = owners(source, field, rows)
+    if not len(places):
+        return {}
+    codes = source.codes(field, source.specs(field)[-1])
+    assert codes is not None
+    tokens = source.tokens(field)
+    values: Sequence[Float32] = (
+        list(decode_rows(codes, numbers))
+        if tokens is None
+        else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
+    )
+    return dict(zip(places.tolist(), values, strict=True))
 
 
 def _sets(values: Float32, tokens: TokenBounds) -> list[Float32]:

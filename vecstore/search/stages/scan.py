@@ -53,7 +53,7 @@ def scan(
     groups = incomparable(stage, read) if rescored else []
     merged = []
     for query in range(len(queries)):
-        candidates = _merge([part[query] for part in found], owners, targets, stage.keep, groups)
+        candidates = merge([part[query] for part in found], owners, targets, stage.keep, groups)
         merged.append(_with_bounds(candidates, read, queries, query) if rescored else candidates)
     return merged, min(workers.count, len(parts))
 
@@ -104,7 +104,7 @@ def _tasks(
         parts = 1 if workers is None else workers.share(scored * count)
         return [
             partial(_score_rows, prepared, codes, count, own, keep)
-            for own in np.array_split(_allowed_rows(target), parts)
+            for own in np.array_split(allowed_rows(target), parts)
         ]
     whole = [(0, target.rows)]
     spans = whole if workers is None else workers.spans(target.rows, scored * count)
@@ -134,7 +134,7 @@ def touch(target: Target, codes: Codes) -> None:
     if not is_sparse(target):
         codes.touch()
     elif not codes.touch.needless:
-        codes.touch(codes.positions(_allowed_rows(target)))
+        codes.touch(codes.positions(allowed_rows(target)))
 
 
 def is_sparse(target: Target) -> bool:
@@ -142,7 +142,8 @@ def is_sparse(target: Target) -> bool:
     return target.allowed.bits is not None and target.allowed.count * SPARSE <= target.rows
 
 
-def _allowed_rows(target: Target) -> Int64:
+def allowed_rows(target: Target) -> Int64:
+    """The rows that a filter and deletes leave, where they do not leave all."""
     bits = target.allowed.bits
     assert bits is not None
     return np.flatnonzero(unpack_mask(bits, target.rows))
@@ -163,13 +164,22 @@ def incomparable(stage: Scan | Probe, read: Sequence[Codes]) -> list[list[int]]:
     return [asked, [place for place in positions if place not in asked]]
 
 
-def _merge(
+def merge(
     parts: list[tuple[Int64, Float32]],
     owners: list[int],
     targets: Sequence[Target],
     keep: int,
     groups: list[list[int]],
 ) -> Candidates:
+    """The best `keep` that parts of targets found; the best of each group, where there are any.
+
+    Args:
+        parts: rows and scores, the best first.
+        owners: the target of each part.
+        targets: all of them.
+        keep: how many candidates to keep.
+        groups: positions of targets whose scores say nothing beside those of the others.
+    """
     if len(parts) == 1:
         rows, scores = parts[0]
         return Candidates(np.zeros(len(rows), dtype=np.int64), rows, scores)
@@ -178,10 +188,17 @@ def _merge(
         np.concatenate([rows for rows, _ in parts]),
         np.concatenate([scores for _, scores in parts]),
     )
+    return best_of(everything, targets, keep, groups)
+
+
+def best_of(
+    candidates: Candidates, targets: Sequence[Target], keep: int, groups: list[list[int]]
+) -> Candidates:
+    """The best `keep` in total order; where there are groups of targets, those of each."""
     if not groups:
-        return in_order(everything, targets, keep)
+        return in_order(candidates, targets, keep)
     best = [
-        in_order(pick(everything, np.flatnonzero(np.isin(everything.target, group))), targets, keep)
+        in_order(pick(candidates, np.flatnonzero(np.isin(candidates.target, group))), targets, keep)
         for group in groups
     ]
     return Candidates(

@@ -1,0 +1,191 @@
+"""Search by multivector fields, alone or after the cascade of a vector field.
+
+    targets of the field ───────scan──────> candidates ──best keep──> rescore ──> ... ──> hits
+    targets of a vector field ──cascade──> the same records as rows of the field ──> ...
+
+Stages score the best of the whole collection, as in `cascade.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from vecstore import options
+from vecstore.request import MaxSim, SearchRequest
+from vecstore.search.answer import OnDamage, answer_dense, find_targets, make_hits, without
+from vecstore.search.candidates import Answer, Candidates, Target
+from vecstore.search.cascade import KERNEL, NOTHING
+from vecstore.search.parallel import Workers
+from vecstore.search.plan import LatePlan, make_late_plan, thinned
+from vecstore.search.stages.maxsim import TokenQuery, move, of_field, rescore_sets, scan_sets
+from vecstore.segment.snapshot import Snapshot
+from vecstore.types import Hits, StageReport
+
+# So many queries for each thread are worth that each is answered on one; fewer share the records.
+QUERIES_MIN = 4
+
+
+def answer_late(
+    request: SearchRequest,
+    snapshot: Snapshot,
+    workers: Workers,
+    quarantined: Container[int],
+    on_damage: OnDamage,
+) -> list[Hits]:
+    """Answer every query of a request that has some of multivector fields; else as `answer`."""
+    if quarantined:
+        sound, cut = without(snapshot, [request.field, *request.token_queries], quarantined)
+        found = answer_late(request, sound, workers, (), on_damage)
+        for hits in found:
+            hits.partial = cut
+        return found
+    plan = make_late_plan(request, snapshot.info.schema)
+    with workers.searches:
+        return [
+            make_hits(request, targets, answer, on_damage)
+            for targets, answers in _parts(request, plan, snapshot, workers)
+            for answer in answers
+        ]
+
+
+def _parts(
+    request: SearchRequest, plan: LatePlan, snapshot: Snapshot, workers: Workers
+) -> Iterator[tuple[Sequence[Target], list[Answer]]]:
+    """Answers to some of the queries, and the sources that they name, until there are all."""
+    seeds: list[Answer | None] = [None] * len(request.queries)
+    if not plan.candidates:
+        targets: Sequence[Target] = find_targets(request, snapshot, plan.stages[0].field)
+        if request.plan is None:
+            plan = thinned(plan, sum(target.allowed.count for target in targets))
+        steps = _steps(plan, targets)
+        yield _named(steps), _answers(request, steps, seeds, workers)
+        return
+    step = max(1, options.CANDIDATES_MAX // plan.candidates)
+    for start in range(0, len(request.queries), step):
+        part = _some(request, slice(start, start + step))
+        dense = replace(
+            part, plan=plan.cascade, limit=plan.candidates, token_queries={}, token_budget=None
+        )
+        targets, found = answer_dense(dense, snapshot, workers)
+        steps = _steps(plan, targets)
+        yield _named(steps), _answers(part, steps, list(found), workers)
+
+
+def _some(request: SearchRequest, rows: slice) -> SearchRequest:
+    late = {name: queries[rows] for name, queries in request.token_queries.items()}
+    return replace(request, queries=request.queries[rows], token_queries=late)
+
+
+class _Step(NamedTuple):
+    """A stage, and the sources as it sees them.
+
+    Attributes:
+        stage: what to do.
+        came: the targets that candidates name which come in.
+        targets: the same sources as those of the field; equal to these where they are.
+        before: the stage before, if it was of the same field.
+        rescored: whether another stage follows.
+    """
+
+    stage: MaxSim
+    came: Sequence[Target]
+    targets: Sequence[Target]
+    before: MaxSim | None
+    rescored: bool
+
+
+def _steps(plan: LatePlan, targets: Sequence[Target]) -> list[_Step]:
+    steps: list[_Step] = []
+    for place, stage in enumerate(plan.stages):
+        came, before = targets, plan.stages[place - 1] if place else None
+        if targets and targets[0].field != stage.field:
+            targets, before = of_field(targets, stage.field), None
+        steps.append(_Step(stage, came, targets, before, place + 1 < len(plan.stages)))
+    return steps
+
+
+def _named(steps: Sequence[_Step]) -> Sequence[Target]:
+    """The targets that the candidates of the last stage name."""
+    return steps[-1].targets
+
+
+def _answers(
+    request: SearchRequest,
+    steps: Sequence[_Step],
+    seeds: Sequence[Answer | None],
+    workers: Workers,
+) -> list[Answer]:
+    """Answer each query, from the candidates that the cascade of a vector field found, or all."""
+    if not steps[0].came:
+        return [Answer(NOTHING)] * len(seeds)
+    threads = workers.share(len(seeds) * options.PARALLEL_BYTES_MIN // QUERIES_MIN)
+    places = range(len(seeds))
+    if threads == 1 or len(seeds) == 1:
+        run = _Run(request, steps, seeds, workers)
+        return [run.answer(place) for place in places]
+    alone = _Run(request, steps, seeds, None)
+    tasks = [partial(alone.answers, places[start::threads]) for start in range(threads)]
+    found = workers.run(tasks)
+    return [found[place % threads][place // threads] for place in places]
+
+
+class _Run(NamedTuple):
+    """Queries of a request on their way through the stages, on one thread or with `workers`."""
+
+    request: SearchRequest
+    steps: Sequence[_Step]
+    seeds: Sequence[Answer | None]
+    workers: Workers | None
+
+    def answers(self, places: Sequence[int]) -> list[Answer]:
+        """Answer some queries."""
+        return [self.answer(place) for place in places]
+
+    def answer(self, place: int) -> Answer:
+        """Answer one query."""
+        queries = {
+            name: TokenQuery(each[place], self.workers)
+            for name, each in self.request.token_queries.items()
+        }
+        seed = self.seeds[place]
+        found = None if seed is None else seed.candidates
+        reports = () if seed is None else seed.reports
+        for step in self.steps:
+            query = queries[step.stage.field]
+            query.begin()
+            start, rows = time.perf_counter(), 0 if found is None else len(found.row)
+            found = _run(step, found, query)
+            if self.request.explain:
+                spent = time.perf_counter() - start
+                reports += (
+                    _report(step.stage, (rows or query.rows, len(found.row)), query, spent),
+                )
+        assert found is not None
+        return Answer(found, reports)
+
+
+def _run(step: _Step, found: Candidates | None, query: TokenQuery) -> Candidates:
+    if found is None:
+        return scan_sets(step.stage, step.targets, query, rescored=step.rescored)
+    if step.came is not step.targets:
+        found = move(found, step.came, step.stage.field)
+    return rescore_sets(
+        step.stage, step.targets, found, query, before=step.before, rescored=step.rescored
+    )
+
+
+def _report(stage: MaxSim, rows: tuple[int, int], query: TokenQuery, spent: float) -> StageReport:
+    return StageReport(
+        stage="maxsim",
+        representation=stage.representation or "",
+        rows_in=rows[0],
+        rows_out=rows[1],
+        bytes_read=query.bytes_read,
+        milliseconds=spent * 1e3,
+        kernel=KERNEL,
+        threads=query.threads,
+    )
