@@ -5,8 +5,8 @@ Shapes  N rows, Q queries, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -114,6 +114,32 @@ class Prepared(Protocol):
 
     def reading(self, parts: Parts) -> _kernels.Reading:
         """Return what gives the same scores and bounds inside the kernels."""
+        ...
+
+
+@runtime_checkable
+class TokenCodec(Codec, Protocol):
+    """A codec that can also score documents, whose tokens are rows of its parts, end to end."""
+
+    def prepare_tokens(self, queries: Sequence[Float32]) -> PreparedTokens:
+        """Do the work that queries of several vectors, [n, D] each, n >= 1, need once."""
+        ...
+
+
+class PreparedTokens(Protocol):
+    """Queries ready for late interaction. May be shared by threads."""
+
+    def documents(
+        self, parts: Parts, offsets: Uint64, query: int, budget: int | None
+    ) -> _kernels.MaxSim:
+        """Return what scores documents against one of the queries: MaxSim in original units.
+
+        Args:
+            parts: what `pack` returned for the codes of the tokens.
+            offsets: uint64 [documents + 1], where documents begin and end.
+            query: its position.
+            budget: tokens of a document that are read, the first ones; None: all.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ as rough: only the direction is estimated, the length of a row is kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 from vecstore.codec.base import ListRows, Parts, normalized
 from vecstore.codec.bits import unpack_bits
 from vecstore.codec.rotation import padded_dim, rotate, unrotate
+from vecstore.codec.tokens import RowTokens
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8, Uint64
 
@@ -75,6 +77,9 @@ class SignCodec:
         lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
         return SignPrepared(signs_of_rotated(rotate(queries)), lengths, self.metric == "l2")
 
+    def prepare_tokens(self, queries: Sequence[Float32]) -> RowTokens:
+        return RowTokens([self.prepare(query).scorer for query in queries])
+
 
 class SignPrepared(NamedTuple):
     """Queries as signs.
@@ -89,7 +94,8 @@ class SignPrepared(NamedTuple):
     lengths: Float32
     l2: bool
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
+        """All queries against all rows."""
         table = _cosines(8 * self.signs.shape[1])
         scale = parts.get("scale")
         return _kernels.signs(parts["codes"], self.signs, self.lengths, table, scale, self.l2)
@@ -97,23 +103,23 @@ class SignPrepared(NamedTuple):
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def scan_lists(
         self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         part = slice(query, query + 1)
         alone = SignPrepared(self.signs[part], self.lengths[part], self.l2)
-        return alone._scorer(parts).score(0, rows)
+        return alone.scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
 
     def reading(self, parts: Parts) -> _kernels.Reading:
-        return _kernels.Reading(self._scorer(parts), None, None)
+        return _kernels.Reading(self.scorer(parts), None, None)
 
 
 def signs_of_rotated(rotated: Float32) -> Uint8:

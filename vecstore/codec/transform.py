@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vecstore.codec.base import Codec, ListRows, Parts, Prepared, normalized
+from vecstore.codec.base import (
+    Codec,
+    ListRows,
+    Parts,
+    Prepared,
+    PreparedTokens,
+    TokenCodec,
+    normalized,
+)
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Float64, Int64, Metric, Uint8, Uint64
 
@@ -90,6 +99,10 @@ class ReducedCodec:
 
     def prepare(self, queries: Float32) -> ReducedPrepared:
         return ReducedPrepared(inner=self.inner.prepare(self.reduce(queries)))
+
+    def prepare_tokens(self, queries: Sequence[Float32]) -> PreparedTokens:
+        assert isinstance(self.inner, TokenCodec), self.spec
+        return self.inner.prepare_tokens([self.reduce(query) for query in queries])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
