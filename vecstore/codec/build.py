@@ -9,13 +9,15 @@ import numpy as np
 from vecstore.codec.base import Codec, Rest, no_rest
 from vecstore.codec.bebr import BebrCodec
 from vecstore.codec.bits import BitsCodec
+from vecstore.codec.centroid import RADIXES, CentroidCodec
+from vecstore.codec.centroid_training import train_tokens
 from vecstore.codec.flat import FlatCodec
 from vecstore.codec.int8 import Int8Codec, train_ranges
 from vecstore.codec.lvq import LvqCodec, train_mean
 from vecstore.codec.product import ProductCodec
 from vecstore.codec.residual import ResidualCodec
 from vecstore.codec.sign import SignCodec
-from vecstore.codec.spec import Spec
+from vecstore.codec.spec import TOKENS, Spec
 from vecstore.codec.training import train_table
 from vecstore.codec.transform import ReducedCodec, train_basis
 from vecstore.types import Array, Float32, Metric
@@ -52,6 +54,17 @@ def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> 
         return BebrCodec(spec=name, dim=dim, metric=metric)
     if name == "sign":
         return SignCodec(dim=dim, metric=metric)
+    if name in TOKENS:
+        digits = name in RADIXES
+        return CentroidCodec(
+            spec=name,
+            dim=dim,
+            metric=metric,
+            centroids=params["centroids"],
+            scale=float(params["scale"][0]),
+            levels=params["levels"] if digits else None,
+            inverses=params["inverses"] if digits else None,
+        )
     return FlatCodec(spec=name, dim=dim, metric=metric)
 
 
@@ -86,7 +99,7 @@ def train_codec(
         assert spec.dims is not None
         params["basis"] = train_basis(sample, spec.dims, seed)
     train = _TRAINING.get(spec.codec)
-    if train is not None or spec.table is not None:
+    if train is not None or spec.table is not None or spec.codec in TOKENS:
         kept = sample
         if spec.transform:
             inner = _plain("float32", spec.dims or dim, metric, {})
@@ -98,6 +111,8 @@ def train_codec(
             params.update(train_table(spec.table, kept, seed, rest))
         if train is not None:
             params.update(train(kept))
+        if spec.codec in TOKENS:
+            params.update(train_tokens(spec.codec, kept, seed, rest))
     return params
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from vecstore.codec.affine import (
     two_digits,
 )
 from vecstore.codec.base import Parts, normalized
+from vecstore.codec.tokens import RowTokens
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int64, Metric, Uint8
 
@@ -91,3 +93,6 @@ class Int8Codec:
         offset = queries.astype(np.float64) @ self.low
         factors = factors_of(np.zeros(1), steps / 2, offset, norms)
         return AffinePrepared(_kernels.octets, two_digits(integers), factors, self.metric)
+
+    def prepare_tokens(self, queries: Sequence[Float32]) -> RowTokens:
+        return RowTokens([self.prepare(query).scorer for query in queries])

@@ -7,36 +7,53 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.codec.spec import parse_spec
+from vecstore.codec.spec import parse_spec, possible
 from vecstore.errors import SchemaError
 from vecstore.schema import Schema, Vector
 
 DEFAULT_LADDER = ("bits2", "float16")
-DEFAULT_TOKENS = ("float16",)
+DEFAULT_TOKENS = ("res2",)
 
 
 def resolve_schema(schema: Schema) -> Schema:
     """The schema with every ladder spelled out, canonical, and ordered coarse to fine.
 
     Raises:
-        SchemaError: a representation is unknown, or named twice.
+        SchemaError: as `spelled_out`.
     """
     return replace(schema, vectors=tuple(_resolve(vector) for vector in schema.vectors))
 
 
 def _resolve(vector: Vector) -> Vector:
-    specs = [parse_spec(text, vector.dim) for text in vector.representations or _default(vector)]
+    return replace(vector, representations=spelled_out(vector))
+
+
+def spelled_out(vector: Vector) -> tuple[str, ...]:
+    """The ladder of a field, coarse to fine; of a multivector field without what others contain.
+
+    Raises:
+        SchemaError: a representation is unknown, of fields of the other kind, or named twice.
+    """
+    multi = vector.multi
+    given = vector.representations or (DEFAULT_TOKENS if multi else DEFAULT_LADDER)
+    specs = [parse_spec(text, vector.dim) for text in given]
+    for spec in specs:
+        if not spec.suits(multi=multi):
+            raise SchemaError(
+                f"{'multi' if multi else ''}vector field {vector.name!r} has representation "
+                f"{str(spec)!r}, expected one of {', '.join(possible(multi=multi))}, or one of "
+                "them after 'prefixN/' or 'pcaN/'"
+            )
     ladder = tuple(str(spec) for spec in sorted(specs, key=lambda spec: spec.fineness))
     if len(set(ladder)) != len(ladder):
         raise SchemaError(
             f"vector field {vector.name!r} has representations "
             f"{list(vector.representations)}, expected each once"
         )
-    return replace(vector, representations=ladder)
-
-
-def _default(vector: Vector) -> tuple[str, ...]:
-    return DEFAULT_TOKENS if vector.multi else DEFAULT_LADDER
+    if not multi:
+        return ladder
+    contained = {text for spec in specs for text in spec.contained}
+    return tuple(text for text in ladder if text not in contained)
 
 
 def float_dtype(vector: Vector) -> np.dtype[Any]:

@@ -6,7 +6,13 @@ import re
 from dataclasses import dataclass
 
 from vecstore.errors import SchemaError
-from vecstore.options import BOOKS_BYTES_MAX, DIM_MAX, PCA_DIMS_MAX, SUBQUANTIZERS_MAX
+from vecstore.options import (
+    BOOKS_BYTES_MAX,
+    DIM_MAX,
+    PCA_DIMS_MAX,
+    SUBQUANTIZERS_MAX,
+    TOKEN_DIMS_MAX,
+)
 
 # Those whose names are fixed, coarse to fine, and the bits that each keeps of a dimension.
 BITS = {
@@ -28,6 +34,10 @@ BITS = {
     "float32": 32,
 }
 CODECS = tuple(BITS)
+# Those of multivector fields alone, coarse to fine: the id of a centroid, and so many bits.
+TOKENS = {"ids256": -2.0, "ids": -1.0, "res1": 1.0, "ternary": 1.6, "res2": 2.0, "res4": 4.0}
+# Of CODECS, those that multivector fields may have too.
+_OF_BOTH = ("sign", "int8", "float16", "float32")
 # Those that are named by their number of subquantizers M.
 TABLES = ("pqM", "opqM", "rqM", "pqMx4", "opqMx4")
 _METHODS = ("pq", "opq", "rq")
@@ -35,11 +45,12 @@ _TABLE_BITS_MAX = 12
 _FLOAT_BYTES = 4
 _PATTERN = re.compile(
     r"(?:(?P<transform>prefix|pca)(?P<dims>[1-9][0-9]{0,5})/)?"
-    rf"(?P<codec>{'|'.join(sorted(CODECS, key=len, reverse=True))}"
+    rf"(?P<codec>{'|'.join(sorted((*CODECS, *TOKENS), key=len, reverse=True))}"
     r"|(?P<table>o?pq|rq)(?P<count>[1-9][0-9]{0,4})(?P<small>x4)?(?P<balanced>\+balanced)?)"
 )
 # What a codec's codes begin with, finest first: they can be read as if they were these.
 _CONTAINED = {
+    **dict.fromkeys(("res1", "ternary", "res2", "res4"), ("ids",)),
     "lvq4x4": ("lvq4",),
     "lvq4x8": ("lvq4",),
     "bebr2": ("bebr1",),
@@ -51,6 +62,8 @@ _CONTAINED = {
 _QUERY_DIM_BYTES = 80
 # Of a table, as inner products (rq: twice), as floats and as integers.
 _QUERY_ENTRY_BYTES = 13
+# Of a table of what centroids score with tokens of a query.
+_QUERY_IDS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +125,8 @@ class Spec:
         if self.table is not None:
             bits, method = self.table.fineness
             return (dims, bits, len(CODECS) + method)
+        if self.codec in TOKENS:
+            return (dims, TOKENS[self.codec], len(CODECS))
         return (dims, BITS[self.codec], CODECS.index(self.codec))
 
     @property
@@ -119,12 +134,23 @@ class Spec:
         """True if it needs a sample of vectors before it can encode."""
         if self.transform == "pca" or self.codec == "int8" or self.table is not None:
             return True
-        return self.codec.startswith("lvq")
+        return self.codec in TOKENS or self.codec.startswith("lvq")
 
     @property
     def coded(self) -> bool:
         """True if its codes are smaller than float16."""
         return self.codec not in {"float16", "float32"}
+
+    def suits(self, *, multi: bool) -> bool:
+        """True if a multivector field can have it or, without `multi`, a vector field."""
+        if multi:
+            return self.codec in possible(multi=True)
+        return self.codec not in TOKENS
+
+    @property
+    def learns_from_tokens(self) -> bool:
+        """True if it is of multivector fields alone: its centroids want many tokens."""
+        return self.codec in TOKENS
 
     @property
     def contained(self) -> tuple[str, ...]:
@@ -136,6 +162,8 @@ class Spec:
 
     def query_bytes(self, dim: int) -> int:
         """The most that a query of D dimensions takes while it is prepared, about."""
+        if self.codec.startswith("ids"):
+            return _QUERY_DIM_BYTES * dim + _QUERY_IDS_BYTES
         if self.table is None:
             return _QUERY_DIM_BYTES * dim
         entries = self.table.count << self.table.bits
@@ -153,6 +181,11 @@ class Spec:
         return other.transform == self.transform and (other.dims or 0) <= self.dims
 
 
+def possible(*, multi: bool) -> tuple[str, ...]:
+    """The codecs of a multivector field or, without `multi`, of a vector field."""
+    return (*TOKENS, *_OF_BOTH) if multi else (*CODECS, *TABLES)
+
+
 def parse_spec(text: str, dim: int) -> Spec:
     """Parse a representation of vectors of `dim` dimensions.
 
@@ -162,9 +195,9 @@ def parse_spec(text: str, dim: int) -> Spec:
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise SchemaError(
-            f"representation is {text!r}, expected one of {', '.join((*CODECS, *TABLES))}, M a "
-            "number of subquantizers, or one of them after 'prefixN/' or 'pcaN/', such as "
-            "'prefix128/bits4'"
+            f"representation is {text!r}, expected one of {', '.join(possible(multi=False))}, M a "
+            f"number of subquantizers, for multivector fields {', '.join(possible(multi=True))}, "
+            "or one of them after 'prefixN/' or 'pcaN/', such as 'prefix128/bits4'"
         )
     transform, dims, codec = match["transform"] or "", match["dims"], match["codec"]
     if dims and int(dims) >= dim:
@@ -178,6 +211,11 @@ def parse_spec(text: str, dim: int) -> Spec:
             f"{PCA_DIMS_MAX:,}"
         )
     kept = int(dims) if dims else None
+    if codec in TOKENS and (kept or dim) > TOKEN_DIMS_MAX:
+        raise SchemaError(
+            f"representation {text!r} has {kept or dim:,} dimensions, expected at most "
+            f"{TOKEN_DIMS_MAX:,}: write 'pca128/{codec}'"
+        )
     table = _table(text, match, kept or dim) if match["table"] else None
     return Spec(transform=transform, dims=kept, codec=codec, table=table)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.errors import DimensionError, IdError, PayloadError, RequestError
 from vecstore.ingest.payloads import check_payloads
-from vecstore.ingest.tokens import to_tokens, token_count
+from vecstore.ingest.tokens import to_token_queries, to_tokens, token_count
 from vecstore.ingest.ttl import Ttl, to_expires
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.options import BATCH_BYTES_MAX, BATCH_ROWS_MAX

@@ -85,7 +85,7 @@ def _compact_rounds(store: CollectionStore, pace: Pace, *, everything: bool) -> 
             segments = sum(map(len, plan.runs))
             pace.message = f"{segments} segments become at most {len(plan.runs)}"
         for run in plan.runs:
-            compact(store, run, pace)
+            compact(store, run, pace, eager=everything)
         if everything:  # what died meanwhile waits for the next time
             return
 
@@ -104,15 +104,17 @@ def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = F
     known = (
         trained_codecs(store) if any(item.multi for item in snapshot.info.schema.vectors) else ()
     )
-    late = partial(upgrades, schema=snapshot.info.schema, known=known)
+    late = partial(upgrades, schema=snapshot.info.schema, known=known, eager=everything)
     runs = plan_compaction(snapshot.manifest, dead, everything=everything, upgrades=late)
     return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
 
 
-def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
+def compact(
+    store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bool = False
+) -> None:
     """Write the rows of a run that did not die as one segment, which is read instead from then on.
 
-    The caller holds `rewrite_lock` since it planned the run.
+    The caller holds `rewrite_lock` since it planned the run. For `eager` see `settled`.
 
     Raises:
         CorruptionError: a segment of it is damaged. Nothing was changed.
@@ -132,7 +134,7 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace) -> None:
         added: tuple[SegmentInfo, ...] = ()
         if parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
-            schema = settled(snapshot.info.schema, parts, trained_codecs(store))
+            schema = settled(snapshot.info.schema, parts, trained_codecs(store), eager=eager)
             codecs = choose_codecs(store, parts, trained, schema, pace)
             files, paths = environment.files, environment.paths
             with environment.guard():

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecstore import options
-from vecstore.codec import parse_spec
+from vecstore.codec import Spec, parse_spec
 from vecstore.codec.base import Rest
+from vecstore.codec.centroid_training import tokens_max
 from vecstore.errors import VecstoreError
 from vecstore.ingest.commit import Change, commit
 from vecstore.ingest.jobs import Task
@@ -58,6 +59,10 @@ _FLOAT_BYTES = 4
 # The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
 # Training takes up to 7 times the sample (int8, in float64), which shall be less than half.
 SAMPLE_SHARE = 16
+# Of tokens so many times as much: what learns from them takes little more than the sample.
+TOKENS_SHARE = 4
+# How many times the rows that a codec learned from there must be for another to learn.
+GROWTH, GROWTH_TOKENS = 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,17 +208,21 @@ def choose_codecs(
     infos = trained_codecs(store)
     budget = store.environment.options.memory_bytes_max // SAMPLE_SHARE
     newest = {(info.field, info.spec): info for info in infos}
+    rows = {info.id: info.rows for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
         count = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
         for spec in vector.representations if count else ():
-            codec = 0
-            if parse_spec(spec, vector.dim).trained:
+            codec, parsed = 0, parse_spec(spec, vector.dim)
+            enough = min(count, sample_rows(vector.dim, parsed, budget))
+            if parsed.trained:
                 codec = _coded(parts, vector.name, spec)
-            if parse_spec(spec, vector.dim).trained and not codec:
+                if parsed.learns_from_tokens and enough >= GROWTH_TOKENS * rows.get(codec, enough):
+                    codec = 0  # more is gained by centroids than is lost by coding codes again
+            if parsed.trained and not codec:
                 info = newest.get((vector.name, spec))
-                enough = min(count, sample_rows(vector, budget))
-                if info is None or enough >= 2 * info.rows:
+                growth = GROWTH_TOKENS if parsed.learns_from_tokens else GROWTH
+                if info is None or enough >= growth * info.rows:
                     sample = sample_vectors(parts, vector.name, count, enough)
                     if isinstance(pace, Task):
                         pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
@@ -257,9 +266,15 @@ def _train(
         raise
 
 
-def sample_rows(vector: Vector, budget: int) -> int:
-    """How many rows a codec learns from at most, where their vectors may take `budget` bytes."""
-    return min(options.TRAINING_ROWS_MAX, max(1, budget // (_FLOAT_BYTES * vector.dim)))
+def sample_rows(dim: int, spec: Spec, budget: int) -> int:
+    """How many rows a codec learns from at most, where their vectors may take `budget` bytes.
+
+    Codecs of tokens learn from integers of a byte: their samples may be larger.
+    """
+    most, share = options.TRAINING_ROWS_MAX, 1
+    if spec.learns_from_tokens:
+        most, share = tokens_max(spec), TOKENS_SHARE
+    return min(most, max(1, share * budget // (_FLOAT_BYTES * dim)))
 
 
 def sample_vectors(

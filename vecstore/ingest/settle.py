@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 
 from vecstore.codec import parse_spec
-from vecstore.codec.centroid_training import tokens_min
+from vecstore.codec.centroid_training import tokens_max, tokens_min
 from vecstore.schema import Schema, Vector
 from vecstore.segment.catalog import CodecInfo
 from vecstore.segment.manifest import SegmentInfo
@@ -24,31 +24,38 @@ from vecstore.segment.writer import Part
 _STAND_IN = {"cosine": "float16", "dot": "float32"}
 
 
-def settled(schema: Schema, parts: Sequence[Part], known: Sequence[CodecInfo]) -> Schema:
+def settled(
+    schema: Schema, parts: Sequence[Part], known: Sequence[CodecInfo], *, eager: bool = False
+) -> Schema:
     """The schema with the representations that a segment of some rows can have by now.
 
     Args:
         schema: of the collection.
         parts: the rows.
         known: the trained codecs of the collection.
+        eager: learn from as few tokens as can be; else wait until no more would be learned from.
     """
     vectors = []
     for vector in schema.vectors:
         tokens = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
-        ladder = vector.representations if _can(vector, tokens, known) else _stand_in(vector)
+        ladder = vector.representations if _can(vector, tokens, known, eager=eager) else _stand_in(vector)
         vectors.append(replace(vector, representations=ladder))
     return replace(schema, vectors=vectors)
 
 
 def upgrades(
-    segments: Sequence[SegmentInfo], schema: Schema, known: Sequence[CodecInfo]
+    segments: Sequence[SegmentInfo],
+    schema: Schema,
+    known: Sequence[CodecInfo],
+    *,
+    eager: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """Spans of adjacent segments with floats in place of codes that can have the codes by now."""
     place = 0
     for late, group in groupby(segments, partial(_late, schema)):
         run = tuple(group)
         held = {vector.name: sum(_tokens(item, vector) for item in run) for vector in late}
-        if any(_can(vector, held[vector.name], known) for vector in late):
+        if any(_can(vector, held[vector.name], known, eager=eager) for vector in late):
             yield place, place + len(run)
         place += len(run)
 
@@ -69,17 +76,19 @@ def _tokens(segment: SegmentInfo, vector: Vector) -> int:
     return 0 if field is None else field.codes
 
 
-def _can(vector: Vector, tokens: int, known: Sequence[CodecInfo]) -> bool:
+def _can(vector: Vector, tokens: int, known: Sequence[CodecInfo], *, eager: bool) -> bool:
     """Whether each representation of a field is trained, or can be by so many tokens."""
     trained = {info.spec for info in known if info.field == vector.name}
+    least = tokens_min if eager else tokens_max
+    specs = [parse_spec(spec, vector.dim) for spec in vector.representations]
     return all(
-        spec in trained or tokens >= tokens_min(parse_spec(spec, vector.dim))
-        for spec in vector.representations
+        not spec.learns_from_tokens or str(spec) in trained or tokens >= least(spec)
+        for spec in specs
     )
 
 
 def _stand_in(vector: Vector) -> tuple[str, ...]:
     """The ladder of a field without what has to learn from many tokens; not empty."""
-    specs = [(spec, parse_spec(spec, vector.dim)) for spec in vector.representations]
-    rest = tuple(spec for spec, parsed in specs if not tokens_min(parsed))
+    specs = [parse_spec(spec, vector.dim) for spec in vector.representations]
+    rest = tuple(str(spec) for spec in specs if not spec.learns_from_tokens)
     return rest or (_STAND_IN[vector.metric],)

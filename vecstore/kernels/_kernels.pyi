@@ -7,7 +7,18 @@ of `variants()`; None is the fastest. All variants return the same bits.
 
 from collections.abc import Callable, Sequence
 
-from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint16, Uint32, Uint64
+from vecstore.types import (
+    Array,
+    Float32,
+    Float64,
+    Int8,
+    Int32,
+    Int64,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+)
 
 class Scorer:
     """Some queries against the rows of one representation."""
@@ -241,6 +252,20 @@ def nearest(vectors: Float32, books: Float32, bias: Float32, variant: str | None
     """Return the column [N, M] of each codebook whose product plus bias [M, K] is largest.
 
     Products as above; the first column where several are equal. K is 16, 32, ... or 256.
+    """
+
+def nearest_octets(
+    vectors: Int8, centroids: Uint8, bias: Int32, variant: str | None = None
+) -> Uint16:
+    """Return the centroid [N] whose product with each of vectors [N, D] plus bias is largest.
+
+    The first one where several are equal. Sums are of integers, and exact.
+
+    Args:
+        vectors: D at most 4,096.
+        centroids: octets [K, D], K at most 65,536. They may count from 128, as that adds as much
+            to all products of a vector.
+        bias: [K], 2^30 at most.
     """
 
 def signs(

@@ -91,6 +91,15 @@ struct Books {
     i64 columns;
 };
 
+// Centroids of integers of a byte, [count][dim], 128 more than they are, and what is added to the
+// products of each.
+struct Octets {
+    const u8* values;
+    const i32* bias;
+    i64 count;
+};
+constexpr i64 ASSIGNED = 32;  // vectors that are assigned to centroids at once
+
 // Rows [row, row + count), count <= BLOCK, of a job against some of its queries, [many], QUERIES at
 // most; out is [many][BLOCK].
 using BlockFn = void (*)(const void* job, const u32* queries, i64 many, i64 row, i64 count,
@@ -170,6 +179,11 @@ struct Variant {
     // first where there are several -> out [count][books.count]. columns: 16, 32 ... 256.
     void (*nearest)(const float* vectors, i64 count, const Books& books, const float* bias,
                     u8* out);
+    // The centroid whose product with each of vectors [count][dim] plus its bias is largest, the
+    // first where there are several -> out [count]. scratch is [dim rounded up to 4][ASSIGNED] of
+    // four bytes, on a line of the cache.
+    void (*nearest_octets)(const i8* vectors, i64 count, i64 dim, const Octets& centroids,
+                           void* scratch, u16* out);
     DocumentFn ids_document, octets_document;
     // What centroids [count][dim], as octets, score with the first query of the tiles, in 256
     // steps from the least that each vector finds -> out [count][rows], factors: step, and the sum

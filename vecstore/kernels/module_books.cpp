@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "arrays.h"
+#include "maxsim.h"
 #include "query.h"
 #include "variants.h"
 
@@ -105,6 +106,30 @@ Out<u8> nearest(In<float, 2> vectors, In<float, 3> books, In<float, 2> bias,
     return array(std::move(out), {count, books.shape(0)});
 }
 
+// Sums of products stay below 2^28.
+constexpr i32 BIAS_MAX = 1 << 30;
+
+Out<u16> nearest_octets(In<i8, 2> vectors, In<u8, 2> centroids, In<i32, 1> bias,
+                        const std::optional<std::string>& name) {
+    const size_t count = vectors.shape(0), dim = vectors.shape(1), size = centroids.shape(0);
+    check(0 < size && size <= 65536, "1 to 65,536 centroids");
+    check(0 < dim && i64(dim) <= OCTETS_MAX && centroids.shape(1) == dim,
+          "vectors and centroids of the same dimension, 1 to 4,096");
+    check(bias.shape(0) == size && std::all_of(bias.data(), bias.data() + size, [](i32 each) {
+              return -BIAS_MAX <= each && each <= BIAS_MAX;
+          }), "a bias for each centroid, of at most 2^30");
+    const Variant& variant = variant_named(name);
+    std::vector<u16> out(count);
+    {
+        nb::gil_scoped_release release;
+        Lined<i32> scratch((dim + 3) / 4 * 4 * size_t(ASSIGNED));
+        variant.nearest_octets(vectors.data(), i64(count), i64(dim),
+                               {centroids.data(), bias.data(), i64(size)}, scratch.data(),
+                               out.data());
+    }
+    return array(std::move(out), {count});
+}
+
 }  // namespace
 
 void add_books(nb::module_& m) {
@@ -114,6 +139,7 @@ void add_books(nb::module_& m) {
     m.def("table_queries", &table_queries, in("queries"), in("rotation").none(), in("books"),
           variant);
     m.def("nearest", &nearest, in("vectors"), in("books"), in("bias"), variant);
+    m.def("nearest_octets", &nearest_octets, in("vectors"), in("centroids"), in("bias"), variant);
 }
 
 }  // namespace vecstore

@@ -30,6 +30,7 @@ void quantize(const float*, i64, i64, i64, u8*, float*);
 void products(const float*, i64, const Books&, float*);
 void look_ups(const float*, i64, i64, u8*, double*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
+void nearest_octets(const i8*, i64, i64, const Octets&, void*, u16*);
 float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
 void id_table(const u8*, i64, i64, const Tiles&, i32*, u8*, double*);
@@ -91,6 +92,7 @@ const Variant variant = {
     products,
     look_ups,
     nearest,
+    nearest_octets,
     ids_document,
     octets_document,
     id_table,

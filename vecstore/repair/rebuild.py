@@ -136,7 +136,7 @@ class Rebuilder:
                 found = self._first(vector, spec, [*wanted, *reversed(newest)])
                 if found is None:
                     budget = self.environment.options.memory_bytes_max // SAMPLE_SHARE
-                    most = sample_rows(vector, budget)
+                    most = sample_rows(vector.dim, parse_spec(spec, vector.dim), budget)
                     sample = sample_vectors(parts, vector.name, count, min(count, most))
                     number = take_number(self.environment, keys.NEXT_CODEC)
                     self.made.append(self.environment.paths.codec(number))
