@@ -27,15 +27,17 @@ from vecstore.types import (
     Record,
     RepairReport,
     SnapshotInfo,
+    TokenMatches,
 )
-from vecstore_client import calls
-from vecstore_client.calls import Call, Found, SearchOptions, Work
+from vecstore_client import calls, searches
+from vecstore_client.calls import Call, Found, Work
 from vecstore_client.channel import (
     CHANNEL_OPTIONS,
     CONNECT_TIMEOUT_S,
     Target,
     methods,
 )
+from vecstore_client.searches import RerankOptions, SearchOptions
 from vecstore_proto.status import AnswerTooLarge, unavailable
 
 if TYPE_CHECKING:
@@ -302,6 +304,7 @@ class AsyncCollection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -313,11 +316,12 @@ class AsyncCollection:
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        return await self._connection.run(calls.search(self._found, vectors, asked))
+        return await self._connection.run(searches.search(self._found, vectors, asked))
 
     async def search_batch(
         self,
@@ -327,6 +331,7 @@ class AsyncCollection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -338,9 +343,41 @@ class AsyncCollection:
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        made = calls.search_batch(self._found, vectors, asked)
+        made = searches.search_batch(self._found, vectors, asked)
         return [hits for call in made for hits in await self._connection.run(call)]
+
+    async def rerank(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        ids: Ids,
+        *,
+        limit: int | None = None,
+        token_budget: int | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Hits:
+        """Score given records; see `vecstore.collection.Collection.rerank`."""
+        self._connection.check_open()
+        asked = RerankOptions(
+            limit=limit,
+            token_budget=token_budget,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+        )
+        return await self._connection.run(searches.rerank(self._found, vectors, ids, asked))
+
+    async def matches(
+        self, vectors: Mapping[str, Any] | Any, ids: Ids
+    ) -> list[TokenMatches | None]:
+        """Which vector of each record matches each vector of a query best.
+
+        See `vecstore.collection.Collection.matches`.
+        """
+        self._connection.check_open()
+        made = searches.matches(self._found, vectors, ids)
+        return [item for call in made for item in await self._connection.run(call)]

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.request import Cascade, SearchRequest, check_count, check_progress
+from vecstore.request import check_count, check_progress
 from vecstore.schema import Schema, check_name
 from vecstore.types import (
     CollectionStats,
-    Hits,
     Ids,
     Job,
     Progress,
@@ -26,17 +23,15 @@ from vecstore.types import (
     SnapshotInfo,
 )
 from vecstore_client import inputs
-from vecstore_client.inputs import ReadQueries
 from vecstore_proto.codecs import codec_from_wire
 from vecstore_proto.convert import (
     check_get_count,
     job_from_wire,
-    plan_to_wire,
     schema_from_wire,
     schema_to_wire,
     stats_from_wire,
 )
-from vecstore_proto.results import hits_from_wire, page_from_wire, records_from_wire
+from vecstore_proto.results import page_from_wire, records_from_wire
 from vecstore_proto.v1 import codec_pb2, database_pb2
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.work import problems_from_wire, repair_from_wire, snapshot_from_wire
@@ -107,18 +102,6 @@ class Found:
     name: str
     id: int
     schema: Schema
-
-
-class SearchOptions(TypedDict):
-    """The keywords of `search` and `search_batch`."""
-
-    limit: int
-    where: str | None
-    plan: Cascade | None
-    exact: bool
-    with_payload: bool
-    with_vectors: bool
-    explain: bool
 
 
 # The database
@@ -349,46 +332,3 @@ def stats(found: Found) -> Call[CollectionStats]:
     """What the collection costs."""
     request = pb.GetStatsRequest(collection=found.name, collection_id=found.id)
     return Call(method="GetStats", request=request, read=lambda parts: stats_from_wire(parts[0]))
-
-
-def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
-    """One query."""
-    queries = inputs.read_queries(found.schema, vectors, many=False)
-    request = _search_request(found, queries, asked)
-    queries.to_wire(slice(None), request.vectors.add())
-    return Call(
-        method="Search",
-        request=request,
-        read=lambda parts: hits_from_wire(parts)[0],
-        stream=("SearchStream", pb.SearchStreamRequest(request=request)),
-    )
-
-
-def search_batch(found: Found, vectors: Any, asked: SearchOptions) -> list[Call[list[Hits]]]:
-    """Many queries, in calls that are not too large; their answers go end to end."""
-    queries = inputs.read_queries(found.schema, vectors, many=True)
-    made = []
-    for rows in queries.parts():
-        request = _search_request(found, queries, asked)
-        queries.to_wire(rows, request.vectors.add())
-        request.batch = True
-        stream = ("SearchStream", pb.SearchStreamRequest(request=request))
-        made.append(Call(method="Search", request=request, read=hits_from_wire, stream=stream))
-    return made
-
-
-def _search_request(found: Found, queries: ReadQueries, asked: SearchOptions) -> pb.SearchRequest:
-    """The message without its queries; the options are checked as the database does it."""
-    SearchRequest(field=queries.field or "", queries=np.atleast_2d(queries.queries), **asked)
-    plan = asked["plan"]
-    return pb.SearchRequest(
-        collection=found.name,
-        collection_id=found.id,
-        limit=asked["limit"],
-        where=inputs.read_where(found.schema, asked["where"]),
-        plan=None if plan is None else plan_to_wire(plan),
-        exact=bool(asked["exact"]),
-        with_payload=bool(asked["with_payload"]),
-        with_vectors=bool(asked["with_vectors"]),
-        explain=bool(asked["explain"]),
-    )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from vecstore.options import LIMIT_MAX
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Ids, Record
-from vecstore_client import calls
-from vecstore_client.calls import Found, SearchOptions
+from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
+from vecstore_client import calls, searches
+from vecstore_client.calls import Found
 from vecstore_client.channel import Connection
+from vecstore_client.searches import RerankOptions, SearchOptions
 
 if TYPE_CHECKING:
     from vecstore.ingest.coded import FieldCodec
@@ -160,6 +161,7 @@ class RemoteCollection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -171,11 +173,12 @@ class RemoteCollection:
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._connection.run(calls.search(self._found, vectors, asked))
+        return self._connection.run(searches.search(self._found, vectors, asked))
 
     def search_batch(
         self,
@@ -185,6 +188,7 @@ class RemoteCollection:
         where: str | None = None,
         plan: Cascade | None = None,
         exact: bool = False,
+        token_budget: int | None = None,
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -200,9 +204,39 @@ class RemoteCollection:
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        made = calls.search_batch(self._found, vectors, asked)
+        made = searches.search_batch(self._found, vectors, asked)
         return [hits for call in made for hits in self._connection.run(call)]
+
+    def rerank(
+        self,
+        vectors: Mapping[str, Any] | Any,
+        ids: Ids,
+        *,
+        limit: int | None = None,
+        token_budget: int | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Hits:
+        """Score given records; see `vecstore.collection.Collection.rerank`."""
+        self._connection.check_open()
+        asked = RerankOptions(
+            limit=limit,
+            token_budget=token_budget,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+        )
+        return self._connection.run(searches.rerank(self._found, vectors, ids, asked))
+
+    def matches(self, vectors: Mapping[str, Any] | Any, ids: Ids) -> list[TokenMatches | None]:
+        """Which vector of each record matches each vector of a query best.
+
+        See `vecstore.collection.Collection.matches`.
+        """
+        self._connection.check_open()
+        made = searches.matches(self._found, vectors, ids)
+        return [item for call in made for item in self._connection.run(call)]

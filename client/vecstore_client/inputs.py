@@ -43,6 +43,9 @@ Fields = dict[str | None, Any]
 """Field (None for the only one) -> array [N, D], N codes, or a list with None for records that lack
 it."""
 
+ReadTokens = Callable[[Any, int], Any]
+"""Reads vectors of a multivector field of that dimension."""
+
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -80,19 +83,20 @@ class ReadBatch:
 class ReadQueries:
     """Queries that can be sent, whole or, once they are known to be sound, in runs."""
 
-    field: str | None
-    queries: Array
+    fields: Fields
+    count: int
 
     def parts(self) -> list[slice]:
         """Runs of queries of about REQUEST_BYTES_TARGET."""
-        if self.queries.ndim < 2 or self.queries.nbytes <= options.REQUEST_BYTES_TARGET:
-            return [slice(None)]
-        sizes = [self.queries[0].nbytes] * len(self.queries)
-        return [slice(*span) for span in spans(sizes, options.REQUEST_BYTES_TARGET)]
+        sizes = np.zeros(self.count, dtype=np.int64)
+        for values in self.fields.values():
+            sizes += _row_bytes(values)
+        return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
 
-    def to_wire(self, rows: slice, into: common_pb2.FieldVectors) -> None:
-        """Write a run of queries into a message."""
-        field_vectors_to_wire(self.field, self.queries[rows], into)
+    def to_wire(self, rows: slice, into: Any) -> None:
+        """Write a run of queries into a request."""
+        for field, values in self.fields.items():
+            field_vectors_to_wire(field, values[rows], into.vectors.add())
 
 
 def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any) -> ReadBatch:
@@ -124,15 +128,16 @@ def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
     """
 
     def read() -> ReadQueries:
-        fields = _fields(schema, vectors)
-        if len(fields) != 1:
-            raise RequestError(f"vectors of {len(fields)} fields are given, expected one field")
-        ((field, queries),) = fields.items()
-        if not isinstance(queries, np.ndarray):
+        fields = _fields(schema, vectors, _queries if many else _query)
+        if not fields or not all(isinstance(each, np.ndarray | Tokens) for each in fields.values()):
             raise VectorError("a query is None, expected numbers")
-        if len(ReadQueries(field, queries).parts()) > 1:
+        counts = {len(each) for each in fields.values()} if many else {1}
+        if len(counts) != 1:
+            raise RequestError(f"fields have {counts} queries, expected as many for each")
+        queries = ReadQueries(fields, counts.pop())
+        if many and len(queries.parts()) > 1:
             _check_queries(schema, vectors, many=many)
-        return ReadQueries(field, queries)
+        return queries
 
     return _or_refuse(read, lambda: _check_queries(schema, vectors, many=many))
 
@@ -160,6 +165,14 @@ def read_ids(ids: Any) -> common_pb2.Ids:
         check_ids(ids)
 
     return _or_refuse(lambda: ids_to_wire(ids), refuse)
+
+
+def check_ids_asked(ids: Any, what: str) -> None:
+    """Raise IdError or RequestError for what are no ids, or too many, to `what` them."""
+    from vecstore.ingest.batch import check_ids_asked as check
+
+    if len(ids) > options.LIMIT_MAX:
+        check(ids, what, options.LIMIT_MAX)
 
 
 def read_where(schema: Schema, where: Any) -> str | None:
@@ -246,7 +259,9 @@ def _or_refuse(read: Callable[[], Value], refuse: Callable[[], object]) -> Value
         raise
 
 
-def _fields(schema: Schema, vectors: Any) -> Fields:
+def _fields(schema: Schema, vectors: Any, tokens: ReadTokens | None = None) -> Fields:
+    """Vectors by field; `tokens` reads those of multivector fields."""
+    tokens = tokens or _tokens
     if vectors is None:
         return {}
     if isinstance(vectors, Mapping):
@@ -254,13 +269,32 @@ def _fields(schema: Schema, vectors: Any) -> Fields:
             raise VectorError("the name of a field is not a str")
         dims = {field.name: field.dim for field in schema.vectors if field.multi}
         return {
-            field: _tokens(values, dims[field]) if field in dims else _column(values)
+            field: tokens(values, dims[field]) if field in dims else _column(values)
             for field, values in vectors.items()
         }
     if len(schema.vectors) != 1:
         raise VectorError("vectors are not a dict, expected one of field -> array")
     (field,) = schema.vectors
-    return {None: _tokens(vectors, field.dim) if field.multi else _column(vectors)}
+    return {None: tokens(vectors, field.dim) if field.multi else _column(vectors)}
+
+
+def _query(values: Any, dim: int) -> Array:
+    """One query of a multivector field."""
+    found: Array = _column(values)
+    if found.shape[1:] != (dim,) or not len(found):
+        raise VectorError("a query is no array of vectors")
+    return found
+
+
+def _queries(values: Any, dim: int) -> Tokens:
+    """Many queries of a multivector field."""
+    if not isinstance(values, list | tuple | np.ndarray):
+        raise VectorError("queries are no list of arrays")
+    if any(item is None for item in values):
+        raise VectorError("a query is None, expected numbers")
+    found = _tokens(list(values), dim)
+    assert isinstance(found, Tokens)
+    return found
 
 
 def _tokens(values: Any, dim: int) -> Tokens | Codes:

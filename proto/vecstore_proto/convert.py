@@ -15,7 +15,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
-from vecstore.request import Cascade, Probe, Rescore, Scan
+from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import (
     CollectionStats,
@@ -25,8 +25,9 @@ from vecstore.types import (
     Metric,
     Payload,
     RepresentationStats,
+    Tokens,
 )
-from vecstore_proto.tensors import Vectors, field_vectors_from_wire
+from vecstore_proto.tensors import Vectors, field_vectors_from_wire, token_sets
 from vecstore_proto.v1 import collection_pb2, common_pb2
 
 _METRICS: dict[Metric, Any] = {
@@ -223,10 +224,30 @@ def vectors_from_wire(fields: Sequence[common_pb2.FieldVectors], count: int) -> 
     return found or None
 
 
+def queries_from_wire(fields: Sequence[common_pb2.FieldVectors]) -> Vectors:
+    """Queries as `search` and `search_batch` take them; errors as in `vectors_from_wire`."""
+    if not fields:
+        raise RequestError("the request holds no query vector")
+    counts = {len(field.tokens.lengths) for field in fields if field.HasField("tokens")}
+    if len(counts) > 1:
+        raise RequestError(f"fields have {sorted(counts)} queries, expected as many for each")
+    found = vectors_from_wire(fields, counts.pop() if counts else len(fields))
+    if isinstance(found, dict):
+        return {name: _sets(given) for name, given in found.items()}
+    return _sets(found)
+
+
+def _sets(given: Any) -> Any:
+    return token_sets(given) if isinstance(given, Tokens) else given
+
+
 def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
     """A plan as a message."""
     stages = []
     for stage in plan.stages:
+        if isinstance(stage, MaxSim):
+            stages.append(collection_pb2.Stage(maxsim=_maxsim_to_wire(stage)))
+            continue
         values: dict[str, Any] = {"representation": stage.representation, "keep": stage.keep}
         if isinstance(stage, Scan):
             stages.append(collection_pb2.Stage(scan=collection_pb2.Scan(**values)))
@@ -238,16 +259,37 @@ def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
     return collection_pb2.Cascade(stages=stages)
 
 
+def _maxsim_to_wire(stage: MaxSim) -> collection_pb2.MaxSim:
+    return collection_pb2.MaxSim(
+        field=stage.field,
+        keep=stage.keep,
+        representation=stage.representation,
+        token_budget=stage.token_budget,
+    )
+
+
+def _maxsim_from_wire(message: collection_pb2.MaxSim) -> MaxSim:
+    return MaxSim(
+        message.field,
+        message.keep,
+        message.representation if message.HasField("representation") else None,
+        message.token_budget if message.HasField("token_budget") else None,
+    )
+
+
 def plan_from_wire(message: collection_pb2.Cascade) -> Cascade:
     """The inverse, or RequestError."""
-    stages: list[Scan | Probe | Rescore] = []
+    stages: list[Scan | Probe | Rescore | MaxSim] = []
     for stage in message.stages:
         kind = stage.WhichOneof("stage")
         if kind is None:
             raise RequestError(
-                "a stage of the plan is not set, expected a scan, a probe or a rescore"
+                "a stage of the plan is not set, expected a scan, a probe, a rescore or a maxsim"
             )
         value = getattr(stage, kind)
+        if kind == "maxsim":
+            stages.append(_maxsim_from_wire(value))
+            continue
         if kind == "probe":
             stages.append(Probe(value.representation, value.nprobe, value.keep))
             continue

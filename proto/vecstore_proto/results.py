@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore import options
-from vecstore.types import Float32, HitLoader, Hits, Id, Payload, Record, StageReport
+from vecstore.types import Float32, HitLoader, Hits, Id, Payload, Record, StageReport, TokenMatches
 from vecstore_proto.convert import (
     ids_from_wire,
     ids_to_wire,
@@ -238,6 +238,32 @@ def _explain_from_wire(piece: collection_pb2.QueryHits) -> tuple[StageReport, ..
         StageReport(**{name: getattr(report, name) for name in _REPORT})
         for report in piece.explanation.stages
     )
+
+
+def matches_to_wire(
+    found: Sequence[TokenMatches | None],
+) -> collection_pb2.MatchTokensResponse:
+    """What matches, of each record; None where there is none."""
+    message = collection_pb2.MatchTokensResponse()
+    there = [(place, item) for place, item in enumerate(found) if item is not None]
+    message.positions.values.extend(place for place, _ in there)
+    if there:
+        tensor_to_wire(np.stack([item.tokens for _, item in there]), message.tokens)
+        tensor_to_wire(np.stack([item.scores for _, item in there]), message.scores)
+    return message
+
+
+def matches_from_wire(
+    message: collection_pb2.MatchTokensResponse, count: int
+) -> list[TokenMatches | None]:
+    """The inverse, for `count` records that were asked for."""
+    found: list[TokenMatches | None] = [None] * count
+    places = rows_from_wire(message.positions, count)
+    if places:
+        tokens, scores = tensor_from_wire(message.tokens), tensor_from_wire(message.scores)
+        for place, own, score in zip(places, tokens, scores, strict=True):
+            found[place] = TokenMatches(own.copy(), score.copy())
+    return found
 
 
 def records_to_wire(

@@ -23,12 +23,13 @@ from vecstore_proto.convert import (
     ids_from_wire,
     job_to_wire,
     plan_from_wire,
+    queries_from_wire,
     schema_from_wire,
     schema_to_wire,
     stats_to_wire,
-    vectors_from_wire,
 )
-from vecstore_proto.results import RecordsPart, hits_to_wire, records_to_wire
+from vecstore_proto.results import RecordsPart, hits_to_wire, matches_to_wire, records_to_wire
+from vecstore_proto.tensors import Vectors
 from vecstore_proto.v1 import codec_pb2, collection_pb2_grpc, database_pb2, database_pb2_grpc
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.work import problems_to_wire, repair_to_wire, snapshot_to_wire
@@ -251,6 +252,11 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         for part in hits_to_wire(self._search(request.request)):
             yield pb.SearchStreamResponse(part=part)
 
+    def MatchTokens(self, request: pb.MatchTokensRequest, context: Any) -> Any:
+        vectors = queries_from_wire(request.vectors)
+        found = self._collections.of(request).matches(vectors, ids_from_wire(request.ids))
+        return matches_to_wire(found)
+
     def _codec(self, request: codec_pb2.GetCodecRequest) -> CodecValues:
         spec = request.spec if request.HasField("spec") else None
         found = self._collections.of(request).codec(request.field, spec)
@@ -270,9 +276,9 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
 
     def _search(self, request: pb.SearchRequest) -> Sequence[Hits]:
         collection = self._collections.of(request)
-        if not request.vectors:
-            raise RequestError("the request holds no query vector")
-        vectors = vectors_from_wire(request.vectors, len(request.vectors))
+        vectors = queries_from_wire(request.vectors)
+        if request.HasField("among"):
+            return [_rerank(collection, vectors, request)]
         plan = plan_from_wire(request.plan) if request.HasField("plan") else None
         search: Any = collection.search_batch if request.batch else collection.search
         found = search(
@@ -281,6 +287,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
             where=_where(request),
             plan=plan,
             exact=request.exact,
+            token_budget=_budget(request),
             with_payload=request.with_payload,
             with_vectors=request.with_vectors,
             explain=request.explain,
@@ -290,6 +297,23 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
 
 def _upsert(collection: Collection, batch: Batch) -> int:
     return collection.upsert(batch.ids, batch.vectors, batch.payloads, ttl_s=batch.ttl_s)
+
+
+def _rerank(collection: Collection, vectors: Vectors, request: pb.SearchRequest) -> Hits:
+    if request.batch or request.exact or request.HasField("where") or request.HasField("plan"):
+        raise RequestError("`among` takes one query, without a filter, a plan or `exact`")
+    return collection.rerank(
+        vectors,
+        ids_from_wire(request.among),
+        limit=request.limit or None,
+        token_budget=_budget(request),
+        with_payload=request.with_payload,
+        with_vectors=request.with_vectors,
+    )
+
+
+def _budget(request: pb.SearchRequest) -> int | None:
+    return request.token_budget if request.HasField("token_budget") else None
 
 
 def _where(request: Any) -> str | None:

@@ -109,9 +109,7 @@ def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = F
     return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
 
 
-def compact(
-    store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bool = False
-) -> None:
+def compact(store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bool = False) -> None:
     """Write the rows of a run that did not die as one segment, which is read instead from then on.
 
     The caller holds `rewrite_lock` since it planned the run. For `eager` see `settled`.

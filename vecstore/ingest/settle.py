@@ -38,7 +38,11 @@ def settled(
     vectors = []
     for vector in schema.vectors:
         tokens = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
-        ladder = vector.representations if _can(vector, tokens, known, eager=eager) else _stand_in(vector)
+        ladder = (
+            vector.representations
+            if _can(vector, tokens, known, eager=eager)
+            else _stand_in(vector)
+        )
         vectors.append(replace(vector, representations=ladder))
     return replace(schema, vectors=vectors)
 

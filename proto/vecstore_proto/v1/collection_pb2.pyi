@@ -378,9 +378,9 @@ class MatchTokensRequest(_message.Message):
     IDS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
-    vectors: _common_pb2.FieldVectors
+    vectors: _containers.RepeatedCompositeFieldContainer[_common_pb2.FieldVectors]
     ids: _common_pb2.Ids
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., vectors: _Optional[_Union[_common_pb2.FieldVectors, _Mapping]] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., ids: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
 
 class MatchTokensResponse(_message.Message):
     __slots__ = ("positions", "tokens", "scores")
