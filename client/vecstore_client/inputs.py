@@ -27,6 +27,7 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
+from vecstore.request import TokenQueries
 from vecstore.schema import Schema, check_name, check_ttl
 from vecstore.types import Array, Codes, Id, Tokens
 from vecstore_proto.codecs import CodecValues
@@ -85,6 +86,7 @@ class ReadQueries:
 
     fields: Fields
     count: int
+    token_queries: TokenQueries
 
     def parts(self) -> list[slice]:
         """Runs of queries of about REQUEST_BYTES_TARGET."""
@@ -128,13 +130,19 @@ def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
     """
 
     def read() -> ReadQueries:
-        fields = _fields(schema, vectors, _queries if many else _query)
+        fields, only = (
+            _fields(schema, vectors, _queries if many else _query),
+            schema.vectors[0].name,
+        )
         if not fields or not all(isinstance(each, np.ndarray | Tokens) for each in fields.values()):
             raise VectorError("a query is None, expected numbers")
         counts = {len(each) for each in fields.values()} if many else {1}
         if len(counts) != 1:
             raise RequestError(f"fields have {counts} queries, expected as many for each")
-        queries = ReadQueries(fields, counts.pop())
+        multi: TokenQueries = {
+            name or only: () for name in fields if schema.vector(name or only).multi
+        }
+        queries = ReadQueries(fields, counts.pop(), multi)
         if many and len(queries.parts()) > 1:
             _check_queries(schema, vectors, many=many)
         return queries

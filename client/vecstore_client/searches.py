@@ -76,6 +76,7 @@ def rerank(found: Found, vectors: Any, ids: Ids, asked: RerankOptions) -> Call[H
         field="",
         queries=np.empty((1, 0), dtype=np.float32),
         limit=1 if limit is None else limit,
+        token_queries=queries.token_queries,
         token_budget=asked["token_budget"],
     )
     request = pb.SearchRequest(
@@ -124,7 +125,7 @@ def _match_call(request: pb.MatchTokensRequest, count: int) -> Call[list[TokenMa
 def _search_request(found: Found, queries: ReadQueries, asked: SearchOptions) -> pb.SearchRequest:
     """The message without its queries; the options are checked as the database does it."""
     count = np.empty((queries.count, 0), dtype=np.float32)
-    SearchRequest(field="", queries=count, **asked)
+    SearchRequest(field="", queries=count, token_queries=queries.token_queries, **asked)
     plan = asked["plan"]
     return pb.SearchRequest(
         collection=found.name,
