@@ -106,6 +106,14 @@ class Tokens:
     def __len__(self) -> int:
         return max(0, len(self.offsets) - 1)
 
+    def take(self, rows: Sequence[int]) -> Tokens:
+        """Some records, in the given order."""
+        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
+        picked = [np.arange(*bound) for bound in bounds] or [np.arange(0)]
+        every = np.concatenate(picked)
+        salience = None if self.salience is None else self.salience[every]
+        return Tokens(self.vectors[every], np.cumsum([0, *map(len, picked[: len(rows)])]), salience)
+
     def __getitem__(self, rows: slice) -> Tokens:
         bounds = self.offsets[rows.start or 0 : (len(self) if rows.stop is None else rows.stop) + 1]
         own = slice(int(bounds[0]), int(bounds[-1]))

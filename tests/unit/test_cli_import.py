@@ -61,7 +61,7 @@ def test_import_refuses_too_few_ids(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("x\n", encoding="utf-8")
     ids = tmp_path / "ids.txt"
     output = run("import", tmp_path / "db", "c", tmp_path / "a.npy", "--ids", ids, code=1)
-    assert "has 1 ids, the .npy files have 3 rows" in output
+    assert "has 1 ids, the .npy and .npz files have 3 records" in output
     assert not (tmp_path / "db").exists()
 
 

@@ -24,7 +24,7 @@ CollectionName = Annotated[
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE", exists=True, dir_okay=False, help=".npy, .jsonl or .parquet files."
+        metavar="FILE", exists=True, dir_okay=False, help=".npy, .npz, .jsonl or .parquet files."
     ),
 ]
 IdFile = Annotated[

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecstore.cli.records import Chunk, Keys, chunk_rows
+from vecstore.cli.records import Chunk, Keys, chunk_rows, dim_of, is_list_of_lists
 from vecstore.errors import MissingExtraError, RequestError
 
 
@@ -27,10 +27,17 @@ class ParquetSource:
 
     def dim(self) -> int | None:
         """The length of the first vector that is not null."""
+        return dim_of(self._first())
+
+    def several(self) -> bool:
+        """Whether the first one that is not null is a list of vectors."""
+        return is_list_of_lists(self._first())
+
+    def _first(self) -> Any:
         for batch in self.file.iter_batches(batch_size=256, columns=[self.keys.vector]):
             for vector in batch.column(0):
                 if vector.is_valid:
-                    return len(vector)
+                    return vector.as_py()
         return None
 
     def chunks(self) -> Iterator[Chunk]:
@@ -84,15 +91,19 @@ def open_parquet(path: Path, keys: Keys) -> ParquetSource:
             )
     kind = schema.field(keys.vector).type
     value = getattr(kind, "value_type", None)
+    value = getattr(value, "value_type", value)
     if value is None or not (pa.types.is_floating(value) or pa.types.is_integer(value)):
         raise RequestError(
-            f"{path} has a column {keys.vector!r} of type {kind}, expected lists of numbers"
+            f"{path} has a column {keys.vector!r} of type {kind}, expected "
+            "lists of numbers, or lists of these"
         )
     return ParquetSource(path=path, keys=keys, file=file)
 
 
 def _vectors(column: Any, dim: int | None) -> Any:
     """[N, D] where every row has D values, else a list with None where there is no vector."""
+    if hasattr(column.type.value_type, "value_type"):
+        return column.to_pylist()
     values = column.flatten()
     lengths = set(column.value_lengths().to_pylist())
     if dim is not None and lengths == {dim} and not values.null_count:

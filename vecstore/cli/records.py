@@ -1,14 +1,18 @@
 """Files of records, read a chunk at a time so that they may be larger than memory.
 
 .npy      vectors [N, D]; ids are row numbers, or come from another file
+.npz      vectors [T, D] and offsets [N + 1], maybe salience [T], of a multivector field (see
+          `vecstore.types.Tokens`); ids as of .npy
 .jsonl    an object on each line: an id, a vector, and what else becomes the payload
 .parquet  a column of ids, one of vectors (lists of numbers), others become the payload
+
+Of a multivector field, .jsonl and .parquet have a list of vectors for each record.
 """
 
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +20,9 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from vecstore.cli.arrays import load_array
+from vecstore.cli.arrays import load_array, load_tokens
 from vecstore.errors import InvalidInputError, RequestError
-from vecstore.types import Array, Id, Payload
+from vecstore.types import Array, Id, Payload, Tokens
 
 CHUNK_ROWS_MAX = 4_096
 CHUNK_BYTES_TARGET = 16 << 20
@@ -45,7 +49,7 @@ class Chunk:
 
     Attributes:
         ids: N ids.
-        vectors: [N, D], or a list of N with None where a record has no vector.
+        vectors: [N, D], or a list of N with None where a record has no vector, or Tokens.
         payloads: N objects, or None.
         places: N line or row numbers.
         done: how much of the file is read after it, in the unit of `Source.size`.
@@ -63,11 +67,16 @@ class Chunk:
     def only(self, positions: Sequence[int]) -> Chunk:
         """The records at some positions."""
         rows, vectors = list(positions), self.vectors
-        is_array = isinstance(vectors, np.ndarray)
+        if isinstance(vectors, np.ndarray):
+            vectors = vectors[rows]
+        elif isinstance(vectors, Tokens):
+            vectors = vectors.take(rows)
+        else:
+            vectors = [vectors[row] for row in rows]
         return replace(
             self,
             ids=[self.ids[row] for row in rows],
-            vectors=vectors[rows] if is_array else [vectors[row] for row in rows],
+            vectors=vectors,
             payloads=None if self.payloads is None else [self.payloads[row] for row in rows],
             places=[self.places[row] for row in rows],
         )
@@ -95,6 +104,10 @@ class Source(Protocol):
         """Dimensions of the first vector; None if there is none."""
         ...
 
+    def several(self) -> bool:
+        """Whether records have several vectors."""
+        ...
+
     def chunks(self) -> Iterator[Chunk]:
         """The records; InvalidInputError at a bad one, after a chunk of those before it."""
         ...
@@ -108,28 +121,32 @@ def open_sources(
     Args:
         paths: the files.
         keys: for .jsonl and .parquet files.
-        ids: a file with an id for each row of all .npy files together: a .npy file, or text with
-            an id on each line. None for row numbers, counted over all of them.
+        ids: a file with an id for each record of all .npy and .npz files together: a .npy file,
+            or text with an id on each line. None for row numbers, counted over all of them.
         first_id: the number of the first row.
 
     Raises:
-        RequestError: a file that is not one of the three kinds, a file that is named twice, or
+        RequestError: a file that is not of one of these kinds, a file that is named twice, or
             too few or too many ids.
     """
     _check_distinct(paths)
-    arrays = [_vectors(path) if path.suffix == ".npy" else None for path in paths]
+    readers: dict[str, Callable[[Path], Array | Tokens]]
+    readers = {".npy": _vectors, ".npz": load_tokens}
+    arrays = [readers[path.suffix](path) if path.suffix in readers else None for path in paths]
     count = sum(len(array) for array in arrays if array is not None)
     names: Sequence[Id] | Array = range(first_id, first_id + count)
     if ids is not None:
         names = _read_ids(ids)
         if len(names) != count:
-            raise RequestError(f"{ids} has {len(names):,} ids, the .npy files have {count:,} rows")
+            raise RequestError(
+                f"{ids} has {len(names):,} ids, the .npy and .npz files have {count:,} records"
+            )
     sources: list[Source] = []
     first = 0
     for path, array in zip(paths, arrays, strict=True):
         if array is not None:
             after = first + len(array)
-            sources.append(NpySource(path=path, vectors=array, ids=names[first:after]))
+            sources.append(ArraySource(path=path, vectors=array, ids=names[first:after]))
             first = after
         elif path.suffix == ".jsonl":
             sources.append(JsonlSource(path=path, keys=keys))
@@ -138,8 +155,22 @@ def open_sources(
 
             sources.append(open_parquet(path, keys))
         else:
-            raise RequestError(f"{path} has another ending, expected .npy, .jsonl or .parquet")
+            raise RequestError(
+                f"{path} has another ending, expected .npy, .npz, .jsonl or .parquet"
+            )
     return sources
+
+
+def dim_of(vector: Any) -> int | None:
+    """The length of a vector, or of the first of several; None where there is none."""
+    if is_list_of_lists(vector):
+        return len(vector[0])
+    return None if vector is None else len(vector)
+
+
+def is_list_of_lists(vector: Any) -> bool:
+    """Whether these are several vectors."""
+    return isinstance(vector, list) and bool(vector) and isinstance(vector[0], list)
 
 
 def chunk_rows(dim: int | None) -> int:
@@ -148,11 +179,11 @@ def chunk_rows(dim: int | None) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NpySource:
-    """Vectors [N, D] and N ids."""
+class ArraySource:
+    """Vectors [N, D] or the tokens of N records, and N ids."""
 
     path: Path
-    vectors: Array
+    vectors: Array | Tokens
     ids: Sequence[Id] | Array
     unit: str = "row"
 
@@ -163,11 +194,19 @@ class NpySource:
 
     def dim(self) -> int:
         """D."""
-        return int(self.vectors.shape[1])
+        tokens = isinstance(self.vectors, Tokens)
+        return int((self.vectors.vectors if tokens else self.vectors).shape[1])  # type: ignore[union-attr]
+
+    def several(self) -> bool:
+        """Whether they are tokens."""
+        return isinstance(self.vectors, Tokens)
 
     def chunks(self) -> Iterator[Chunk]:
         """Slices of the array, which stays mapped."""
-        step = chunk_rows(self.dim())
+        dim = self.dim()
+        if isinstance(self.vectors, Tokens):
+            dim *= max(1, len(self.vectors.vectors) // max(1, self.size))
+        step = chunk_rows(dim)
         for start in range(0, self.size, step):
             stop = min(start + step, self.size)
             yield Chunk(
@@ -198,11 +237,15 @@ class JsonlSource:
 
     def dim(self) -> int | None:
         """The length of the first vector that is not null."""
-        for _, _, record in self._records():
-            vector = record.get(self.keys.vector)
-            if isinstance(vector, list):
-                return len(vector)
-        return None
+        return dim_of(self._first())
+
+    def several(self) -> bool:
+        """Whether the first one that is not null is a list of vectors."""
+        return is_list_of_lists(self._first())
+
+    def _first(self) -> Any:
+        found = (record.get(self.keys.vector) for _, _, record in self._records())
+        return next((vector for vector in found if isinstance(vector, list)), None)
 
     def chunks(self) -> Iterator[Chunk]:
         """Lines, parsed; RequestError at one that is no record."""

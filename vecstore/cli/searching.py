@@ -28,7 +28,12 @@ def search(
     *,
     vector: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.npy", exists=True, dir_okay=False, help="A query vector [D]."),
+        typer.Option(
+            metavar="FILE.npy",
+            exists=True,
+            dir_okay=False,
+            help="A query vector [D], or vectors [n, D].",
+        ),
     ] = None,
     like: Annotated[
         str | None, typer.Option(metavar="ID", help="Search with the vector of this record.")
@@ -63,11 +68,11 @@ def search(
         found = db.collection(collection)
         wanted = choose_field(found.schema, field)
         if vector is not None:
-            query = _from_file(vector)
+            query = load_array(vector) if wanted.multi else _from_file(vector)
         elif like is not None:
             query = _from_record(found, wanted.name, like)
         else:
-            query = _from_text(text or "", wanted.dim)
+            query = _from_text(text or "", wanted)
         hits = found.search(
             {wanted.name: query}, limit=limit, where=where, exact=exact, explain=explain
         )
@@ -113,10 +118,15 @@ def _from_record(collection: Collection, field: str, text: str) -> Array:
     raise NotFoundError(f"no record {text!r} with a vector in {field!r}")
 
 
-def _from_text(text: str, dim: int) -> Array:
+def _from_text(text: str, field: Vector) -> Array:
     from vecstore.demo.embed import load_embedder
 
-    return np.asarray(load_embedder(dim=dim).embed([text])[0])
+    if field.multi:
+        raise RequestError(
+            f"--text makes one vector, but {field.name!r} is a multivector field; give --vector, a "
+            ".npy file of the query's vectors [n, D], or --like"
+        )
+    return np.asarray(load_embedder(dim=field.dim).embed([text])[0])
 
 
 def _show(hits: Hits) -> None:

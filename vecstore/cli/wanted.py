@@ -12,7 +12,7 @@ from vecstore.cli.records import Source
 from vecstore.cli.searching import choose_field
 from vecstore.codec.ladder import resolve_schema
 from vecstore.errors import RequestError
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import Metric
 
 FIELD = "vector"
@@ -37,7 +37,8 @@ class Wanted:
         """
         dim = _dim(sources) if self.dim is None else self.dim
         metric = cast(Metric, self.metric or "cosine")
-        vector = Vector(self.field or FIELD, dim, metric, self._ladder())
+        kind = MultiVector if any(source.several() for source in sources) else Vector
+        vector = kind(self.field or FIELD, dim, metric, self._ladder())
         schema = resolve_schema(Schema(vectors=(vector,), columns=self._columns()))
         _check_dims(sources, vector)
         return schema
@@ -100,6 +101,12 @@ def _check_dims(sources: Sequence[Source], vector: Vector) -> None:
     """Raise RequestError where the first vector of a file does not fit the field."""
     for source in sources:
         found = source.dim()
+        if found is not None and source.several() != vector.multi:
+            raise RequestError(
+                f"{source.path} has {'several vectors' if source.several() else 'one vector'} for "
+                f"each record, expected {'several' if vector.multi else 'one'} for field "
+                f"{vector.name!r}"
+            )
         if found not in (None, vector.dim):
             raise RequestError(
                 f"{source.path} has vectors of {found:,} dimensions, expected {vector.dim:,} "
