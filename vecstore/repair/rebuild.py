@@ -10,7 +10,13 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import SAMPLE_SHARE, field_codes, sample_rows, sample_vectors, take_number
+from vecstore.ingest.flush import (
+    SAMPLE_SHARE,
+    field_codes,
+    sample_rows,
+    sample_vectors,
+    take_number,
+)
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged
@@ -28,6 +34,11 @@ from vecstore.segment.writer import Pace, Part, write_segment
 from vecstore.storage import keys
 from vecstore.storage import paths as names
 from vecstore.types import Bool, Int64
+
+_FORGOTTEN = {
+    "places": " has its vectors {!r} in another order, perhaps",
+    "salience": " has its vectors {!r} without how important each is",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,6 +170,8 @@ class Rebuilder:
         for name, found in source.found.items():
             lost = found.lost()
             self._tell(source, kept & lost, f" has no vector {name!r} any more")
+            for what, rows in found.forgotten.items():
+                self._tell(source, kept & rows & ~lost, _FORGOTTEN[what].format(name))
             specs = [item.spec for item in found.info.representations]
             finest = found.unreadable.get(specs[-1])
             if finest is not None:
