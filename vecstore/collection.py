@@ -184,6 +184,7 @@ class Collection:
         Raises:
             NotFoundError: no such field or representation, or it learns from vectors, and no
                 flush has trained it yet.
+            CodecError: it is a multivector field, which takes no codes.
         """
         return field_codec(self._store, field, spec)
 

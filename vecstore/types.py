@@ -287,9 +287,10 @@ class RepresentationStats:
     Attributes:
         field: the vector field.
         spec: the representation.
-        vectors: vectors encoded in segments.
+        vectors: vectors encoded in segments; of a multivector field its tokens.
         bytes_total: bytes of its codes in segments.
-        bytes_per_vector: bytes of one code.
+        bytes_per_vector: bytes of one code: of one token of a multivector field, without the 8
+            for each record, and up to 4 for each token, that say where tokens lie.
         compression: float32 bytes / bytes_per_vector.
         usage_bits_min: entropy of the indices of a sample of codes, of the subquantizer whose
             centroids are used least alike, in bits; 0 where there are no subquantizers or codes.

@@ -24,6 +24,7 @@ SCHEMA = vs.Schema(
     vectors=[
         vs.Vector("v", DIM, "cosine", EVERY_CODEC),
         vs.Vector("w", DIM, "l2", ["bits4", "float32"]),
+        vs.MultiVector("pages", DIM, "dot", ["int8", "float32"]),
     ],
     columns=[
         vs.Column("year", "int"),
@@ -73,10 +74,11 @@ def build(path: Path) -> None:
             names: list[int | str] = [batch * 40 + row for row in range(50)]
             names += [f"name-{batch}-{row}" for row in range(10)]
             count = len(names)
-            vectors = {
+            vectors: dict[str, Any] = {
                 "v": rng.standard_normal((count, DIM)),
                 "w": [None if row % 3 else rng.standard_normal(DIM) for row in range(count)],
             }
+            vectors["pages"] = _pages(rng, count)
             ttl = [TTL_S if row % 5 == 0 else None for row in range(count)]
             items.upsert(names, vectors, [_payload(row) for row in range(count)], ttl_s=ttl)
             if batch < 3:
@@ -98,6 +100,14 @@ def build(path: Path) -> None:
     kv.copy(path.parent / "copy")
     kv.close()
     (path.parent / "copy" / "data.mdb").replace(path / "data.mdb")
+
+
+def _pages(rng: np.random.Generator, count: int) -> vs.Tokens:
+    """For each of `count` records up to 3 vectors, and how important they are."""
+    lengths = np.arange(count) % 4
+    total = int(lengths.sum())
+    values = rng.standard_normal((total, DIM)).astype(np.float32)
+    return vs.Tokens(values, np.cumsum([0, *lengths]), rng.random(total))
 
 
 def _compact(items: Collection) -> None:
@@ -139,7 +149,7 @@ def places(path: Path, *, full: bool) -> list[Flip]:
 
     for file in [*sorted(path.glob("segments/*/*")), *sorted(path.glob("codecs/*"))]:
         name = str(file.relative_to(path))
-        for kind, start, stop in _component_spans(file):
+        for kind, start, stop in component_spans(file):
             flip(name, kind, start, stop)
         size, kind = file.stat().st_size, file.name.partition("-")[0]
         for cut in (0, 4, size // 2, size - 64, size - 1):
@@ -161,7 +171,7 @@ def _few(flips: list[Flip]) -> list[Flip]:
     return [same[len(same) // 2] for same in kinds.values()]
 
 
-def _component_spans(file: Path) -> Iterator[tuple[str, int, int]]:
+def component_spans(file: Path) -> Iterator[tuple[str, int, int]]:
     """The kinds of bytes of a component, and where they are."""
     data = file.read_bytes()
     length = HEADER.unpack(data[: HEADER.size])[2]

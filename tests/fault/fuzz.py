@@ -24,10 +24,10 @@ import vecstore as vs
 from vecstore.errors import VecstoreError
 from vecstore.search.where import parse_where
 from vecstore.segment import format as segment_format
+from vecstore.segment.alone import open_segment
 from vecstore.segment.catalog import CodecInfo, CollectionInfo
 from vecstore.segment.format import Component, pack_arrays, unpack_arrays
 from vecstore.segment.manifest import Manifest, SegmentInfo, from_bytes, to_bytes
-from vecstore.segment.reader import open_segment
 from vecstore.storage.files import RealFiles
 
 INSTRUMENTED = ("vecstore", "lark")
@@ -141,8 +141,11 @@ def seeds(target: str, folder: Path) -> Iterator[bytes]:
         yield pack_arrays(small_arrays())
     elif target in {"segment", "forged"}:
         with vs.open(folder / "db") as db:
-            items = db.create_collection("items", vs.Schema([vs.Vector("v", 4)], COLUMNS))
-            items.upsert([1, "a"], np.eye(4, dtype=np.float32)[:2], [{"year": 1}, None])
+            fields = [vs.Vector("v", 4), vs.MultiVector("sets", 4)]
+            items = db.create_collection("items", vs.Schema(fields, COLUMNS))
+            one = np.eye(4, dtype=np.float32)
+            vectors = {"v": one[:2], "sets": vs.Tokens(one, [0, 3, 4], [1, 0, 2, 0])}
+            items.upsert([1, "a"], vectors, [{"year": 1}, None])
             items.flush()
         for name in sorted((folder / "db" / "segments").glob("*/*")):
             yield name.read_bytes()

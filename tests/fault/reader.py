@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import vecstore as vs
-from tests.fault.writer import vectors_of
+from tests.fault.writer import same_sets, vectors_of
 
 
 def main() -> None:
@@ -31,7 +31,8 @@ def main() -> None:
             for record, vector in zip(records, vectors, strict=True):
                 assert record is not None
                 assert (record.vectors["v"] == vector).all(), record.id
-            hits = items.search(np.ones(vectors.shape[1], dtype=np.float32), limit=5)
+                assert same_sets(record.vectors), record.id
+            hits = items.search({"v": np.ones(vectors.shape[1], dtype=np.float32)}, limit=5)
             assert not hits.partial
             assert len(hits) == 5
             if seen < 0:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import vecstore as vs
-from tests.fault.writer import vectors_of
+from tests.fault.writer import same_sets, vectors_of
 
 CHECKED = 20  # rounds of one database, as each reads all that the ones before wrote
 ROUNDS = 200 if os.environ.get("VECSTORE_FAULT") == "full" else 20
@@ -68,6 +68,7 @@ def check_batches(path: Path, last: int) -> int:
         assert len(records) == items.count() == len(expected)
         for record in records:
             assert (record.vectors["v"] == expected[record.id]).all()
+            assert same_sets(record.vectors)
     return newest
 
 

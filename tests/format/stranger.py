@@ -84,7 +84,7 @@ def component(path: Path, kind: str, size: int, own: int) -> Arrays:
 
 
 def value(data: bytes) -> list[Any]:
-    assert data[0] == 1
+    assert data[0] in (1, 2)
     found: list[Any] = msgspec.msgpack.decode(data[1:])
     return found
 
@@ -116,7 +116,7 @@ class Record(NamedTuple):
     id: int | str
     payload: Any
     columns: dict[str, Any]
-    vectors: dict[str, list[float]]
+    vectors: dict[str, Any]
     expires: int
 
 
@@ -200,8 +200,11 @@ class Collection:
         vectors = {}
         for name, *_ in self.fields:
             owners = arrays.get(f"vectors/{name}/rows", range(count))
-            values = self.buffered(name, arrays, f"vectors/{name}/")
-            vectors[name] = dict(zip(map(int, owners), values.tolist(), strict=True))
+            prefix = f"vectors/{name}/"
+            values = self.buffered(name, arrays, prefix).tolist()
+            if prefix + "tokens/offsets" in arrays:
+                values = sets_of(values, arrays, prefix + "tokens/")
+            vectors[name] = dict(zip(map(int, owners), values, strict=True))
         return records_of(arrays, arrays, columns, vectors)
 
     def buffered(self, name: str, arrays: Arrays, prefix: str) -> Any:
@@ -227,15 +230,27 @@ class Collection:
         }
         vectors = {}
         for field in info[5]:
-            name, _, _, owned, presence, representations = field
+            name, _, _, owned, presence, representations, *tokens = field
             owners: Any = range(count)
             if presence:
                 owners = folder.component(presence, "presence")["rows"].tolist()
             if owned:
                 assert len(owners) == owned
-                values = folder.vectors(field, representations[-1])
-                vectors[name] = dict(zip(owners, values.tolist(), strict=True))
+                values = folder.vectors(field, representations[-1]).tolist()
+                if tokens and tokens[0]:
+                    assert len(values) == tokens[1]
+                    values = sets_of(values, folder.component(tokens[0], "tokens"), "")
+                vectors[name] = dict(zip(owners, values, strict=True))
         return records_of(rows, folder.component("payloads", "payloads"), columns, vectors)
+
+
+def sets_of(values: list[Any], arrays: Arrays, prefix: str) -> list[Any]:
+    """The vectors of each row, as they were given."""
+    found, places = [], arrays.get(prefix + "places")
+    for start, stop in pairwise(arrays[prefix + "offsets"].tolist()):
+        order = range(stop - start) if places is None else np.argsort(places[start:stop])
+        found.append([values[start + token] for token in order])
+    return found
 
 
 def records_of(

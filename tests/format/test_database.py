@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def write(path: Path) -> None:
         collection.delete(DELETED)
 
 
-def packed(folder: Path) -> bytes:
+def packed(folder: Path, write: Callable[[Path], None] = write) -> bytes:
     """The files of a new database, zipped; its locks are made again."""
     write(folder / "made")
     memory = io.BytesIO()

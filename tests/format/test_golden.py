@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.format.kept import FOLDER, write_missing
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.segment.catalog import AlterJob, BuiltSegment, CodecInfo, CollectionInfo
 from vecstore.segment.format import Component, pack_arrays, unpack_arrays
 from vecstore.segment.manifest import (
@@ -29,6 +30,7 @@ from vecstore.segment.manifest import (
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import Encoding, FieldVectors, Rows
 from vecstore.segment.stream import write_component
+from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.tombstones import add_seqs, dead_mask
 from vecstore.storage.files import RealFiles
 from vecstore.types import Array
@@ -90,6 +92,43 @@ CODED = Rows(
         "title": FieldVectors(rows=None, values=np.eye(3, dtype=np.float16)),
     },
 )
+TOKENS_SCHEMA = Schema(
+    vectors=[
+        Vector("text", 384, "cosine", ["float16"]),
+        MultiVector("pages", 2, "dot", ["int8", "float32"], "salience0.5", "ward3"),
+    ]
+)
+TOKENS_COLLECTION = CollectionInfo(0, "books", TOKENS_SCHEMA)
+TOKENS_SEGMENT = msgspec.structs.replace(
+    MANIFEST.segments[0],
+    fields=(
+        *MANIFEST.segments[0].fields,
+        FieldInfo(
+            "pages", 2, "dot", 2, "presence-1",
+            (RepresentationInfo("float32", "codes-1-0", 0),), "tokens-1", 5,
+        ),
+    ),
+)  # fmt: skip
+TOKENS_MANIFEST = Manifest((TOKENS_SEGMENT,), 2**63 + 1, 2)
+TOKENS_ALTERATION = AlterJob("text", ("bits1", "float16"), (BuiltSegment(7, TOKENS_SEGMENT),))
+TOKENS = Rows(
+    seqs=CODED.seqs,
+    ids=CODED.ids,
+    payloads=CODED.payloads,
+    columns={},
+    vectors={
+        "text": FieldVectors.empty(TOKENS_SCHEMA.vectors[0], 3, np.dtype(np.float16)),
+        "pages": FieldVectors(
+            rows=np.array([0, 2], dtype=np.uint32),
+            values=np.arange(10, dtype=np.float32).reshape(5, 2),
+            tokens=TokenBounds(
+                offsets=np.array([0, 2, 5], dtype=np.uint64),
+                places=np.array([1, 0, 0, 2, 1], dtype=np.uint16),
+                salience=np.array([3, 0.5, 1, 1, 0], dtype=np.float16),
+            ),
+        ),
+    },
+)
 SEQS = np.array([0, 9, 31_999, 32_000], dtype=np.uint64)
 
 
@@ -139,12 +178,28 @@ def test_ready_made_codes() -> None:
 
 def test_values() -> None:
     """Stored values are written as ever, and the kept ones are read."""
-    assert from_bytes(Manifest, golden("manifest", lambda: to_bytes(MANIFEST))) == MANIFEST
-    kept = golden("collection", COLLECTION.to_bytes)
-    assert CollectionInfo.from_bytes("books", kept) == COLLECTION
+    kept = golden("manifest-tokens", lambda: to_bytes(TOKENS_MANIFEST))
+    assert from_bytes(Manifest, kept) == TOKENS_MANIFEST
+    for name, info in (("collection-tokens", TOKENS_COLLECTION), ("collection-plain", COLLECTION)):
+        assert CollectionInfo.from_bytes("books", golden(name, info.to_bytes)) == info
     assert from_bytes(CodecInfo, golden("codec", lambda: to_bytes(CODEC))) == CODEC
-    kept = golden("alteration", lambda: to_bytes(ALTERATION))
-    assert from_bytes(AlterJob, kept) == ALTERATION
+    kept = golden("alteration-tokens", lambda: to_bytes(TOKENS_ALTERATION))
+    assert from_bytes(AlterJob, kept) == TOKENS_ALTERATION
+
+
+def test_values_without_tokens() -> None:
+    """Stored values from before there were multivector fields are read."""
+    kept = {name: (FOLDER / name).read_bytes() for name in ("manifest", "collection", "alteration")}
+    assert from_bytes(Manifest, kept["manifest"]) == MANIFEST
+    assert CollectionInfo.from_bytes("books", kept["collection"]) == COLLECTION
+    assert from_bytes(AlterJob, kept["alteration"]) == ALTERATION
+
+
+def test_tokens() -> None:
+    """Sets of vectors are packed as ever, and the kept ones are read as rows."""
+    kept = golden("tokens", lambda: pack_arrays(TOKENS.to_arrays()))
+    rows = Rows.from_arrays(unpack_arrays(kept), TOKENS_SCHEMA)
+    same(rows.to_arrays(), TOKENS.to_arrays())
 
 
 @pytest.mark.parametrize("chunk", [0, 1])

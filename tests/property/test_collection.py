@@ -30,10 +30,20 @@ IDS = st.one_of(st.integers(-3, 12), st.sampled_from(["a", "b", "ü", "7"]))
 VECTORS = st.lists(st.integers(-2, 2), min_size=DIM, max_size=DIM).map(
     lambda values: np.array(values, dtype=np.float32)
 )
+SETS = st.lists(VECTORS, min_size=1, max_size=20).map(np.array)
+# Ladders of "pages", whose finest representation holds the integers.
+PAGES = [
+    ("float32",),
+    ("float16", "float32"),
+    ("int8", "float32"),
+    ("float16",),
+    ("int8", "float16"),
+]
+GIVEN = st.sampled_from(["arrays", "tokens", "salience"])  # how sets of vectors are
 LIVES = st.sampled_from([None, None, 1, 10])  # seconds until a record expires
 RECORDS = st.tuples(
     IDS,
-    st.fixed_dictionaries({}, optional={"text": VECTORS, "image": VECTORS}),
+    st.fixed_dictionaries({}, optional={"text": VECTORS, "image": VECTORS, "pages": SETS}),
     st.fixed_dictionaries({}, optional={"year": st.integers(2000, 2005), "note": st.text()}),
     LIVES,
 )
@@ -47,6 +57,14 @@ YEARS = st.one_of(st.none(), st.integers(1999, 2006))
 def where(year_min: int | None) -> str | None:
     """The filter that `ModelCollection.matching` answers."""
     return None if year_min is None else f"year >= {year_min}"
+
+
+def tokens_of(sets: list[Float32 | None], *, salience: bool) -> vs.Tokens:
+    """Sets of vectors end to end, of which some are as important as others."""
+    lengths = [0 if found is None else len(found) for found in sets]
+    vectors = np.concatenate([np.empty((0, DIM)), *(found for found in sets if found is not None)])
+    offsets = np.cumsum([0, *lengths])
+    return vs.Tokens(vectors, offsets, np.arange(len(vectors)) * 7 % 5 if salience else None)
 
 
 Batch: TypeAlias = list[tuple[Id, dict[str, Float32], dict[str, Any], float | None]]
@@ -77,6 +95,7 @@ class CollectionMachine(RuleBasedStateMachine):
                     vs.Vector("text", DIM, "dot", LADDER),
                     vs.Vector("image", DIM, "dot", ("float32",)),
                     vs.Vector("made", DIM, "dot", ("bits1", "bits8")),
+                    vs.MultiVector("pages", DIM, "dot", PAGES[0]),
                 ],
                 columns=[vs.Column("year", "int")],
             ),
@@ -87,18 +106,20 @@ class CollectionMachine(RuleBasedStateMachine):
         self.database: Database = vs.open(self.folder / "db", options=self.options)
         self.database._environment.clock = lambda: self.model.now
 
-    @rule(batch=BATCHES)
-    def upsert(self, batch: Batch) -> None:
+    @rule(batch=BATCHES, given=GIVEN)
+    def upsert(self, batch: Batch, given: str = "arrays") -> None:
         """Write a batch, with ids that may repeat and fields that may be missing."""
         ids = [item[0] for item in batch]
         vectors = [item[1] for item in batch]
         payloads = [item[2] for item in batch]
         lives = [item[3] for item in batch]
-        fields = {
+        fields: dict[str, Any] = {
             name: [found.get(name) for found in vectors]
-            for name in ("text", "image")
+            for name in ("text", "image", "pages")
             if any(name in found for found in vectors)
         }
+        if "pages" in fields and given != "arrays":
+            fields["pages"] = tokens_of(fields["pages"], salience=given == "salience")
         written = self.collection.upsert(ids, fields, payloads, ttl_s=lives)
         assert written == self.model.upsert(ids, vectors, payloads, lives)
 
@@ -127,6 +148,13 @@ class CollectionMachine(RuleBasedStateMachine):
         """Delete by filter."""
         found = self.collection.delete(where=where(year_min))
         assert found == self.model.delete(self.model.matching(year_min))
+
+    @rule(ladder=st.sampled_from(PAGES))
+    def alter(self, ladder: tuple[str, ...]) -> None:
+        """Change the representations of the sets of vectors, where their floats are left."""
+        (pages,) = (item for item in self.collection.schema.vectors if item.name == "pages")
+        if pages.representations[-1] == ladder[-1] or ladder[-1] == "float16":
+            self.collection.alter("pages", ladder)
 
     @rule()
     def flush(self) -> None:

@@ -9,18 +9,25 @@ from hypothesis import strategies as st
 
 from tests.unit.segments import Folder, block_of
 from vecstore import options
-from vecstore.schema import Column, Schema, Vector
+from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.segment.columns import ColumnData
-from vecstore.segment.ragged import Ragged
+from vecstore.segment.ragged import Ragged, make_offsets
 from vecstore.segment.reader import Segment
 from vecstore.segment.rows import FieldVectors, Rows
+from vecstore.segment.tokens import TokenBounds
+from vecstore.segment.vectors import field_vectors
 from vecstore.segment.writer import Part
 from vecstore.types import Int64
 
 DIM = 9
 SPECS = ("prefix4/bits2", "bits1", "bits2", "bits4", "int8", "bits8", "float16")
 SCHEMA = Schema(
-    vectors=[Vector("all", DIM, "l2", SPECS), Vector("some", DIM, "dot", (*SPECS[:-1], "float32"))],
+    vectors=[
+        Vector("all", DIM, "l2", SPECS),
+        Vector("some", DIM, "dot", (*SPECS[:-1], "float32")),
+        MultiVector("sets", DIM, "dot", ("int8", "float32")),
+        MultiVector("plain", DIM, "dot", ("float16",)),
+    ],
     columns=[Column("word", "keyword"), Column("sizes", "list[int]")],
 )
 
@@ -31,6 +38,8 @@ RECORD = st.fixed_dictionaries(
         "word": st.none() | st.sampled_from(["a", "b", "longer word"]),
         "sizes": st.none() | st.lists(st.integers(-5, 5), max_size=3),
         "some": st.booleans(),
+        "sets": st.integers(0, 5),  # how many vectors
+        "plain": st.integers(0, 2),
         "expires": st.sampled_from([0, 0, 7, 10**15]),
         "flush": st.sampled_from([False] * 4 + [True]),  # a block, or a segment, ends here
         "dead": st.booleans(),
@@ -60,8 +69,29 @@ def rows_of(records: list[dict], start: int) -> Rows:
                 rows=None if len(owners) == len(records) else owners,
                 values=values[owners].astype(np.float32),
             ),
+            "sets": sets_of(records, start, "sets"),
+            "plain": sets_of(records, start, "plain"),
         },
         expires=expires if expires.any() else None,
+    )
+
+
+def sets_of(records: list[dict], start: int, name: str) -> FieldVectors:
+    """The sets of vectors of records, which follow from seqs; those of "sets" have an order."""
+    counts = np.array([record[name] for record in records])
+    owners = np.flatnonzero(counts).astype(np.uint32)
+    numbers = [start + int(row) + 100 * token for row in owners for token in range(counts[row])]
+    places = [place for row in owners for place in reversed(range(counts[row]))]
+    ordered = name == "sets"
+    values = np.array([np.sin(np.arange(DIM) * (n + 1)) for n in numbers]).reshape(-1, DIM)
+    return FieldVectors(
+        rows=None if len(owners) == len(records) else owners,
+        values=values.astype(np.float32 if ordered else np.float16),
+        tokens=TokenBounds(
+            offsets=make_offsets(counts[owners], len(owners)),
+            places=np.array(places, dtype=np.uint16) if ordered else None,
+            salience=np.array(numbers).astype(np.float16) if ordered else None,
+        ),
     )
 
 
@@ -136,3 +166,16 @@ def check_content(segment: Segment, rows: Rows) -> None:
         assert found_owners is not None
         assert found_owners.tolist() == owners.tolist()
     assert segment.field_count("some") == len(rows.vectors["some"].values)
+    for name in ("sets", "plain"):
+        given, tokens = rows.vectors[name], segment.tokens(name)
+        assert segment.field_count(name) == len(given)
+        if not len(given):
+            assert tokens is None
+            continue
+        assert tokens is not None
+        assert given.tokens is not None
+        for key, array in given.tokens.to_arrays("").items():
+            assert tokens.to_arrays("")[key].tolist() == array.tolist()
+        found = field_vectors(segment, name, every)[1]
+        expected = field_vectors(block_of(rows, SCHEMA), name, every)[1]
+        np.testing.assert_array_equal(np.concatenate(found), np.concatenate(expected))

@@ -53,7 +53,7 @@ def rows_of(count: int, first: int = 0, *, expires: bool = False) -> Rows:
     vectors = {
         "text": FieldVectors(rows=None, values=rng.standard_normal((count, DIM)).astype("f4")),
         "image": FieldVectors(rows=None if len(some) == count else some, values=image),
-        "sound": FieldVectors.empty(2, count, np.dtype(np.float32)),
+        "sound": FieldVectors.empty(Vector("sound", 2), count, np.dtype(np.float32)),
     }
     vectors["text"].values[:] /= np.linalg.norm(vectors["text"].values, axis=1, keepdims=True)
     return Rows(

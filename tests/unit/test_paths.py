@@ -18,6 +18,7 @@ from vecstore.storage.paths import (
     parse_id,
     presence_component,
     strangers,
+    tokens_component,
 )
 
 IDS = st.integers(0, 2**64 - 1)
@@ -52,7 +53,13 @@ def test_other_names_are_no_ids(name: str) -> None:
 
 def test_component_names() -> None:
     """Only names of the fixed grammar name a component."""
-    for name in (column_component(255), presence_component(0), codes_component(63, 15), "rows"):
+    for name in (
+        column_component(255),
+        presence_component(0),
+        tokens_component(7),
+        codes_component(63, 15),
+        "rows",
+    ):
         assert component_path(Path("folder"), name) == Path("folder") / name
     for name in ("", ".", "..", "../rows", "column-x", "codes-1", "rows/", "rows\n"):
         with pytest.raises(CorruptionError, match="name of the format"):

@@ -15,11 +15,12 @@ from tests.unit.segments import Folder, block_of, codecs_of, every_row, loader_o
 from tests.unit.segments import rows_of as every_rows
 from vecstore.errors import CorruptionError, NotFoundError
 from vecstore.schema import Column, Schema, Vector
+from vecstore.segment.alone import open_segment
 from vecstore.segment.base import StoredCodec, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.ids import encode_id
 from vecstore.segment.ragged import Ragged
-from vecstore.segment.reader import Segment, open_segment
+from vecstore.segment.reader import Segment
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.segment.stream import write_component
 from vecstore.segment.vectors import field_vectors
@@ -60,7 +61,7 @@ def rows_of(count: int = N) -> Rows:
         vectors={
             "text": FieldVectors(rows=None, values=rng.random((count, D)).astype(np.float16)),
             "image": FieldVectors(rows=some, values=rng.random((len(some), 3)).astype(np.float32)),
-            "sound": FieldVectors.empty(2, count, np.dtype(np.float32)),
+            "sound": FieldVectors.empty(Vector("sound", 2), count, np.dtype(np.float32)),
         },
     )
 
@@ -127,7 +128,7 @@ def test_codes_score_as_their_codec(segment: Segment) -> None:
             expected = codec.prepare(query).scan(parts, (0, count), None, 10)[0]
             found = codec.prepare(query).scan(codes.parts, (0, count), None, 10)[0]
             assert found[0].tolist() == expected[0].tolist()
-            assert found[1].tolist() == expected[1].tolist()
+            np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_a_segment_is_read_as_its_block(segment: Segment) -> None:
@@ -143,7 +144,7 @@ def test_a_segment_is_read_as_its_block(segment: Segment) -> None:
             owners, vectors = field_vectors(segment, name, rows)
             expected_owners, expected_vectors = field_vectors(block, name, rows)
             assert owners.tolist() == expected_owners.tolist()
-            assert vectors.tolist() == expected_vectors.tolist()
+            np.testing.assert_array_equal(vectors, expected_vectors)
     assert segment.expires is None
     assert [segment.codec_id("text", spec) for spec in ("float16", "bits1")] == [0, None]
     assert [block.codec_id("text", spec) for spec in ("float16", "bits1")] == [0, None]
@@ -196,7 +197,7 @@ def test_a_folder_opens_alone(segment: Segment, tmp_path: Path) -> None:
     assert alone.ids(EVERY) == segment.ids(EVERY)
     assert alone.specs("text") == segment.specs("text")
     found, expected = field_vectors(alone, "text", EVERY), field_vectors(segment, "text", EVERY)
-    assert found[1].tolist() == expected[1].tolist()
+    np.testing.assert_array_equal(found[1], expected[1])
     assert alone.verify() == []
 
 

@@ -20,8 +20,9 @@ from tests.unit.segments import (
 )
 from vecstore.errors import CorruptionError
 from vecstore.schema import Schema
+from vecstore.segment.alone import open_segment
 from vecstore.segment.manifest import SegmentInfo
-from vecstore.segment.reader import Segment, open_segment
+from vecstore.segment.reader import Segment
 from vecstore.segment.relink import relink_segment
 from vecstore.segment.writer import Codecs, write_segment
 

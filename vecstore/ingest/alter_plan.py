@@ -63,12 +63,12 @@ def source_errors(sources: Sequence[Live], vector: Vector) -> dict[str, float]:
         the representation is the finest that its rows have.
     """
     found: dict[str, list[Float32]] = {}
-    for live, rows in _sample(sources, vector.name):
+    for live, numbers in _sample(sources, vector.name):
         specs = live.source.specs(vector.name)[::-1]
-        finest = _decoded(live.source, vector.name, specs[0], rows)
+        finest = _decoded(live.source, vector.name, specs[0], numbers)
         lengths = np.maximum(np.linalg.norm(finest, axis=1), np.finfo(np.float32).tiny)
         for spec in specs:
-            near = _decoded(live.source, vector.name, spec, rows)
+            near = _decoded(live.source, vector.name, spec, numbers)
             found.setdefault(spec, []).append(np.linalg.norm(finest - near, axis=1) / lengths)
     order = sorted(found, key=lambda spec: parse_spec(spec, vector.dim).fineness, reverse=True)
     return {spec: float(np.mean(np.concatenate(found[spec]))) for spec in order}
@@ -101,16 +101,17 @@ def _refusal(coarse: Sequence[Live], wanted: Vector, missing: Container[str]) ->
 
 
 def _sample(sources: Sequence[Live], field: str) -> Iterator[tuple[Live, Int64]]:
-    """Sources, and rows of the field in each: live ones, evenly spread over all of them."""
+    """Sources, and codes of the field in each: of live rows, evenly spread over all of them."""
     total = sum(live.allowed(field).count for live in sources)
     step = -(-total // SAMPLE_ROWS)
     for live in sources:
         rows = live_field_rows(live, field)
         if len(rows):
-            yield live, rows[::step]
+            numbers = code_rows(live.source, field, rows[::step])
+            yield live, numbers[:: -(-len(numbers) // len(rows[::step]))]
 
 
-def _decoded(source: Source, field: str, spec: str, rows: Int64) -> Float32:
+def _decoded(source: Source, field: str, spec: str, numbers: Int64) -> Float32:
     codes = source.codes(field, spec)
     assert codes is not None
-    return decode_rows(codes, code_rows(source, field, rows))
+    return decode_rows(codes, numbers)

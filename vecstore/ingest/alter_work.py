@@ -190,15 +190,10 @@ class AlterWork:
         """The bytes of codes to write for one segment."""
         name = self._wanted.name
         info = old.info.field(name)
-        return (
-            0
-            if info is None
-            else info.codes
-            * sum(
-                self._codecs[spec].codec.code_bytes
-                for spec in self._wanted.representations
-                if old.codec_id(name, spec) is None
-            )
+        return (0 if info is None else info.codes) * sum(
+            self._codecs[spec].codec.code_bytes
+            for spec in self._wanted.representations
+            if old.codec_id(name, spec) is None
         )
 
     def _drop_stale(self) -> None:

@@ -125,7 +125,8 @@ def take_codes(schema: Schema, vectors: object, current: Current) -> object:
         current: the codecs of the fields.
 
     Raises:
-        CodecError: the codes are not of the finest representation, or another codec made them.
+        CodecError: the codes are not of the finest representation, another codec made them, or
+            the field is a multivector field.
         DimensionError: a code has another size.
         VectorError: a code stands for no vector that could be stored.
         NotFoundError: no such vector field.
@@ -140,7 +141,17 @@ def take_codes(schema: Schema, vectors: object, current: Current) -> object:
     }
 
 
+def check_takes_codes(vector: Vector) -> None:
+    """Raise CodecError for a multivector field, whose codes do not tell which record has them."""
+    if vector.multi:
+        raise CodecError(
+            f"codes for multivector field {vector.name!r}, expected vectors: a list of arrays "
+            f"(t, {vector.dim}), or Tokens; they are encoded here"
+        )
+
+
 def _taken(vector: Vector, given: Codes, current: Current) -> FieldVectors:
+    check_takes_codes(vector)
     finest = vector.representations[-1]
     if given.spec != finest:
         raise CodecError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vecstore import options
 from vecstore.codec import parse_spec
 from vecstore.errors import CodecError, NotFoundError
-from vecstore.ingest.coded import FieldCodec
+from vecstore.ingest.coded import FieldCodec, check_takes_codes
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.codecs import codecs_of
@@ -38,8 +38,10 @@ def field_codec(store: CollectionStore, field: str, spec: str | None) -> FieldCo
 
     Raises:
         NotFoundError: no such field or representation, or it is not trained yet.
+        CodecError: it is a multivector field, which takes no codes.
     """
     vector = store.info.schema.vector(field)
+    check_takes_codes(vector)
     wanted = vector.representation(spec)
     codecs = current_codecs(store, vector, wanted)
     if not codecs:

@@ -21,7 +21,7 @@ from vecstore.segment.format import pack_arrays, unpack_arrays
 from vecstore.segment.ids import decode_id
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.segment.snapshot import Live, live_field_rows
-from vecstore.segment.vectors import code_rows
+from vecstore.segment.vectors import code_rows, code_spans
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
 
@@ -90,8 +90,7 @@ def check_fits(live: Live, wanted: Vector) -> None:
     assert codes is not None
     alive, of_field = live_field_rows(live, wanted.name), live.source.field_rows(wanted.name)
     step = max(1, options.CHUNK_BYTES // (4 * wanted.dim))
-    for start in range(0, len(alive), step):
-        rows = alive[start : start + step]
+    for rows in code_spans(live.source, wanted.name, alive, step):
         read = code_rows(live.source, wanted.name, rows)
         codes.touch(read)
         values = codes.parts["values"][read]

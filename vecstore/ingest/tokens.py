@@ -64,26 +64,18 @@ def to_tokens(
         DimensionError: a shape is another, or a record has more than 65,535 vectors or none.
         VectorError: NaN, an infinity, a value that `dtype` cannot hold, or no numbers at all.
     """
-    tokens = given if isinstance(given, Tokens) else _joined(field, given, ids)
+    tokens = _checked(field, given) if isinstance(given, Tokens) else _joined(field, given, ids)
     offsets = _checked_offsets(field, tokens, ids)
     lengths = np.diff(offsets).astype(np.int64)
     present = np.flatnonzero(lengths)
-    bounds = TokenBounds(
-        offsets=make_offsets(lengths[present], len(present)),
-        salience=_checked_salience(field, tokens),
-    )
+    bounds = TokenBounds(offsets=make_offsets(lengths[present], len(present)))
     owners = TokenOwners(bounds.offsets, [ids[row] for row in present.tolist()])
+    bounds = replace(bounds, salience=_checked_salience(field, tokens, owners))
     values = to_vectors(field, tokens.vectors, owners, dtype).values
     if bounds.salience is not None:
         order = by_importance(bounds)
-        values, bounds = (
-            values[order],
-            replace(
-                bounds,
-                places=bounds.all_places()[order],
-                salience=bounds.salience[order],
-            ),
-        )
+        places, salience = bounds.all_places()[order], bounds.salience[order]
+        values, bounds = values[order], replace(bounds, places=places, salience=salience)
     rows = None if len(present) == len(ids) else present.astype(np.uint32)
     return FieldVectors(rows=rows, values=values, tokens=bounds)
 
@@ -126,10 +118,23 @@ def _to_token_query(field: MultiVector, given: object, name: str) -> Float32:
 def token_count(given: object) -> int:
     """How many vectors are given; 0 where that is nothing that `to_tokens` takes."""
     if isinstance(given, Tokens):
-        return len(given.vectors) if hasattr(given.vectors, "__len__") else 0
-    if not isinstance(given, list | tuple):
-        return 0
-    return sum(len(item) for item in given if hasattr(item, "__len__"))
+        return _length(given.vectors)
+    return sum(map(_length, given)) if isinstance(given, list | tuple) else 0
+
+
+def _length(item: Any) -> int:
+    return len(item) if hasattr(item, "__len__") and getattr(item, "ndim", 1) != 0 else 0
+
+
+def _checked(field: MultiVector, given: Tokens) -> Tokens:
+    """Tokens whose vectors are an array [T, D]."""
+    array = _as_array(given.vectors, f"vectors of field {field.name!r}")
+    if array.ndim != 2 or array.shape[1] != field.dim:
+        raise DimensionError(
+            f"Tokens of field {field.name!r} have vectors of shape {array.shape}, expected "
+            f"(T, {field.dim})"
+        )
+    return replace(given, vectors=array)
 
 
 def _joined(field: MultiVector, given: object, ids: Sequence[Id]) -> Tokens:
@@ -150,7 +155,7 @@ def _joined(field: MultiVector, given: object, ids: Sequence[Id]) -> Tokens:
         if item is None:
             lengths.append(0)
             continue
-        array = _as_array(item)
+        array = _as_array(item, f"vectors of id {id_!r} of field {field.name!r}")
         if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
             raise DimensionError(
                 f"vectors of shape {array.shape} of id {id_!r} for field {field.name!r}, expected "
@@ -163,31 +168,29 @@ def _joined(field: MultiVector, given: object, ids: Sequence[Id]) -> Tokens:
     return Tokens(vectors, make_offsets(lengths, len(lengths)))
 
 
-def _as_array(item: object) -> Array:
+def _as_array(item: object, what: str) -> Array:
+    """An array of ints or floats."""
     try:
-        return np.asarray(item)
+        array = np.asarray(item)
     except (ValueError, TypeError, OverflowError) as error:
-        raise VectorError(f"vectors are no array ({error}), expected numbers") from None
+        raise VectorError(f"{what} are no array ({error}), expected numbers") from None
+    if array.dtype.kind not in "fiu":
+        raise VectorError(f"{what} have dtype {array.dtype}, expected floats or ints")
+    return array
 
 
 def _checked_offsets(field: MultiVector, tokens: Tokens, ids: Sequence[Id]) -> Uint64:
-    offsets = _as_array(tokens.offsets)
+    offsets = _as_array(tokens.offsets, f"offsets of field {field.name!r}")
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) != len(ids) + 1:
         raise DimensionError(
             f"offsets of field {field.name!r} are {offsets.dtype} of shape {offsets.shape}, "
             f"expected {len(ids) + 1} ints for {len(ids)} ids"
         )
-    vectors = _as_array(tokens.vectors)
-    if vectors.shape[1:] != (field.dim,):
-        raise DimensionError(
-            f"vectors of shape {vectors.shape} of Tokens for field {field.name!r}, expected "
-            f"(T, {field.dim})"
-        )
-    lengths = np.diff(offsets.astype(np.int64))
-    if offsets[0] != 0 or offsets[-1] != len(vectors) or (lengths < 0).any():
+    count, lengths = len(tokens.vectors), np.diff(offsets.astype(np.int64))
+    if offsets[0] != 0 or offsets[-1] != count or (lengths < 0).any():
         raise DimensionError(
             f"offsets of field {field.name!r} go from {offsets[0]} to {offsets[-1]}, expected them "
-            f"to ascend from 0 to the {len(vectors)} vectors"
+            f"to ascend from 0 to the {count} vectors"
         )
     if lengths.max(initial=0) > TOKENS_MAX:
         row = int(lengths.argmax())
@@ -198,11 +201,12 @@ def _checked_offsets(field: MultiVector, tokens: Tokens, ids: Sequence[Id]) -> U
     return offsets.astype(np.uint64)
 
 
-def _checked_salience(field: MultiVector, tokens: Tokens) -> Float16 | None:
+def _checked_salience(field: MultiVector, tokens: Tokens, owners: TokenOwners) -> Float16 | None:
     if tokens.salience is None:
         return None
-    salience, count = _as_array(tokens.salience), len(tokens.vectors)
-    if salience.shape != (count,) or salience.dtype.kind not in "fiu":
+    salience = _as_array(tokens.salience, f"salience of field {field.name!r}")
+    count = len(tokens.vectors)
+    if salience.shape != (count,):
         raise DimensionError(
             f"salience of field {field.name!r} is {salience.dtype} of shape {salience.shape}, "
             f"expected {count} numbers, one for each vector"
@@ -210,7 +214,7 @@ def _checked_salience(field: MultiVector, tokens: Tokens) -> Float16 | None:
     found: Float16 = np.clip(salience, -_SALIENCE_MAX, _SALIENCE_MAX).astype(np.float16)
     if np.isnan(found).any():
         raise VectorError(
-            f"salience of field {field.name!r} is NaN at {int(np.isnan(found).argmax())}, expected "
-            "a finite number"
+            f"salience of id {owners[int(np.isnan(found).argmax())]!r} of field {field.name!r} is "
+            "NaN, expected a number"
         )
     return found

@@ -30,6 +30,11 @@ from vecstore.storage import keys
 from vecstore.storage import paths as names
 from vecstore.types import Bool, Int64
 
+_FORGOTTEN = {
+    "places": " has its vectors {!r} in another order, perhaps",
+    "salience": " has its vectors {!r} without how important each is",
+}
+
 
 @dataclass(slots=True, kw_only=True)
 class Rebuilder:
@@ -160,6 +165,8 @@ class Rebuilder:
         for name, found in source.found.items():
             lost = found.lost()
             self._tell(source, kept & lost, f" has no vector {name!r} any more")
+            for what, rows in found.forgotten.items():
+                self._tell(source, kept & rows & ~lost, _FORGOTTEN[what].format(name))
             specs = [item.spec for item in found.info.representations]
             finest = found.unreadable.get(specs[-1])
             if finest is not None:

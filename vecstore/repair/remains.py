@@ -12,6 +12,7 @@ import numpy as np
 from vecstore.codec import Codec
 from vecstore.errors import CorruptionError
 from vecstore.repair.salvage import Forms, Remains, Told, salvage, sized_forms, string_forms
+from vecstore.repair.tokens import check_tokens, read_tokens, token_forms
 from vecstore.schema import Column
 from vecstore.segment.codecs import CodecShelf
 from vecstore.segment.columns import ColumnData
@@ -21,6 +22,7 @@ from vecstore.segment.lists import PLACING, Lists, check_centroids, listed_forms
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.stream import Shape
+from vecstore.segment.tokens import TokenBounds
 from vecstore.storage import paths as names
 from vecstore.types import Array, Bool, Int64, Uint32, Uint64
 
@@ -33,14 +35,19 @@ class FieldRemains:
         info: the field.
         rows: uint32 [n], the rows that have it, ascending; None where all have it. Made up where
             `unknown` says so.
-        unknown: bool [N], rows that may have the field or not.
+        unknown: bool [N], rows that may have the field or not, or any of its tokens.
         unreadable: spec -> bool [N], the rows whose codes cannot be read; only of damaged ones.
+        tokens: of a multivector field, where the tokens of rows that are not `unknown` lie.
+        forgotten: what cannot be read of tokens besides, "places" or "salience" -> bool [N], the
+            rows of which; only of damaged ones. `tokens` has them as they come, and 0.
     """
 
     info: FieldInfo
     rows: Uint32 | None
     unknown: Bool
     unreadable: Mapping[str, Bool]
+    tokens: TokenBounds | None = None
+    forgotten: Mapping[str, Bool] = field(default_factory=dict)
 
     def lost(self) -> Bool:
         """The rows that no representation can be read of, bool [N]."""
@@ -130,13 +137,25 @@ class SegmentRemains:
         for info in self.info.fields:
             if info.count:
                 rows, unknown = self._presence(info)
+                found = None if not info.bounds else read_tokens(self.parts[info.bounds], info)
                 bad = {item.spec: self._numbers(info, item) for item in info.representations}
-                unreadable = {
-                    spec: _rows(numbers, rows, self.info.rows)
-                    for spec, numbers in bad.items()
-                    if numbers.any()
-                }
-                yield FieldRemains(info=info, rows=rows, unknown=unknown, unreadable=unreadable)
+                if found is not None:
+                    unknown |= _rows(found.lost, rows, self.info.rows)
+                    bad = {spec: found.owners(codes) for spec, codes in bad.items()}
+                forgotten = {} if found is None else found.forgotten
+                yield FieldRemains(
+                    info=info,
+                    rows=rows,
+                    unknown=unknown,
+                    unreadable=self._rows(bad, rows),
+                    tokens=None if found is None else found.bounds,
+                    forgotten=self._rows(forgotten, rows),
+                )
+
+    def _rows(self, bad: Mapping[str, Bool], rows: Uint32 | None) -> dict[str, Bool]:
+        """Some masks of the rows that have a field as masks of all rows, without empty ones."""
+        count = self.info.rows
+        return {name: _rows(numbers, rows, count) for name, numbers in bad.items() if numbers.any()}
 
     def _presence(self, info: FieldInfo) -> tuple[Uint32 | None, Bool]:
         unknown = np.zeros(self.info.rows, dtype=np.bool_)
@@ -154,16 +173,16 @@ class SegmentRemains:
         return rows.astype(np.uint32), unknown
 
     def _numbers(self, info: FieldInfo, item: RepresentationInfo) -> Bool:
-        """Which codes cannot be read, bool [n]."""
+        """Which codes cannot be read, bool [n], or of a multivector field [T]."""
         codec = self.codecs.get((info.name, item.spec))
-        bad = np.zeros(info.count, dtype=np.bool_)
+        bad = np.zeros(info.codes, dtype=np.bool_)
         if codec is None or item.component not in self.placed:
             return ~bad
-        for name, form in code_forms(codec, info.count).items():
+        for name, form in code_forms(codec, info.codes).items():
             items = self.parts[item.component].bad(name, form.shape[0])
-            # Of how many rows an item is: a power of two.
-            shared = 1 << (-(-info.count // max(1, len(items))) - 1).bit_length()
-            bad |= np.repeat(items, shared)[: info.count]
+            # Of how many codes an item is: a power of two.
+            shared = 1 << (-(-info.codes // max(1, len(items))) - 1).bit_length()
+            bad |= np.repeat(items, shared)[: info.codes]
         lists = self.placed[item.component]
         if lists is None or not bad.any():
             return bad
@@ -209,11 +228,17 @@ def examine(
     for name, (owner, codec) in made.items():
         part = parts[name]
         try:
-            placed[name] = lists = _lists(part, name, codec, owner.count)
+            placed[name] = lists = _lists(part, name, codec, owner.codes)
             if lists is not None:
                 check_centroids(lists, codec, name)
         except CorruptionError as error:
             parts[name] = replace(part, problems=part.problems or (str(error),))
+    for owner in info.fields:
+        if owner.bounds and not parts[owner.bounds].problems:
+            try:
+                check_tokens(parts[owner.bounds], owner)
+            except CorruptionError as error:
+                parts[owner.bounds] = replace(parts[owner.bounds], problems=(str(error),))
     return SegmentRemains(info=info, folder=folder, parts=parts, codecs=codecs, placed=placed)
 
 
@@ -238,15 +263,17 @@ def _forms(
     if name in made:
         owner, codec = made[name]
         if names.kind_of(name) != names.LISTED:
-            return [code_forms(codec, owner.count)]
+            return [code_forms(codec, owner.codes)]
         return sized_forms(
             names.LISTED,
             info.component(name),
-            lambda lists: listed_forms(codec, owner.count, lists),
+            lambda lists: listed_forms(codec, owner.codes, lists),
         )
     for owner in info.fields:
         if owner.presence == name:
             return [{"rows": Shape(np.dtype("<u4"), (owner.count,))}]
+        if owner.bounds == name:
+            return token_forms(owner)
     return []
 
 

@@ -15,6 +15,7 @@ from vecstore.segment.columns import ColumnData
 from vecstore.segment.known import KnownIds
 from vecstore.segment.lists import codes_of
 from vecstore.segment.ragged import Ragged
+from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.writer import Part
 from vecstore.types import Bool, Int64, Uint32, Uint64
 
@@ -118,6 +119,10 @@ class Salvaged:
     def field_count(self, field: str) -> int:
         """How many rows have a field."""
         return self.found[field].info.count if field in self.found else 0
+
+    def tokens(self, field: str) -> TokenBounds | None:
+        """Where the tokens of each row of a multivector field lie."""
+        return self.found[field].tokens if field in self.found else None
 
     def specs(self, field: str) -> tuple[str, ...]:
         """The representations that can be read."""

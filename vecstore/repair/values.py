@@ -186,7 +186,7 @@ def _remade(
         spec=item.spec,
         dim=field.dim,
         metric=field.metric,
-        rows=max(use.field.count for use in uses),
+        rows=max(use.field.codes for use in uses),
         file=file,
     )
 

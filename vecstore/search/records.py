@@ -20,7 +20,7 @@ from vecstore.search.where import Node
 from vecstore.segment.ids import decode_id
 from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Allowed, Live, Place, Snapshot
-from vecstore.segment.vectors import owners, read_field, read_vectors
+from vecstore.segment.vectors import field_vectors, owners, read_vectors
 from vecstore.types import Float32, Hits, Int64, Record, TokenMatches
 
 # Scores of query vectors with tokens that are held at a time.
@@ -136,7 +136,7 @@ def match_tokens(
     found: list[TokenMatches | None] = [None] * len(places)
     for live, (own, rows) in _by_source(places).items():
         for position, row in zip(own, rows, strict=True):
-            for tokens in read_field(live.source, name, row[None]).values():
+            for tokens in field_vectors(live.source, name, row[None])[1]:
                 found[position] = _matches(query, tokens)
     return found
 

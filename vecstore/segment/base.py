@@ -175,6 +175,7 @@ class Source(Protocol):
     def tokens(self, field: str) -> TokenBounds | None:
         """Where the tokens of each row of a multivector field lie; None of a vector field.
 
+        Its offsets are verified; what else it has when its methods give it.
         Codes of a multivector field are those of its tokens, its rows are those of its records.
         """
         ...

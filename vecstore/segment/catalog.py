@@ -1,10 +1,12 @@
 """The collections of a database, its trained codecs and its alterations, as stored values.
 
-    CollectionInfo   [id, [[[field, dim, metric, [spec, ...]], ...], [[column, type], ...], ttl_s]]
+    CollectionInfo   [id, [[vector, ...], [[column, type], ...], ttl_s]]
+      vector         [field, dim, metric, [spec, ...], multi, pruning, pooling]
     CodecInfo        [id, collection, field, spec, dim, metric, rows, [name, bytes, crc]]
     AlterJob         [field, [spec, ...], [[old segment's id, SegmentInfo], ...]]
 
-Each after one byte, the version of stored values, in MessagePack.
+Each after one byte, the version of stored values, in MessagePack. A collection with a multivector
+field has version 2, so that those who know none refuse it.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class CollectionInfo:
 
     def to_bytes(self) -> bytes:
         """What is stored under the name."""
-        return to_bytes(_CollectionData(self.id, _plain(self.schema)))
+        version = 2 if any(vector.multi for vector in self.schema.vectors) else 1
+        return to_bytes(_CollectionData(self.id, _plain(self.schema)), version)
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> CollectionInfo:
@@ -155,10 +158,11 @@ def _plain(schema: Schema) -> _SchemaData:
 
 
 def _vector_data(vector: Vector) -> _VectorData:
-    told = (vector.name, vector.dim, vector.metric, tuple(vector.representations))
-    if isinstance(vector, MultiVector):
-        return _VectorData(*told, multi=True, pruning=vector.pruning, pooling=vector.pooling)
-    return _VectorData(*told)
+    told = _VectorData(vector.name, vector.dim, vector.metric, tuple(vector.representations))
+    if not isinstance(vector, MultiVector):
+        return told
+    policies = {"pruning": vector.pruning, "pooling": vector.pooling}
+    return msgspec.structs.replace(told, multi=True, **policies)
 
 
 def _vector(data: _VectorData) -> Vector:

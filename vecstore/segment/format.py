@@ -210,10 +210,11 @@ class Component:
         """Verify the blocks of an array that hold some rows of its first axis, or all.
 
         Raises:
-            CorruptionError: a block changed after it was written.
+            CorruptionError: a block changed after it was written, or there is no such array.
         """
         if name in self.verified:
             return
+        self.array(name)
         if rows is None:
             self._verify(name, np.flatnonzero(self._pending[name]))
             return

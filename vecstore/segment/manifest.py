@@ -1,7 +1,7 @@
 """Which segments a collection has, and what is in them; a value that each commit replaces.
 
 Stored values are one byte, their version, and then MessagePack arrays of the fields
-in the order below.
+in the order below. The version is the lowest that all readers of it understand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from vecstore.errors import CorruptionError, FormatVersionError
 from vecstore.types import ColumnType, Metric
 
-_VERSION = 1
+_VERSION, _VERSION_MAX = 1, 2
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Value = TypeVar("_Value")
 
@@ -193,9 +193,9 @@ def codecs_in_use(manifests: Iterable[Manifest]) -> frozenset[int]:
     )
 
 
-def to_bytes(value: msgspec.Struct) -> bytes:
-    """A stored value as bytes."""
-    return bytes([_VERSION]) + msgspec.msgpack.encode(value)
+def to_bytes(value: msgspec.Struct, version: int = _VERSION) -> bytes:
+    """A stored value as bytes; `version` is 2 for what readers of version 1 would misread."""
+    return bytes([version]) + msgspec.msgpack.encode(value)
 
 
 def from_bytes(kind: type[_Value], data: bytes) -> _Value:
@@ -209,13 +209,13 @@ def from_bytes(kind: type[_Value], data: bytes) -> _Value:
         FormatVersionError: a newer version wrote it.
         CorruptionError: it is no such value.
     """
-    if data[:1] > bytes([_VERSION]):
+    if data[:1] > bytes([_VERSION_MAX]):
         raise FormatVersionError(
             f"a {kind.__name__} has format version {data[0]}, this vecstore reads up to "
-            f"{_VERSION}; open it with a newer vecstore"
+            f"{_VERSION_MAX}; open it with a newer vecstore"
         )
     try:
-        if data[:1] != bytes([_VERSION]):
+        if data[:1] < bytes([_VERSION]):
             raise ValueError("it has no version")
         return msgspec.msgpack.decode(data[1:], type=kind)
     except (ValueError, msgspec.MsgspecError) as error:

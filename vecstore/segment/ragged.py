@@ -8,7 +8,7 @@ Stored as two arrays, little-endian:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -137,6 +137,16 @@ def concat_offsets(parts: Sequence[Uint64]) -> Uint64:
     """Bounds of the pieces of all parts, end to end."""
     lengths = np.concatenate([np.diff(part) for part in parts])
     return make_offsets(lengths, len(lengths))
+
+
+def spans_of(offsets: Uint64, most: int) -> Iterator[tuple[int, int]]:
+    """Cut pieces [n + 1] into spans, first and last, of at most `most` items or of one piece."""
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        reach = int(np.searchsorted(offsets, offsets[first] + np.uint64(most), side="right")) - 1
+        last = min(max(reach, first + 1), count)
+        yield first, last
+        first = last
 
 
 def gather_index(starts: Uint64, offsets: Uint64) -> Int64:

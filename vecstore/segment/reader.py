@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -10,7 +11,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from vecstore.codec import build_codec
 from vecstore.codec.base import Codec, layout_of
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import CorruptionError, NotFoundError, StorageError
@@ -19,14 +19,8 @@ from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.forms import check_forms, code_forms
-from vecstore.segment.layout import Arrays
 from vecstore.segment.lists import Lists, is_listed, stored_lists
-from vecstore.segment.manifest import (
-    FieldInfo,
-    RepresentationInfo,
-    SegmentInfo,
-    from_bytes,
-)
+from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged, read_array
 from vecstore.segment.rows import read_expires
 from vecstore.segment.tokens import TokenBounds
@@ -238,11 +232,18 @@ class Segment:
                 problems.append(f"{error}; {holds(self.info)}")
             except StorageError as error:
                 problems.append(str(error))
-        return problems or [str(error) for error in self._unsound_codes()]
+        return problems or [str(error) for error in self._unsound()]
 
-    def _unsound_codes(self) -> Iterator[CorruptionError]:
-        """What is wrong with codes whose checksums match."""
+    def _unsound(self) -> Iterator[CorruptionError]:
+        """What is wrong with fields whose checksums match."""
         for field in self.info.fields:
+            try:
+                self._check_kind(field)
+                self.field_rows(field.name)
+                self.tokens(field.name)
+            except CorruptionError as error:
+                yield error
+                continue
             for item in field.representations:
                 try:
                     self._codecs(field, item)
@@ -252,6 +253,16 @@ class Segment:
                     self.codes(field.name, item.spec)
                 except CorruptionError as error:
                     yield error
+
+    @_blaming
+    def _check_kind(self, info: FieldInfo) -> None:
+        """Whether a field has tokens just where the schema says so."""
+        for vector in () if self._schema is None else self._schema.vectors:
+            if vector.name == info.name and info.count and vector.multi != bool(info.bounds):
+                raise CorruptionError(
+                    f"segment {self.info.id} has {'' if info.bounds else 'no '}bounds of tokens of "
+                    f"field {info.name!r}, the schema has it as {vector}"
+                )
 
     def _component(self, name: str, kind: str) -> Component:
         found = self._open.get(name)
@@ -295,15 +306,16 @@ class Segment:
     @_blaming
     def _read_tokens(self, info: FieldInfo) -> TokenBounds:
         component = self._component(info.bounds, "tokens")
-        for name in component.arrays:
-            component.touch(name)
+        component.touch("offsets")
         found = TokenBounds.from_arrays(component.arrays, "")
         if (len(found), found.count) != (info.count, info.tokens):
             raise CorruptionError(
                 f"{component.path} bounds {found.count} tokens of {len(found)} rows, expected "
                 f"{info.tokens} of {info.count}"
             )
-        return found
+        others = {name: array for name, array in component.arrays.items() if name != "offsets"}
+        touch = StoredTouch((self.folder, self.info), component, others, found.count)
+        return replace(found, touch=touch)
 
     def _strings(self, kind: Strings, rows: Int64) -> Ragged:
         """Byte strings of a component, verified where they hold `rows`."""
@@ -380,30 +392,3 @@ class Segment:
             found = stored_lists(component, self._codecs(field, whole), field.count)
             self._lists[item.component] = found
         return found
-
-
-def open_segment(files: FileSystem, folder: Path) -> Segment:
-    """Open a segment's folder alone, without its database.
-
-    Raises:
-        CorruptionError: it is no such folder, or damaged.
-    """
-    path = names.component_path(folder, names.SEGMENT)
-    try:
-        component = Component.open(files, path, "segment", None)
-        info = from_bytes(SegmentInfo, component.whole("info").tobytes())
-    except CorruptionError as error:
-        error.folder = str(folder)
-        raise
-
-    def load(field: FieldInfo, item: RepresentationInfo) -> Codec:
-        prefix = f"codec/{item.codec}/"
-        params: Arrays = {
-            name.removeprefix(prefix): component.whole(name)
-            for name in component.arrays
-            if item.codec and name.startswith(prefix)
-        }
-        spec = parse_spec(item.spec, field.dim)
-        return build_codec(spec, field.dim, field.metric, params)
-
-    return Segment(files, folder, info, load)

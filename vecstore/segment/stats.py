@@ -9,6 +9,7 @@ import numpy as np
 from vecstore.codec import parse_spec
 from vecstore.codec.table import usage_bits
 from vecstore.schema import Vector
+from vecstore.segment.base import Source
 from vecstore.segment.snapshot import Snapshot
 from vecstore.types import CollectionStats, Job, RepresentationStats, Uint8
 
@@ -88,7 +89,7 @@ def _sampled(
     """Codes of evenly spread runs of the rows of each segment that has some, by their codec."""
     sources = [live.source for live in snapshot.readable(quarantined)]
     held = [
-        (source.codec_id(field, spec), codes, source.field_count(field))
+        (source.codec_id(field, spec), codes, _count(source, field))
         for source in sources
         if (codes := source.codes(field, spec))
     ]
@@ -100,3 +101,9 @@ def _sampled(
             codes.touch(rows)
             found.setdefault(codec, []).append(codes.codec.unpack(codes.parts, rows))
     return found
+
+
+def _count(source: Source, field: str) -> int:
+    """How many codes a representation of a field has."""
+    tokens = source.tokens(field)
+    return source.field_count(field) if tokens is None else tokens.count

@@ -13,7 +13,7 @@ Shapes  n records that have the field, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,11 +39,14 @@ class TokenBounds:
         offsets: uint64 [n + 1].
         places: uint16 [T]; None where the tokens of every record are in the order given.
         salience: float16 [T]; None where it was not given.
+        touch: verifies places and salience of some tokens, or all, as the methods below do before
+            they read them; None where they need no checksum.
     """
 
     offsets: Uint64
     places: Uint16 | None = None
     salience: Float16 | None = None
+    touch: Callable[[Int64 | None], None] | None = None
 
     @classmethod
     def none(cls) -> TokenBounds:
@@ -82,7 +85,7 @@ class TokenBounds:
                     raise CorruptionError(
                         f"array {prefix + name!r} has {len(found[name])} values, expected {tokens}"
                     )
-        return cls(offsets=offsets, **found)
+        return cls(offsets=offsets, places=found.get("places"), salience=found.get("salience"))
 
     def to_arrays(self, prefix: str) -> dict[str, Array]:
         """The arrays as stored."""
@@ -107,11 +110,17 @@ class TokenBounds:
 
     def count_of(self, records: Int64) -> int:
         """How many tokens some records have."""
-        return int((self.offsets[records + 1] - self.offsets[records]).sum())
+        return int(self.lengths(records).sum())
+
+    def lengths(self, records: Int64) -> Uint64:
+        """How many tokens each of some records has, uint64 [n]."""
+        return self.offsets[records + 1] - self.offsets[records]
 
     def take(self, records: Int64) -> TokenBounds:
         """Some records, in the given order."""
         rows = None if self.places is None and self.salience is None else self.rows(records)
+        if self.touch is not None and rows is not None:
+            self.touch(rows)
         return TokenBounds(
             offsets=self._ends(records),
             places=None if self.places is None else self.places[rows],
@@ -121,21 +130,26 @@ class TokenBounds:
     def all_places(self) -> Uint16:
         """Where each token was among those of its record, uint16 [T]."""
         if self.places is not None:
+            if self.touch is not None:
+                self.touch(None)
             return self.places
         starts = np.repeat(self.offsets[:-1], np.diff(self.offsets).astype(np.int64))
         return (np.arange(self.count, dtype=np.uint64) - starts).astype(np.uint16)
 
     def all_salience(self) -> Float16:
         """How important each token is, float16 [T]; 0 where nobody said so."""
-        return np.zeros(self.count, dtype=np.float16) if self.salience is None else self.salience
+        if self.salience is None:
+            return np.zeros(self.count, dtype=np.float16)
+        if self.touch is not None:
+            self.touch(None)
+        return self.salience
 
     def as_given(self) -> Int64 | None:
         """The tokens of all records in the order in which they were given; None: as they are."""
         if self.places is None:
             return None
         owners = np.repeat(np.arange(len(self)), np.diff(self.offsets).astype(np.int64))
-        return np.lexsort((self.places, owners))
+        return np.lexsort((self.all_places(), owners))
 
     def _ends(self, records: Int64) -> Uint64:
-        lengths = self.offsets[records + 1] - self.offsets[records]
-        return make_offsets(lengths, len(records))
+        return make_offsets(self.lengths(records), len(records))

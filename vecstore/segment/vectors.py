@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from vecstore.segment.base import Codes, Source
-from vecstore.segment.tokens import TokenBounds
+from vecstore.segment.ragged import make_offsets, spans_of
 from vecstore.types import Float32, Int64
 
 
@@ -24,33 +24,30 @@ def read_vectors(source: Source, rows: Int64) -> list[Mapping[str, Float32]]:
     """
     found: list[dict[str, Float32]] = [{} for _ in rows]
     for field in source.fields():
-        for place, value in read_field(source, field, rows).items():
+        places, values = field_vectors(source, field, rows)
+        for place, value in zip(places.tolist(), values, strict=True):
             found[place][field] = value
     return list(found)
 
 
-def read_field(source: Source, field: str, rows: Int64) -> dict[int, Float32]:
-    """The vectors of one field of some rows: position in `rows` -> [D], or [t, D] as given."""
+def field_vectors(source: Source, field: str, rows: Int64) -> tuple[Int64, Sequence[Float32]]:
+    """One field of some rows, decoded from its finest representation.
+
+    Returns:
+        Which of `rows` have the field (int64 [n]), and what each has: float32 [D], or [t, D] in the
+        order in which it was given.
+    """
     places, numbers = owners(source, field, rows)
     if not len(places):
-        return {}
-    codes = source.codes(field, source.specs(field)[-1])
+        return places, []
+    codes, tokens = source.codes(field, source.specs(field)[-1]), source.tokens(field)
     assert codes is not None
-    tokens = source.tokens(field)
-    values: Sequence[Float32] = (
-        list(decode_rows(codes, numbers))
-        if tokens is None
-        else _sets(decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers))
-    )
-    return dict(zip(places.tolist(), values, strict=True))
-
-
-def _sets(values: Float32, tokens: TokenBounds) -> list[Float32]:
-    """The vectors of each record, in the order in which they were given."""
-    order = tokens.as_given()
-    return np.split(
-        values if order is None else values[order], tokens.offsets[1:-1].astype(np.int64)
-    )
+    if tokens is None:
+        return places, list(decode_rows(codes, numbers))
+    values, own = decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers)
+    order = own.as_given()
+    bounds = own.offsets[1:-1].astype(np.int64)
+    return places, np.split(values if order is None else values[order], bounds)
 
 
 def code_rows(source: Source, field: str, numbers: Int64) -> Int64:
@@ -63,6 +60,14 @@ def row_codes(source: Source, field: str, rows: Int64) -> int:
     """How many codes some rows of a source have of each representation of a field."""
     numbers, tokens = owners(source, field, rows)[1], source.tokens(field)
     return len(numbers) if tokens is None else tokens.count_of(numbers)
+
+
+def code_spans(source: Source, field: str, numbers: Int64, most: int) -> Iterator[Int64]:
+    """Some rows of a field, in pieces that have at most `most` codes each, or are one row."""
+    tokens = source.tokens(field)
+    lengths = np.ones(len(numbers), np.uint64) if tokens is None else tokens.lengths(numbers)
+    for first, last in spans_of(make_offsets(lengths, len(numbers)), most):
+        yield numbers[first:last]
 
 
 def owners(source: Source, field: str, rows: Int64) -> tuple[Int64, Int64]:

@@ -7,7 +7,8 @@ The commit that names the segment comes after. Until then nobody reads the folde
 leaves one that nothing names.
 
 Of codes, vectors, ids and payloads only pieces of about CHUNK_BYTES are in memory at a time; seqs,
-offsets and columns are there as a whole.
+offsets and columns are there as a whole, and of a multivector field what is known of each token
+besides its vector, and its number: some 12 bytes, more while parts become one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from vecstore.segment.manifest import (
     SegmentInfo,
     to_bytes,
 )
-from vecstore.segment.ragged import little_endian, make_offsets
+from vecstore.segment.ragged import little_endian, make_offsets, spans_of
 from vecstore.segment.reader import Segment
 from vecstore.segment.rows import concat_expires, some_expire
 from vecstore.segment.stream import Pace, Shape, no_pace, stream_component
@@ -263,7 +264,7 @@ class _Writer:
             for part in self._parts:
                 bounds = offsets[start : start + len(part.rows) + 1]
                 start += len(part.rows)
-                for first, last in _spans(bounds):
+                for first, last in spans_of(bounds, options.CHUNK_BYTES // _INDEX_BYTES):
                     found = part.source.strings(kind, part.rows[first:last])
                     yield f"{kind}/data", found.data
 
@@ -319,14 +320,3 @@ class _Writer:
         component, bounds = names.tokens_component(number), TokenBounds.concat(parts)
         self._sink.put(component, "tokens", bounds.to_arrays(""))
         return component, bounds.count
-
-
-def _spans(offsets: Array) -> Iterator[tuple[int, int]]:
-    """Cut byte strings [n + 1] into spans of rows whose bytes fit in memory beside their index."""
-    step = options.CHUNK_BYTES // _INDEX_BYTES
-    first, count = 0, len(offsets) - 1
-    while first < count:
-        reach = int(np.searchsorted(offsets, offsets[first] + np.uint64(step), side="right")) - 1
-        last = min(max(reach, first + 1), count)
-        yield first, last
-        first = last

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import vecstore as vs
 from tests.fault.power.workload import State, states_of, steps_of
+from tests.fault.writer import same_sets
 
 
 def content(path: Path) -> tuple[list[str], State | None]:
@@ -28,6 +29,8 @@ def content(path: Path) -> tuple[list[str], State | None]:
             coded = codec.decode(codec.encode(record.vectors["v"][None]))[0]
             if record.vectors["coded"].tolist() != coded.tolist():
                 problems.append(f"the codes of {record.id} are not of its vector")
+            if not same_sets(record.vectors):
+                problems.append(f"the sets of {record.id} are not of its vector")
         count = db.collection("items").count()
         if count != len(found):
             problems.append(f"count is {count}, scroll gives {len(found)}")

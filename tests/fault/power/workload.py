@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import vecstore as vs
+from tests.fault.writer import sets_of
 from vecstore import options
 
 DIM = 8
@@ -77,14 +78,16 @@ def run(db: Any, folder: Path, number: int, step: Step) -> None:
     if step.name == "create":
         vector = vs.Vector("v", DIM, "dot", LADDERS[0])
         coded = vs.Vector("coded", DIM, "dot", CODED)
-        db.create_collection("items", vs.Schema([vector, coded], [vs.Column("step", "int")]))
+        pages = vs.MultiVector("pages", DIM, "dot", LADDERS[2])
+        db.create_collection("items", vs.Schema([vector, coded, pages], [vs.Column("step", "int")]))
         return
     items = db.collection("items")
     if step.name == "upsert":
         vectors = vectors_of(step)
         codes = items.codec("coded").encode(vectors)
         payloads = [{"step": step.seed}] * len(step.ids)
-        items.upsert(list(step.ids), {"v": vectors, "coded": codes}, payloads)
+        fields = {"v": vectors, "coded": codes, "pages": sets_of(vectors)}
+        items.upsert(list(step.ids), fields, payloads)
     elif step.name == "delete":
         items.delete(list(step.ids))
     elif step.name == "flush":
