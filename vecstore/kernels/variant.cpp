@@ -32,6 +32,7 @@ void look_ups(const float*, i64, i64, u8*, double*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
 float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
+float floats_document(const void*, i64, i64, i64);
 void id_table(const u8*, i64, i64, const Tiles&, i32*, u8*, double*);
 
 static u64 above(const float* scores, float threshold) {
@@ -93,6 +94,7 @@ const Variant variant = {
     nearest,
     ids_document,
     octets_document,
+    floats_document,
     id_table,
 };
 
