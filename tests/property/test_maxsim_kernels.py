@@ -81,7 +81,7 @@ def ids_case(rng: np.random.Generator, given: Documents, vectors: int) -> Case:
 
 
 def octets_case(rng: np.random.Generator, given: Documents, vectors: int) -> Case:
-    dim = int(rng.choice([1, 3, 8, 30, 64, 100, 128, 130, 259]))
+    dim = int(rng.choice([1, 3, 8, 30, 64, 100, 128, 130, 256, 259]))
     radix = int(rng.choice(list(DIGITS)))
     shape = (given.tokens, -(-dim // DIGITS[radix]))
     codes = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -121,6 +121,19 @@ def octets_case(rng: np.random.Generator, given: Documents, vectors: int) -> Cas
     )
 
 
+def floats_case(rng: np.random.Generator, given: Documents, vectors: int) -> Case:
+    dim = int(rng.choice([1, 15, 16, 30, 128, 1030]))
+    values = tied(rng, (given.tokens, dim)).astype("f2" if rng.random() < 0.5 else "f4")
+    asked = rng.standard_normal((int(rng.integers(1, 3)), vectors, dim), dtype=np.float32)
+    return Case(
+        twin.float_scores(given.runs, values, asked),
+        [
+            _kernels.maxsim_floats(given.offsets, given.budget, values, asked, name)
+            for name in VARIANTS
+        ],
+    )
+
+
 def rows_case(rng: np.random.Generator, given: Documents, vectors: int) -> Case:
     dim = int(rng.choice([1, 16, 30, 128]))
     values = tied(rng, (given.tokens, dim)).astype("f2" if rng.random() < 0.5 else "f4")
@@ -136,7 +149,7 @@ def rows_case(rng: np.random.Generator, given: Documents, vectors: int) -> Case:
 Family = Callable[[np.random.Generator, Documents, int], Case]
 
 
-@pytest.mark.parametrize("family", [ids_case, octets_case, rows_case])
+@pytest.mark.parametrize("family", [ids_case, octets_case, floats_case, rows_case])
 @given(count=st.integers(1, 150), vectors=VECTORS, seed=SEEDS)
 @settings(max_examples=60, deadline=None)
 def test_documents_score_as_the_twin(family: Family, count: int, vectors: int, seed: int) -> None:
@@ -285,6 +298,12 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     packed = _kernels.packed(groups, tables, np.zeros((1, 4)), None, None)
     with pytest.raises(ValueError, match="expected a scorer of rows"):
         _kernels.maxsim_rows(offsets, None, packed)
+    for values, asked in (((2, 4), (1, 2, 3)), ((2, 3), (1, 0, 3)), ((2, 0), (1, 2, 0))):
+        floats, queries = np.zeros(values, np.float32), np.zeros(asked, np.float32)
+        with pytest.raises(ValueError, match="expected"):
+            _kernels.maxsim_floats(offsets, None, floats, queries)
+    with pytest.raises(ValueError, match="expected values of float32 or float16"):
+        _kernels.maxsim_floats(offsets, None, np.zeros((2, 3)), np.zeros((1, 2, 3), np.float32))
     nobody = _kernels.flat(np.zeros((2, 3), np.float32), np.zeros((0, 3), np.float32), False)
     with pytest.raises(ValueError, match="expected a scorer of at least one"):
         _kernels.maxsim_rows(offsets, None, nobody)

@@ -242,9 +242,12 @@ def test_rows_score_as_tokens(text: str, metric: Metric) -> None:
     for number, query in enumerate(queries):
         rows = codec.prepare(query)
         every = np.stack([rows.score(parts, q, np.arange(200)) for q in range(len(query))])
-        np.testing.assert_array_equal(
-            scored(prepared, parts, offsets, number), maxsim_twin.row_scores(runs, every)
-        )
+        found = scored(prepared, parts, offsets, number)
+        expected = maxsim_twin.row_scores(runs, every)
+        if "float" in text:  # whose sums are in another order where there are several vectors
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(found, expected)
 
 
 def maxsim(queries: Float32, tokens: Float32, offsets: Uint64) -> Float32:

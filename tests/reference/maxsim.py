@@ -82,6 +82,17 @@ def octet_scores(
     return np.array(found, dtype=np.float32).reshape(len(queries), len(documents))
 
 
+def float_scores(documents: list[range], values: Array, queries: Float32) -> Float32:
+    """Scores [Q, N] of float tokens [T, D], summed over one dimension after the other."""
+    found = []
+    for query in queries:
+        scores = np.zeros((len(query), len(values)), dtype=np.float32)
+        for d in range(values.shape[1]):
+            scores += query[:, d, None] * values[:, d].astype(np.float32)
+        found.append(row_scores(documents, scores))
+    return np.array(found, dtype=np.float32).reshape(len(queries), len(documents))
+
+
 def row_scores(documents: list[range], scores: Float32) -> Float32:
     """Scores [N] from those of every token with every query vector, [n, T]."""
     found = np.full(len(documents), -np.inf, dtype=np.float32)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecstore.codec.base import ListRows, Parts, normalized
-from vecstore.codec.tokens import RowTokens
 from vecstore.kernels import _kernels
 from vecstore.types import Float32, Int64, Metric, Uint8, Uint64
+
+# Of a query; for more, the kernel of tokens is faster than that of rows.
+FEW_VECTORS = 8
 
 _HALF_MAX = float(np.finfo(np.float16).max)
 _DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -57,8 +59,24 @@ class FlatCodec:
     def prepare(self, queries: Float32) -> FlatPrepared:
         return FlatPrepared(np.ascontiguousarray(queries), self)
 
-    def prepare_tokens(self, queries: Sequence[Float32]) -> RowTokens:
-        return RowTokens([self.prepare(query).scorer for query in queries])
+    def prepare_tokens(self, queries: Sequence[Float32]) -> FlatTokens:
+        return FlatTokens([np.ascontiguousarray(query) for query in queries], self)
+
+
+class FlatTokens(NamedTuple):
+    """Queries [n, D] of several vectors, used as they are."""
+
+    queries: Sequence[Float32]
+    codec: FlatCodec
+
+    def documents(
+        self, parts: Parts, offsets: Uint64, query: int, budget: int | None
+    ) -> _kernels.MaxSim:
+        vectors = self.queries[query]
+        if len(vectors) < FEW_VECTORS:
+            rows = self.codec.prepare(vectors).scorer(parts)
+            return _kernels.maxsim_rows(offsets, budget, rows)
+        return _kernels.maxsim_floats(offsets, budget, parts["values"], vectors[None])
 
 
 class FlatPrepared(NamedTuple):

@@ -106,7 +106,7 @@ def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[F
 
 
 def _to_token_query(field: MultiVector, given: object, name: str) -> Float32:
-    array = _as_array(given)
+    array = _as_array(given, f"{name} of multivector field {field.name!r}")
     if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
         raise DimensionError(
             f"{name} of shape {array.shape} for multivector field {field.name!r}, expected "

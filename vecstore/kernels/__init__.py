@@ -1,1 +1,1 @@
-"""Hot loops in C++; `_kernels.pyi` describes them. Imports nothing of vecstore."""
+"""Hot loops in C++, which the `.pyi` files describe. Imports nothing of vecstore."""

@@ -29,7 +29,7 @@ constexpr i64 SOON = 8;  // documents
 
 // Asks for the first codes of a document: it may not follow the one before, if only because of a
 // budget; the rest the hardware sees come.
-void ahead(const Documents& documents, i64 document) {
+INLINE void ahead(const Documents& documents, i64 document) {
     constexpr i64 FEW = 256;
     const Run run = run_of(documents, document);
     if (run.start >= run.stop) return;

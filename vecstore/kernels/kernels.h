@@ -100,6 +100,10 @@ struct Octets {
 };
 constexpr i64 ASSIGNED = 32;  // vectors that are assigned to centroids at once
 
+// Of functions that only fetch ahead, as GCC takes calls of them for useless and drops them, and of
+// those that would cost a loop its registers.
+#define INLINE [[gnu::always_inline]] static inline
+
 // Rows [row, row + count), count <= BLOCK, of a job against some of its queries, [many], QUERIES at
 // most; out is [many][BLOCK].
 using BlockFn = void (*)(const void* job, const u32* queries, i64 many, i64 row, i64 count,
@@ -184,7 +188,7 @@ struct Variant {
     // four bytes, on a line of the cache.
     void (*nearest_octets)(const i8* vectors, i64 count, i64 dim, const Octets& centroids,
                            void* scratch, u16* out);
-    DocumentFn ids_document, octets_document;
+    DocumentFn ids_document, octets_document, floats_document;
     // What centroids [count][dim], as octets, score with the first query of the tiles, in 256
     // steps from the least that each vector finds -> out [count][rows], factors: step, and the sum
     // of the least. scratch is [count + 2][rows].

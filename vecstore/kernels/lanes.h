@@ -55,13 +55,13 @@ constexpr i64 AHEAD = 4096;  // bytes, where rows follow each other
 constexpr i64 FAR = 8192;    // bytes, where one line after another is asked for
 constexpr i64 EARLY = 4;     // rows, where they are scattered
 
-static inline void prefetch(const void* from, i64 offset, i64 bytes) {
+INLINE void prefetch(const void* from, i64 offset, i64 bytes) {
     const char* start = static_cast<const char*>(from) + offset;
     for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(start + at, 0, 2);
 }
 
 // The factors of rows that will be scored soon.
-static inline void prefetch(Rows rows, i64 row, i64 count) {
+INLINE void prefetch(Rows rows, i64 row, i64 count) {
     const float* each[] = {rows.scale, rows.shift, rows.norm};
     for (const float* factors : each)
         if (factors) prefetch(factors, row * 4, count * 4);
@@ -69,7 +69,7 @@ static inline void prefetch(Rows rows, i64 row, i64 count) {
 
 // The same for one line, while another is worked on: of one stream of rows, too, the hardware sees
 // little beyond the end of a page. (Measured: 1.1 to 1.2 times faster, with large pages as well.)
-static inline void ask(const void* from) {
+INLINE void ask(const void* from) {
     __builtin_prefetch(static_cast<const char*>(from) + FAR, 0, 2);
 }
 

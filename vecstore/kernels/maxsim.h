@@ -6,8 +6,9 @@
 
 namespace vecstore {
 
-constexpr i64 STRIP = 32;        // query vectors are padded to a multiple of this, with zeros
-constexpr i64 OCTETS_MAX = 4096;  // dimensions of tokens that are scored as octets
+constexpr i64 STRIP = 32;          // query vectors are padded to a multiple of this, with zeros
+constexpr i64 OCTETS_MAX = 4096;   // dimensions of tokens that are scored as octets,
+constexpr i64 FLOATS_MAX = 65536;  // and of those that are floats
 
 // Centroid ids of tokens against tables of what each centroid scores.
 struct IdsJob {
@@ -37,7 +38,7 @@ struct OctetsJob {
     i64 bytes;
     i64 radix;              // 2, 3, 4, 16; 256: codes are the octets themselves
     i64 dim;
-    u8 levels[16];
+    u8 levels[64];          // of whatever has a digit in its lowest bits; radix 3: that less one
     const void* ids;        // [T] u8 or u16, or null; one above `last` counts as `last`
     const u8* centroids;    // [last + 1][dim], or null: zeros
     i64 last;
@@ -46,6 +47,15 @@ struct OctetsJob {
     const float* inverses;  // [256]
     const float* steps;     // [Q], by which the sum over the query's vectors is multiplied
     Tiles tiles;
+};
+
+// Tokens of floats, against float queries.
+struct FloatsJob {
+    const void* values;    // [T][dim] float32 or float16
+    const float* queries;  // [Q][dim][rows]
+    i64 dim;
+    i64 rows;  // query vectors, padded with zeros to a multiple of LANES
+    bool half;
 };
 
 // Rows that a family scores, against all of its queries: they are the vectors of one query.

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <new>
 #include <variant>
 
 #include "arrays.h"
@@ -20,22 +19,14 @@ using Name = std::optional<std::string>;
 using Words = std::optional<In<u64, 1>>;
 // Ids of one or two bytes.
 using Ids = nb::ndarray<nb::ro, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// Floats of two or four bytes.
+using Values = nb::ndarray<nb::ro, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-// Rows of tables lie in one cache line each, and are not cleared first.
+// Tables and the like, which are not cleared first.
 template <class T>
-struct Lines {
-    using value_type = T;
-    Lines() = default;
-    template <class U>
-    Lines(const Lines<U>&) {}
-    T* allocate(size_t n) {
-        return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64)));
-    }
-    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+struct Lines : Aligned<T> {
     template <class U>
     void construct(U* p) { ::new (static_cast<void*>(p)) U; }
-    template <class U>
-    bool operator==(const Lines<U>&) const { return true; }
 };
 
 // Integer queries [Q][n][D], padded and in the order that sums of products want.
@@ -68,7 +59,7 @@ class Tiled {
     }
 
   private:
-    std::vector<i8, Lines<i8>> values_;
+    Lined<i8> values_;
     std::vector<i32> from_;
     i64 rows_;
     i64 groups_;
@@ -104,6 +95,8 @@ class MaxSim {
            In<u8, 1> levels, std::optional<Ids> ids, std::optional<In<u8, 2>> centroids,
            std::optional<In<u8, 1>> inverse, std::optional<In<float, 1>> inverses,
            In<i8, 3> queries, In<double, 1> steps, const Name& name);
+    MaxSim(In<u64, 1> offsets, std::optional<i64> budget, Values values, In<float, 3> queries,
+           const Name& name);
     MaxSim(In<u64, 1> offsets, std::optional<i64> budget, nb::handle_t<Scores> rows);
 
     nb::list scan(i64 start, i64 stop, Words allowed, i64 keep) const;
@@ -122,9 +115,9 @@ class MaxSim {
     i64 count_;  // Q
     DocumentFn score_;
     std::optional<Tiled> tiled_;
-    std::vector<float> factors_;
+    Lined<float> factors_;  // of queries, or what their vectors are in order
     std::vector<nb::object> held_;  // the arrays that the job points into
-    std::variant<IdsJob, OctetsJob, RowsJob> job_;
+    std::variant<IdsJob, OctetsJob, FloatsJob, RowsJob> job_;
 };
 
 MaxSim::MaxSim(const Variant& variant, In<u64, 1> offsets, std::optional<i64> budget,
@@ -152,8 +145,8 @@ bool MaxSim::wide(const Ids& ids, i64 centroids) {
 
 MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, Ids ids, In<u8, 3> tables,
                In<double, 2> factors, const Name& name)
-    : MaxSim(variant_named(name), offsets, budget, ids.data(), ids.dtype().bits / 8, i64(ids.shape(0)),
-             i64(tables.shape(0)), variant_named(name).ids_document) {
+    : MaxSim(variant_named(name), offsets, budget, ids.data(), ids.dtype().bits / 8,
+             i64(ids.shape(0)), i64(tables.shape(0)), variant_named(name).ids_document) {
     const i64 centroids = i64(tables.shape(1)), columns = i64(tables.shape(2));
     check(0 < columns && columns % STRIP == 0, "tables of shape [Q, K, n], n a multiple of 32");
     check(i64(factors.shape(0)) == count_ && factors.shape(1) == 2,
@@ -172,8 +165,8 @@ MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, In<u8, 2> codes, i
                In<u8, 1> levels, std::optional<Ids> ids, std::optional<In<u8, 2>> centroids,
                std::optional<In<u8, 1>> inverse, std::optional<In<float, 1>> inverses,
                In<i8, 3> queries, In<double, 1> steps, const Name& name)
-    : MaxSim(variant_named(name), offsets, budget, codes.data(), i64(codes.shape(1)), i64(codes.shape(0)),
-             i64(queries.shape(0)), variant_named(name).octets_document) {
+    : MaxSim(variant_named(name), offsets, budget, codes.data(), i64(codes.shape(1)),
+             i64(codes.shape(0)), i64(queries.shape(0)), variant_named(name).octets_document) {
     tiled_.emplace(queries);
     const i64 dim = i64(queries.shape(2)), bytes = i64(codes.shape(1)), digits = digits_of(radix);
     check(radix == 256 || digits > 1, "a radix of 2, 3, 4, 16 or 256");
@@ -190,7 +183,8 @@ MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, In<u8, 2> codes, i
     for (size_t q = 0; q < steps.size(); q++) factors_.push_back(float(steps.data()[q]));
     OctetsJob job{codes.data(), bytes, radix, dim, {}, nullptr, nullptr, 0, false, nullptr, nullptr,
                   factors_.data(), tiled_->of(0)};
-    std::copy(levels.data(), levels.data() + 16, job.levels);
+    for (i64 i = 0; i < 64; i++)
+        job.levels[i] = levels.data()[radix == 3 ? (i + 1) % 16 : radix < 16 ? i % radix : i % 16];
     held_.push_back(nb::cast(codes));
     if (ids) {
         job.ids = ids->data();
@@ -206,6 +200,27 @@ MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, In<u8, 2> codes, i
         held_.push_back(nb::cast(*inverses));
     }
     job_ = job;
+}
+
+MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, Values values, In<float, 3> queries,
+               const Name& name)
+    : MaxSim(variant_named(name), offsets, budget, values.data(),
+             i64(values.shape(1)) * values.dtype().bits / 8, i64(values.shape(0)),
+             i64(queries.shape(0)), variant_named(name).floats_document) {
+    const bool half = values.dtype() == nb::dlpack::dtype{2, 16, 1};
+    check(half || values.dtype() == nb::dtype<float>(), "values of float32 or float16");
+    const i64 vectors = i64(queries.shape(1)), dim = i64(queries.shape(2));
+    check(vectors > 0 && 0 < dim && dim <= FLOATS_MAX,
+          "queries of shape [Q, n, D], n at least 1, D from 1 to 65,536");
+    check(i64(values.shape(1)) == dim, "values and queries of the same dimension");
+    const i64 rows = (vectors + LANES - 1) / LANES * LANES;
+    factors_.assign(size_t(count_ * dim * rows), 0.0f);
+    const float* from = queries.data();
+    for (i64 q = 0; q < count_; q++)
+        for (i64 r = 0; r < vectors; r++)
+            for (i64 d = 0; d < dim; d++) factors_[size_t((q * dim + d) * rows + r)] = *from++;
+    held_.push_back(nb::cast(values));
+    job_ = FloatsJob{values.data(), factors_.data(), dim, rows, half};
 }
 
 MaxSim::MaxSim(In<u64, 1> offsets, std::optional<i64> budget, nb::handle_t<Scores> rows)
@@ -282,6 +297,10 @@ void add_maxsim(nb::module_& m) {
     }, in("offsets"), budget, in("codes"), nb::arg("radix"), in("levels"), in("ids").none(),
           in("centroids").none(), in("inverse").none(), in("inverses").none(), in("queries"),
           in("steps"), variant);
+    m.def("maxsim_floats", [](In<u64, 1> offsets, std::optional<i64> most, Values values,
+                              In<float, 3> queries, const Name& name) {
+        return new MaxSim(offsets, most, values, queries, name);
+    }, in("offsets"), budget, in("values"), in("queries"), variant);
     m.def("maxsim_rows", [](In<u64, 1> offsets, std::optional<i64> most,
                             nb::handle_t<Scores> rows) { return new MaxSim(offsets, most, rows); },
           in("offsets"), budget, nb::arg("rows"));

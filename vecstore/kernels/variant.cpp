@@ -33,6 +33,7 @@ void nearest(const float*, i64, const Books&, const float*, u8*);
 void nearest_octets(const i8*, i64, i64, const Octets&, void*, u16*);
 float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
+float floats_document(const void*, i64, i64, i64);
 void id_table(const u8*, i64, i64, const Tiles&, i32*, u8*, double*);
 
 static u64 above(const float* scores, float threshold) {
@@ -95,6 +96,7 @@ const Variant variant = {
     nearest_octets,
     ids_document,
     octets_document,
+    floats_document,
     id_table,
 };
 
