@@ -259,7 +259,7 @@ class Collection:
         Args:
             vectors: field name -> query [D], of a multivector field [n, D]; or the query alone
                 where there is one field. Several fields take a plan; without one, a vector field
-                finds candidates that a multivector field scores.
+                may find the candidates that a multivector field scores.
             limit: hits wanted, 1 to 10,000.
             where: a filter on columns, such as "year >= 2015 AND lang IN ('en', 'fr')".
             plan: explicit stages; the default scans a coarse representation and rescores.

@@ -87,10 +87,10 @@ OVERSAMPLING_TABLE_BITS = 16
 KEEP_MIN = 50
 # Records that a stage of the default plan of a multivector field keeps for each hit asked, and at
 # least, by the codec that it reads.
-MAXSIM_KEEP = {"ids256": (100, 1_000), "ids": (20, 250), "sign": (20, 250)}
-MAXSIM_KEEP_FINER = (4, 40)
+MAXSIM_KEEP = {"ids256": (100, 1_000), "ids": (15, 150), "sign": (15, 150)}
+MAXSIM_KEEP_FINER = (3, 30)
 # Candidates that a vector field finds for a multivector field.
-DENSE_KEEP = (20, 200)
+DENSE_KEEP = (30, 300)
 # Segments of about one size, next to each other, that are merged into one.
 COMPACTION_FANOUT = 4
 # A segment with this share of dead rows is written again without them.

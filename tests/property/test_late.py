@@ -119,14 +119,14 @@ class LateMachine(RuleBasedStateMachine):
     def search_after_another_field(
         self, queries: list[tuple[Float32, Float32]], budget: int | None
     ) -> None:
-        """Candidates of a vector field, then of another multivector field, are scored exactly."""
-        both = {id_ for id_, entry in self.model.entries.items() if entry.dense is not None}
+        """Candidates of other fields are scored exactly; so are all where that costs no more."""
+        dense = {id_ for id_, entry in self.model.entries.items() if entry.dense is not None}
         pages = [query for query, _ in queries]
-        text = np.array([dense for _, dense in queries], dtype=np.float32).reshape(-1, DIM)
+        text = np.array([vector for _, vector in queries], dtype=np.float32).reshape(-1, DIM)
         default = self.collection.search_batch(
             {"pages": pages, "text": text}, limit=EVERYTHING, token_budget=budget
         )
-        viewed = {id_ for id_, entry in self.model.entries.items() if "views" in entry.sets}
+        views = {id_ for id_, entry in self.model.entries.items() if "views" in entry.sets}
         plan = vs.Cascade(
             [
                 vs.Scan("float16", EVERYTHING),
@@ -139,7 +139,7 @@ class LateMachine(RuleBasedStateMachine):
             given, plan=plan, limit=EVERYTHING, token_budget=budget
         )
         for place, query in enumerate(pages):
-            for among, hits in ((both, default[place]), (both & viewed, planned[place])):
+            for among, hits in ((None, default[place]), (dense & views, planned[place])):
                 expected = self.model.search("pages", query, budget=budget, among=among)
                 assert [(hit.id, hit.score) for hit in hits] == expected
 

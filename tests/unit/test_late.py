@@ -49,7 +49,9 @@ def fill(items: Collection, batches: int = 1) -> None:
 def schema(*ladder: str) -> vs.Schema:
     """A multivector field and a vector field."""
     pages = vs.MultiVector("pages", DIM, representations=ladder)
-    return vs.Schema([pages, vs.MultiVector("views", DIM), vs.Vector("text", DIM)])
+    return vs.Schema(
+        [pages, vs.MultiVector("views", DIM, representations=["float16"]), vs.Vector("text", DIM)]
+    )
 
 
 @pytest.fixture
@@ -84,19 +86,28 @@ def test_default_plan_goes_down_the_ladder() -> None:
     assert plan_of(schema("float16")) == [("float16", 10, 0)]
 
 
-def test_a_vector_field_finds_candidates() -> None:
-    """With a query of a vector field, its cascade finds what the finer rungs score."""
-    each, least = options.DENSE_KEEP
-    assert plan_of(schema("sign", "float16"), field="text") == [("float16", 10, least)]
-    assert plan_of(schema("float16"), field="text", limit=least) == [
-        ("float16", least, min(each * least, options.LIMIT_MAX))
-    ]
-    assert plan_of(schema("float16"), field="text", exact=True) == [("float16", 10, 0)]
+def test_a_vector_field_finds_candidates(foreground: Database) -> None:
+    """A query of a vector field finds candidates where scoring all records would cost more."""
+    items = foreground.create_collection("items", schema("sign", "float16"))
+    fill(items, 2)
+    items.flush()
+    given = {"pages": query_of(1, 20), "text": query_of(1)[0]}
+    with mock.patch.dict(options.MAXSIM_KEEP, {"sign": (1, 10)}):
+        alone = items.search(given, limit=10, explain=True)
+    assert [report.representation for report in alone.explain or ()] == ["sign", "float16"]
+    with mock.patch.object(options, "DENSE_KEEP", (1, 20)):
+        after = items.search(given, limit=10, explain=True)
+    *dense, last = after.explain or ()
+    assert {report.stage for report in dense} <= {"scan", "rescore"}
+    assert (last.stage, last.representation, last.rows_in) == ("maxsim", "float16", 20)
+    assert len(after) == len(alone) == 10
+    exact = items.search(given, exact=True, explain=True)
+    assert [report.rows_in for report in exact.explain or ()] == [2 * ROWS]
 
 
 def test_few_records_skip_the_coarse_stage(items: Collection) -> None:
     """Where the coarse stage would keep every allowed record, the finer one scores them all."""
-    hits = items.search({"pages": query_of(1)}, explain=True)
+    hits = items.search({"pages": query_of(1)}, limit=20, explain=True)
     assert [report.representation for report in hits.explain or ()] == ["float16"]
     with mock.patch.dict(options.MAXSIM_KEEP, {"sign": (2, 20)}):
         hits = items.search({"pages": query_of(1)}, explain=True)
@@ -192,7 +203,10 @@ def test_a_small_filter_verifies_what_it_reads(tmp_path: Path) -> None:
     with vs.open(tmp_path, options=opened) as db:
         made = db.create_collection(
             "items",
-            vs.Schema([vs.MultiVector("pages", 256)], [vs.Column("year", "int")]),
+            vs.Schema(
+                [vs.MultiVector("pages", 256, representations=["float16"])],
+                [vs.Column("year", "int")],
+            ),
         )
         sets = np.random.default_rng(0).standard_normal((6000, 1, 256))
         made.upsert(range(6000), {"pages": list(sets)}, [{"year": row} for row in range(6000)])

@@ -22,6 +22,18 @@ def test_a_search_gets_threads_for_its_bytes() -> None:
     assert spans == [(0, 2 * SPAN_ROWS), (2 * SPAN_ROWS, rows)]
 
 
+def test_documents_are_cut_by_their_tokens() -> None:
+    """Spans of documents have about as many tokens each, and cover all; none is empty."""
+    workers = Workers(3)
+    much = 9 * PARALLEL_BYTES_MIN
+    offsets = np.array([0, 100, 110, 120, 200, 210, 300], dtype=np.uint64)
+    assert workers.documents(offsets, 0) == [(0, 6)]
+    assert workers.documents(offsets, much) == [(0, 1), (1, 4), (4, 6)]
+    assert workers.documents(offsets[:2], much) == [(0, 1)]
+    heavy = np.array([0, 1, 2, 1000, 1001], dtype=np.uint64)
+    assert workers.documents(heavy, much) == [(0, 3), (3, 4)]
+
+
 def test_searches_side_by_side_share_the_threads() -> None:
     """With so many searches under way as threads, each keeps to its own; afterwards not."""
     workers = Workers(4)

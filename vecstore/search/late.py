@@ -20,8 +20,16 @@ from vecstore.search.answer import OnDamage, answer_dense, find_targets, make_hi
 from vecstore.search.candidates import Answer, Candidates, Target
 from vecstore.search.cascade import KERNEL, NOTHING
 from vecstore.search.parallel import Workers
-from vecstore.search.plan import LatePlan, make_late_plan, thinned
-from vecstore.search.stages.maxsim import TokenQuery, move, of_field, rescore_sets, scan_sets
+from vecstore.search.plan import LatePlan, after_dense, coarse_of, make_late_plan, thinned
+from vecstore.search.stages.maxsim import (
+    COST,
+    TokenQuery,
+    move,
+    of_field,
+    read_of,
+    rescore_sets,
+    scan_sets,
+)
 from vecstore.segment.snapshot import Snapshot
 from vecstore.types import Hits, StageReport
 
@@ -43,24 +51,63 @@ def answer_late(
         for hits in found:
             hits.partial = cut
         return found
-    plan = make_late_plan(request, snapshot.info.schema)
     with workers.searches:
         return [
             make_hits(request, targets, answer, on_damage)
-            for targets, answers in _parts(request, plan, snapshot, workers)
+            for targets, answers in _parts(request, snapshot, workers)
             for answer in answers
         ]
 
 
+def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequence[Target]]:
+    """The plan, and the targets of the field of its first MaxSim.
+
+    By default the cheaper one of those that the queries leave open.
+    """
+    schema = snapshot.info.schema
+    plan = make_late_plan(request, schema)
+    if plan.candidates:
+        return plan, ()
+    targets = find_targets(request, snapshot, plan.stages[0].field)
+    allowed = sum(target.allowed.count for target in targets)
+    if request.plan is not None or not allowed:
+        return plan, targets
+    plan = thinned(plan, allowed)
+    [queries] = request.token_queries.values()
+    if request.exact or not request.field or not queries:
+        return plan, targets
+    dense, coarse = after_dense(request, schema), coarse_of(schema.vector(request.field))
+    scanned = sum(
+        target.allowed.count * target.codes(coarse).codec.code_bytes
+        for target in of_field(targets, request.field)
+        if target.rows
+    )
+    share = COST * sum(map(len, queries)) / len(queries)
+    after = scanned + share * _bytes(dense, targets, dense.candidates)
+    return (dense if after < share * _bytes(plan, targets, allowed) else plan), targets
+
+
+def _bytes(plan: LatePlan, targets: Sequence[Target], records: int) -> float:
+    """About how many bytes of codes MaxSims read, the first those of so many records."""
+    total, allowed = 0.0, sum(target.allowed.count for target in targets)
+    for stage in plan.stages:
+        read = [read_of(target, stage) for target in targets]
+        each = sum(
+            own.bounds.count / target.rows * target.allowed.count * own.codes.codec.code_bytes
+            for target, own in zip(targets, read, strict=True)
+        )
+        total += records * each / allowed
+        records = stage.keep
+    return total
+
+
 def _parts(
-    request: SearchRequest, plan: LatePlan, snapshot: Snapshot, workers: Workers
+    request: SearchRequest, snapshot: Snapshot, workers: Workers
 ) -> Iterator[tuple[Sequence[Target], list[Answer]]]:
     """Answers to some of the queries, and the sources that they name, until there are all."""
-    seeds: list[Answer | None] = [None] * len(request.queries)
+    plan, targets = _plan(request, snapshot)
     if not plan.candidates:
-        targets: Sequence[Target] = find_targets(request, snapshot, plan.stages[0].field)
-        if request.plan is None:
-            plan = thinned(plan, sum(target.allowed.count for target in targets))
+        seeds: list[Answer | None] = [None] * len(request.queries)
         steps = _steps(plan, targets)
         yield _named(steps), _answers(request, steps, seeds, workers)
         return

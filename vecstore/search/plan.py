@@ -144,9 +144,8 @@ def make_late_plan(request: SearchRequest, schema: Schema) -> LatePlan:
 
     Returns:
         The explicit plan, checked. Else, of the one multivector field: one MaxSim of the finest
-        representation for an exact search; a cascade of the vector field, where there is a query
-        for one, and MaxSims for its candidates; else MaxSims of the smallest representation, or
-        of the least that its codes begin with, of the finest of codes, and of floats.
+        representation for an exact search; else MaxSims of the smallest representation, or of the
+        least that its codes begin with, of the finest of codes, and of floats.
 
     Raises:
         RequestError: the plan and the queries are not of the same fields, or there are several
@@ -166,11 +165,17 @@ def make_late_plan(request: SearchRequest, schema: Schema) -> LatePlan:
     rungs = _rungs(vector)
     if request.exact:
         return LatePlan(_ladder(request, vector, rungs[-1:]))
-    if request.field:
-        each, least = options.DENSE_KEEP
-        found = min(max(each * request.limit, least), options.LIMIT_MAX)
-        return LatePlan(_ladder(request, vector, rungs[1:] or rungs), found)
     return LatePlan(_ladder(request, vector, rungs))
+
+
+def after_dense(request: SearchRequest, schema: Schema) -> LatePlan:
+    """The default plan where the cascade of a vector field finds the candidates."""
+    [name] = request.token_queries
+    vector = schema.vector(name)
+    rungs = _rungs(vector)
+    each, least = options.DENSE_KEEP
+    found = min(max(each * request.limit, least), options.LIMIT_MAX)
+    return LatePlan(_ladder(request, vector, rungs[1:] or rungs), found)
 
 
 def thinned(plan: LatePlan, allowed: int) -> LatePlan:
@@ -219,9 +224,15 @@ def _ladder(request: SearchRequest, vector: Vector, rungs: Sequence[str]) -> tup
 
 
 def _keep(vector: Vector, spec: str, limit: int) -> int:
-    codec = parse_spec(spec, vector.dim).codec
-    each, least = options.MAXSIM_KEEP.get(codec, options.MAXSIM_KEEP_FINER)
+    each, least = options.MAXSIM_KEEP.get(_coarseness(vector, spec), options.MAXSIM_KEEP_FINER)
     return min(max(each * limit, least), options.KEEP_MAX)
+
+
+@lru_cache(maxsize=1024)
+def _coarseness(vector: Vector, text: str) -> str:
+    """The codec; of fewer dimensions what is as coarse."""
+    spec = parse_spec(text, vector.dim)
+    return "sign" if spec.transform and spec.codec not in options.MAXSIM_KEEP else spec.codec
 
 
 @lru_cache(maxsize=1024)

@@ -21,7 +21,6 @@ from vecstore.search.candidates import Candidates, Target, pick
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.scan import allowed_rows, best_of, is_sparse, merge
 from vecstore.segment.base import Codes
-from vecstore.segment.snapshot import Allowed
 from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.vectors import owners
 from vecstore.types import Float32, Int64
@@ -107,11 +106,11 @@ class Read(NamedTuple):
         return lengths if budget is None else np.minimum(lengths, budget)
 
 
-def read_of(target: Target, spec: str) -> Read:
+def read_of(target: Target, stage: MaxSim) -> Read:
     """What a MaxSim reads of a target that has rows of the field."""
     bounds = target.live.source.tokens(target.field)
     assert bounds is not None, target.field
-    return Read(target.codes(spec), bounds)
+    return Read(target.codes(_spec(stage)), bounds)
 
 
 def scan_sets(
@@ -130,8 +129,7 @@ def scan_sets(
         rescored: whether a stage follows, for which scores of several representations are not
             compared, but the best by each kept.
     """
-    spec = _spec(stage)
-    read = [read_of(target, spec) for target in targets]
+    read = [read_of(target, stage) for target in targets]
     tasks: list[Callable[[], list[tuple[Int64, Float32]]]] = []
     places: list[int] = []
     for place, (target, own) in enumerate(zip(targets, read, strict=True)):
@@ -169,7 +167,6 @@ def rescore_sets(
             is not scored again.
         rescored: as in `scan_sets`.
     """
-    spec = _spec(stage)
     scores = candidates.score.copy()
     tasks: list[Callable[[], Float32]] = []
     own: list[Int64] = []
@@ -178,7 +175,7 @@ def rescore_sets(
         mine = np.flatnonzero(candidates.target == place)
         if not len(mine):
             continue
-        now = read[place] = read_of(target, spec)
+        now = read[place] = read_of(target, stage)
         if before is not None and _alike(before, stage, target, now):
             continue
         rows = candidates.row[mine]
@@ -196,11 +193,10 @@ def rescore_sets(
 
 
 def of_field(targets: Sequence[Target], field: str) -> list[Target]:
-    """The same sources as targets of another field, each row allowed."""
+    """The same sources as targets of another field; which of its rows are allowed is not said."""
     return [
-        Target(target.live, field, rows, Allowed(None, rows))
+        target._replace(field=field, rows=target.live.source.field_count(field))
         for target in targets
-        for rows in [target.live.source.field_count(field)]
     ]
 
 
