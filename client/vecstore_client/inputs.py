@@ -27,9 +27,8 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
-from vecstore.request import TokenQueries
 from vecstore.schema import Schema, check_name, check_ttl
-from vecstore.types import Array, Codes, Id, Tokens
+from vecstore.types import Codes, Id, Tokens
 from vecstore_proto.codecs import CodecValues
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
 from vecstore_proto.results import spans
@@ -63,7 +62,7 @@ class ReadBatch:
         """Runs of records of about REQUEST_BYTES_TARGET."""
         sizes = np.full(len(self.ids), 16, dtype=np.int64)
         for values in self.fields.values():
-            sizes += _row_bytes(values)
+            sizes += row_bytes(values)
         if self.payloads is not None:
             sizes += np.fromiter(map(len, self.payloads), np.int64, len(self.payloads))
         return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
@@ -80,27 +79,6 @@ class ReadBatch:
             into.ttl_s.extend(self.ttl_s[rows])
 
 
-@dataclass(frozen=True, slots=True)
-class ReadQueries:
-    """Queries that can be sent, whole or, once they are known to be sound, in runs."""
-
-    fields: Fields
-    count: int
-    token_queries: TokenQueries
-
-    def parts(self) -> list[slice]:
-        """Runs of queries of about REQUEST_BYTES_TARGET."""
-        sizes = np.zeros(self.count, dtype=np.int64)
-        for values in self.fields.values():
-            sizes += _row_bytes(values)
-        return [slice(*span) for span in spans(sizes.tolist(), options.REQUEST_BYTES_TARGET)]
-
-    def to_wire(self, rows: slice, into: Any) -> None:
-        """Write a run of queries into a request."""
-        for field, values in self.fields.items():
-            field_vectors_to_wire(field, values[rows], into.vectors.add())
-
-
 def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any) -> ReadBatch:
     """Make a batch ready to be sent.
 
@@ -110,7 +88,7 @@ def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any
     ids = as_ids(ids)
 
     def read() -> ReadBatch:
-        fields = _fields(schema, vectors)
+        fields = fields_in(schema, vectors)
         _check_size(schema, len(ids), fields)
         batch = ReadBatch(ids, fields, _json(payloads), _seconds(ttl_s, len(ids)))
         columns = [*batch.fields.values(), *([] if payloads is None else [batch.payloads])]
@@ -119,35 +97,7 @@ def read_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: Any
         ids_to_wire(ids)
         return batch
 
-    return _or_refuse(read, lambda: _check_batch(schema, ids, vectors, payloads, ttl_s))
-
-
-def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
-    """Make queries ready to be sent.
-
-    Raises:
-        InvalidInputError: what `Collection.search` raises for queries that cannot be sent.
-    """
-
-    def read() -> ReadQueries:
-        fields, only = (
-            _fields(schema, vectors, _queries if many else _query),
-            schema.vectors[0].name,
-        )
-        if not fields or not all(isinstance(each, np.ndarray | Tokens) for each in fields.values()):
-            raise VectorError("a query is None, expected numbers")
-        counts = {len(each) for each in fields.values()} if many else {1}
-        if len(counts) != 1:
-            raise RequestError(f"fields have {counts} queries, expected as many for each")
-        multi: TokenQueries = {
-            name or only: () for name in fields if schema.vector(name or only).multi
-        }
-        queries = ReadQueries(fields, counts.pop(), multi)
-        if many and len(queries.parts()) > 1:
-            _check_queries(schema, vectors, many=many)
-        return queries
-
-    return _or_refuse(read, lambda: _check_queries(schema, vectors, many=many))
+    return or_refuse(read, lambda: _check_batch(schema, ids, vectors, payloads, ttl_s))
 
 
 def as_ids(ids: Any) -> Any:
@@ -172,7 +122,7 @@ def read_ids(ids: Any) -> common_pb2.Ids:
 
         check_ids(ids)
 
-    return _or_refuse(lambda: ids_to_wire(ids), refuse)
+    return or_refuse(lambda: ids_to_wire(ids), refuse)
 
 
 def check_ids_asked(ids: Any, what: str) -> None:
@@ -258,7 +208,7 @@ def check_cursor(after: Any) -> None:
         raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
 
 
-def _or_refuse(read: Callable[[], Value], refuse: Callable[[], object]) -> Value:
+def or_refuse(read: Callable[[], Value], refuse: Callable[[], object]) -> Value:
     """What `read` gives; where it cannot, what `refuse` raises, or else the reason of `read`."""
     try:
         return read()
@@ -267,9 +217,9 @@ def _or_refuse(read: Callable[[], Value], refuse: Callable[[], object]) -> Value
         raise
 
 
-def _fields(schema: Schema, vectors: Any, tokens: ReadTokens | None = None) -> Fields:
+def fields_in(schema: Schema, vectors: Any, tokens: ReadTokens | None = None) -> Fields:
     """Vectors by field; `tokens` reads those of multivector fields."""
-    tokens = tokens or _tokens
+    tokens = tokens or tokens_in
     if vectors is None:
         return {}
     if isinstance(vectors, Mapping):
@@ -277,46 +227,27 @@ def _fields(schema: Schema, vectors: Any, tokens: ReadTokens | None = None) -> F
             raise VectorError("the name of a field is not a str")
         dims = {field.name: field.dim for field in schema.vectors if field.multi}
         return {
-            field: tokens(values, dims[field]) if field in dims else _column(values)
+            field: tokens(values, dims[field]) if field in dims else column(values)
             for field, values in vectors.items()
         }
     if len(schema.vectors) != 1:
         raise VectorError("vectors are not a dict, expected one of field -> array")
     (field,) = schema.vectors
-    return {None: tokens(vectors, field.dim) if field.multi else _column(vectors)}
+    return {None: tokens(vectors, field.dim) if field.multi else column(vectors)}
 
 
-def _query(values: Any, dim: int) -> Array:
-    """One query of a multivector field."""
-    found: Array = _column(values)
-    if found.shape[1:] != (dim,) or not len(found):
-        raise VectorError("a query is no array of vectors")
-    return found
-
-
-def _queries(values: Any, dim: int) -> Tokens:
-    """Many queries of a multivector field."""
-    if not isinstance(values, list | tuple | np.ndarray):
-        raise VectorError("queries are no list of arrays")
-    if any(item is None for item in values):
-        raise VectorError("a query is None, expected numbers")
-    found = _tokens(list(values), dim)
-    assert isinstance(found, Tokens)
-    return found
-
-
-def _tokens(values: Any, dim: int) -> Tokens | Codes:
+def tokens_in(values: Any, dim: int) -> Tokens | Codes:
     """Tokens of records, or codes, which the server refuses."""
     if isinstance(values, Codes):
         return values
     if not isinstance(values, Tokens):
         if not isinstance(values, list | tuple):
             raise VectorError("vectors are no list of arrays")
-        sets = [None if item is None else _column(item) for item in values]
+        sets = [None if item is None else column(item) for item in values]
         if any(item is not None and (item.shape[1:] != (dim,) or not len(item)) for item in sets):
             raise VectorError("a record has no array of vectors")
         return tokens_of(sets, dim)
-    offsets, vectors = as_numbers(values.offsets), _column(values.vectors)
+    offsets, vectors = as_numbers(values.offsets), column(values.vectors)
     whole = offsets.ndim == 1 and len(offsets) and offsets.dtype.kind in "iu"
     if (
         not whole
@@ -326,13 +257,13 @@ def _tokens(values: Any, dim: int) -> Tokens | Codes:
         or (np.diff(offsets) < 0).any()
     ):
         raise VectorError("offsets do not ascend from 0 to the number of vectors")
-    salience = None if values.salience is None else _column(values.salience)
+    salience = None if values.salience is None else column(values.salience)
     if salience is not None and salience.shape != (len(vectors),):
         raise VectorError("salience is not one number for each vector")
     return Tokens(vectors, offsets.astype(np.int64), salience)
 
 
-def _column(values: Any) -> Any:
+def column(values: Any) -> Any:
     """An array of numbers, codes, or a list in which some vectors are None."""
     if isinstance(values, Codes):
         return values
@@ -390,7 +321,7 @@ def _seconds(ttl_s: Any, count: int) -> list[float] | None:
     return [float(number or 0) for number in numbers]
 
 
-def _row_bytes(values: Any) -> Any:
+def row_bytes(values: Any) -> Any:
     """Bytes of each record, one number where all have as many."""
     if isinstance(values, Tokens):
         return np.diff(values.offsets) * (values.vectors.nbytes // max(len(values.vectors), 1))
@@ -414,9 +345,3 @@ def _check_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any, ttl_s: A
     from vecstore.ingest.ttl import Ttl
 
     make_batch(schema, ids, vectors, payloads, ttl=Ttl(ttl_s, now=0.0))
-
-
-def _check_queries(schema: Schema, vectors: Any, *, many: bool) -> None:
-    from vecstore.ingest.batch import check_queries
-
-    check_queries(schema, vectors, many=many)

@@ -12,7 +12,7 @@ from vecstore.request import Cascade, SearchRequest
 from vecstore.types import Hits, Ids, TokenMatches
 from vecstore_client import inputs
 from vecstore_client.calls import Call, Found
-from vecstore_client.inputs import ReadQueries
+from vecstore_client.queries import ReadQueries, read_queries
 from vecstore_proto.convert import plan_to_wire
 from vecstore_proto.results import hits_from_wire, matches_from_wire, spans
 from vecstore_proto.v1 import collection_pb2 as pb
@@ -42,7 +42,7 @@ class RerankOptions(TypedDict):
 
 def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
     """One query."""
-    queries = inputs.read_queries(found.schema, vectors, many=False)
+    queries = read_queries(found.schema, vectors, many=False)
     request = _search_request(found, queries, asked)
     queries.to_wire(slice(None), request)
     return Call(
@@ -55,7 +55,7 @@ def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
 
 def search_batch(found: Found, vectors: Any, asked: SearchOptions) -> list[Call[list[Hits]]]:
     """Many queries, in calls that are not too large; their answers go end to end."""
-    queries = inputs.read_queries(found.schema, vectors, many=True)
+    queries = read_queries(found.schema, vectors, many=True)
     made = []
     for rows in queries.parts():
         request = _search_request(found, queries, asked)
@@ -70,7 +70,7 @@ def rerank(found: Found, vectors: Any, ids: Ids, asked: RerankOptions) -> Call[H
     """One query and the records that it is scored with."""
     given = inputs.as_ids(ids)
     inputs.check_ids_asked(given, "rerank")
-    queries = inputs.read_queries(found.schema, vectors, many=False)
+    queries = read_queries(found.schema, vectors, many=False)
     limit = asked["limit"]
     SearchRequest(
         field="",
@@ -101,7 +101,7 @@ def matches(found: Found, vectors: Any, ids: Ids) -> list[Call[list[TokenMatches
     """What matches a query, in calls whose answers are not too large."""
     given = inputs.as_ids(ids)
     inputs.check_ids_asked(given, "matches")
-    queries = inputs.read_queries(found.schema, vectors, many=False)
+    queries = read_queries(found.schema, vectors, many=False)
     size = max(map(len, queries.fields.values())) * (np.int64(0).nbytes + np.float32(0).nbytes)
     made = []
     for start, stop in spans([size] * len(given), options.REQUEST_BYTES_TARGET):

@@ -28,7 +28,7 @@ from vecstore.types import (
     Tokens,
 )
 from vecstore_proto.tensors import Vectors, field_vectors_from_wire, token_sets
-from vecstore_proto.v1 import collection_pb2, common_pb2
+from vecstore_proto.v1 import collection_pb2, common_pb2, plan_pb2
 
 _METRICS: dict[Metric, Any] = {
     "cosine": common_pb2.METRIC_COSINE,
@@ -241,26 +241,26 @@ def _sets(given: Any) -> Any:
     return token_sets(given) if isinstance(given, Tokens) else given
 
 
-def plan_to_wire(plan: Cascade) -> collection_pb2.Cascade:
+def plan_to_wire(plan: Cascade) -> plan_pb2.Cascade:
     """A plan as a message."""
     stages = []
     for stage in plan.stages:
         if isinstance(stage, MaxSim):
-            stages.append(collection_pb2.Stage(maxsim=_maxsim_to_wire(stage)))
+            stages.append(plan_pb2.Stage(maxsim=_maxsim_to_wire(stage)))
             continue
         values: dict[str, Any] = {"representation": stage.representation, "keep": stage.keep}
         if isinstance(stage, Scan):
-            stages.append(collection_pb2.Stage(scan=collection_pb2.Scan(**values)))
+            stages.append(plan_pb2.Stage(scan=plan_pb2.Scan(**values)))
         elif isinstance(stage, Probe):
-            probe = collection_pb2.Probe(nprobe=stage.nprobe, **values)
-            stages.append(collection_pb2.Stage(probe=probe))
+            probe = plan_pb2.Probe(nprobe=stage.nprobe, **values)
+            stages.append(plan_pb2.Stage(probe=probe))
         else:
-            stages.append(collection_pb2.Stage(rescore=collection_pb2.Rescore(**values)))
-    return collection_pb2.Cascade(stages=stages)
+            stages.append(plan_pb2.Stage(rescore=plan_pb2.Rescore(**values)))
+    return plan_pb2.Cascade(stages=stages)
 
 
-def _maxsim_to_wire(stage: MaxSim) -> collection_pb2.MaxSim:
-    return collection_pb2.MaxSim(
+def _maxsim_to_wire(stage: MaxSim) -> plan_pb2.MaxSim:
+    return plan_pb2.MaxSim(
         field=stage.field,
         keep=stage.keep,
         representation=stage.representation,
@@ -268,7 +268,7 @@ def _maxsim_to_wire(stage: MaxSim) -> collection_pb2.MaxSim:
     )
 
 
-def _maxsim_from_wire(message: collection_pb2.MaxSim) -> MaxSim:
+def _maxsim_from_wire(message: plan_pb2.MaxSim) -> MaxSim:
     return MaxSim(
         message.field,
         message.keep,
@@ -277,7 +277,7 @@ def _maxsim_from_wire(message: collection_pb2.MaxSim) -> MaxSim:
     )
 
 
-def plan_from_wire(message: collection_pb2.Cascade) -> Cascade:
+def plan_from_wire(message: plan_pb2.Cascade) -> Cascade:
     """The inverse, or RequestError."""
     stages: list[Scan | Probe | Rescore | MaxSim] = []
     for stage in message.stages:

@@ -99,7 +99,7 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
     "one axis": (errors.DimensionError, lambda item: item.search({"pages": TEXT})),
     "no vectors": (errors.DimensionError, lambda item: item.search({"pages": np.empty((0, DIM))})),
     "wrong dim": (errors.DimensionError, lambda item: item.search({"pages": np.ones((2, 3))})),
-    "a query is None": (errors.DimensionError, lambda item: item.search_batch({"pages": [None]})),
+    "a query is None": (errors.VectorError, lambda item: item.search_batch({"pages": [None]})),
     "a string": (errors.DimensionError, lambda item: item.search_batch({"pages": "pages"})),
     "two axes for text": (errors.DimensionError, lambda item: item.search({"text": QUERIES[0]})),
     "nan": (errors.VectorError, lambda item: item.search({"pages": np.full((2, DIM), np.nan)})),

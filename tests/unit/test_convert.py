@@ -34,7 +34,7 @@ from vecstore.types import (
     StageReport,
 )
 from vecstore_proto import convert, results, tensors, work
-from vecstore_proto.v1 import collection_pb2, common_pb2
+from vecstore_proto.v1 import common_pb2, plan_pb2
 
 SCHEMA = Schema(
     vectors=(Vector("text", 384), Vector("pic", 3, "l2", ("bits1", "float16"))),
@@ -200,7 +200,7 @@ def test_a_plan_survives() -> None:
     with pytest.raises(RequestError):
         convert.plan_from_wire(message)
     with pytest.raises(RequestError):
-        convert.plan_from_wire(collection_pb2.Cascade(stages=[collection_pb2.Stage()]))
+        convert.plan_from_wire(plan_pb2.Cascade(stages=[plan_pb2.Stage()]))
 
 
 def test_stats_survive() -> None:

@@ -1,5 +1,6 @@
 from vecstore_proto.v1 import codec_pb2 as _codec_pb2
 from vecstore_proto.v1 import common_pb2 as _common_pb2
+from vecstore_proto.v1 import plan_pb2 as _plan_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -226,62 +227,6 @@ class AlterResponse(_message.Message):
     schema: _common_pb2.Schema
     def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
 
-class Scan(_message.Message):
-    __slots__ = ("representation", "keep")
-    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
-    KEEP_FIELD_NUMBER: _ClassVar[int]
-    representation: str
-    keep: int
-    def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
-
-class Probe(_message.Message):
-    __slots__ = ("representation", "nprobe", "keep")
-    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
-    NPROBE_FIELD_NUMBER: _ClassVar[int]
-    KEEP_FIELD_NUMBER: _ClassVar[int]
-    representation: str
-    nprobe: int
-    keep: int
-    def __init__(self, representation: _Optional[str] = ..., nprobe: _Optional[int] = ..., keep: _Optional[int] = ...) -> None: ...
-
-class Rescore(_message.Message):
-    __slots__ = ("representation", "keep")
-    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
-    KEEP_FIELD_NUMBER: _ClassVar[int]
-    representation: str
-    keep: int
-    def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
-
-class MaxSim(_message.Message):
-    __slots__ = ("field", "keep", "representation", "token_budget")
-    FIELD_FIELD_NUMBER: _ClassVar[int]
-    KEEP_FIELD_NUMBER: _ClassVar[int]
-    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
-    field: str
-    keep: int
-    representation: str
-    token_budget: int
-    def __init__(self, field: _Optional[str] = ..., keep: _Optional[int] = ..., representation: _Optional[str] = ..., token_budget: _Optional[int] = ...) -> None: ...
-
-class Stage(_message.Message):
-    __slots__ = ("scan", "rescore", "probe", "maxsim")
-    SCAN_FIELD_NUMBER: _ClassVar[int]
-    RESCORE_FIELD_NUMBER: _ClassVar[int]
-    PROBE_FIELD_NUMBER: _ClassVar[int]
-    MAXSIM_FIELD_NUMBER: _ClassVar[int]
-    scan: Scan
-    rescore: Rescore
-    probe: Probe
-    maxsim: MaxSim
-    def __init__(self, scan: _Optional[_Union[Scan, _Mapping]] = ..., rescore: _Optional[_Union[Rescore, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., maxsim: _Optional[_Union[MaxSim, _Mapping]] = ...) -> None: ...
-
-class Cascade(_message.Message):
-    __slots__ = ("stages",)
-    STAGES_FIELD_NUMBER: _ClassVar[int]
-    stages: _containers.RepeatedCompositeFieldContainer[Stage]
-    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
-
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id", "token_budget", "among")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
@@ -302,7 +247,7 @@ class SearchRequest(_message.Message):
     batch: bool
     limit: int
     where: str
-    plan: Cascade
+    plan: _plan_pb2.Cascade
     exact: bool
     with_payload: bool
     with_vectors: bool
@@ -310,7 +255,7 @@ class SearchRequest(_message.Message):
     collection_id: int
     token_budget: int
     among: _common_pb2.Ids
-    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ..., token_budget: _Optional[int] = ..., among: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[_plan_pb2.Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ..., token_budget: _Optional[int] = ..., among: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
 
 class StageReport(_message.Message):
     __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads", "kernel")
