@@ -148,6 +148,11 @@ class Spec:
         return self.codec not in TOKENS
 
     @property
+    def learns_from_tokens(self) -> bool:
+        """True if it is of multivector fields alone: its centroids want many tokens."""
+        return self.codec in TOKENS
+
+    @property
     def contained(self) -> tuple[str, ...]:
         """Representations that its codes begin with, finest first; they can be read in its place.
 
