@@ -14,8 +14,10 @@ from tests.reference import maxsim as maxsim_twin
 from tests.reference import tokens as twin
 from vecstore.codec import build_codec, parse_spec, train_codec
 from vecstore.codec.base import PreparedTokens, TokenCodec, layout_of
-from vecstore.codec.centroid import DIGITS, RADIXES, CentroidCodec, packed, unpacked
+from vecstore.codec.centroid import CentroidCodec
 from vecstore.codec.centroid_training import centroids_for, tokens_max, tokens_min
+from vecstore.codec.digits import DIGITS, RADIXES, packed, unpacked
+from vecstore.codec.drift import drift
 from vecstore.codec.spec import TOKENS
 from vecstore.errors import SchemaError
 from vecstore.kernels import _kernels
@@ -279,7 +281,7 @@ def test_ids_are_read_from_what_contains_them(text: str) -> None:
     spec = parse_spec(text, 32)
     params = train_codec(spec, 32, "cosine", tokens, 0)
     assert spec.contained == ("ids",)
-    assert params.keys() == {"centroids", "scale", "levels", "inverses"}
+    assert params.keys() == {"centroids", "scale", "left", "levels", "inverses"}
     fine, coarse = (
         build_codec(parse_spec(each, 32), 32, "cosine", params) for each in (text, "ids")
     )
@@ -352,6 +354,20 @@ def test_lengths_are_kept() -> None:
     assert np.quantile(np.abs(kept - 1), 0.95) < 0.05
 
 
+def test_drift_tells_other_tokens() -> None:
+    """Tokens like those of the sample drift by a tenth at most, others by half as much again;
+    codecs without centroids, and zeros, do not say.
+    """
+    sample, like = tokens_of(4000, 32, "cosine", 14), tokens_of(1000, 32, "cosine", 15)
+    other = np.random.default_rng(16).standard_normal((1000, 32)).astype(np.float32)
+    for text in ("res2", "ids", "pca20/res1"):
+        codec = built(text, "cosine", sample)
+        assert abs((drift(codec, like) or 0) - 1) < 0.1
+        assert (drift(codec, vectors_twin.unit(other)) or 0) > 1.5
+        assert drift(codec, other * 0) is None
+    assert drift(built("int8", "cosine", sample), like) is None
+
+
 def test_wrong_codes_read_no_memory() -> None:
     """Ids, digits and inverses that no codec makes still decode and score to finite values."""
     tokens = tokens_of(300, 30, "cosine", 12)
@@ -368,8 +384,8 @@ def test_wrong_codes_read_no_memory() -> None:
 def test_tokens_to_train_with() -> None:
     """Centroids are a power of two, of 16 tokens each, within the limits of their codec."""
     res2, small = parse_spec("res2", 8), parse_spec("ids256", 8)
-    assert (tokens_min(res2), tokens_max(res2)) == (65_536, 262_144)
-    assert tokens_min(small) == 4_096
+    assert (tokens_min(res2), tokens_max(res2)) == (16_384, 262_144)
+    assert (tokens_min(small), tokens_max(small)) == (4_096, 65_536)
     for tokens, centroids in ((1, 1), (16, 1), (1_000, 64), (65_536, 4_096), (10**8, 16_384)):
         assert centroids_for("res2", tokens) == centroids
     assert centroids_for("ids256", 10**8) == 256

@@ -53,6 +53,17 @@ def integers_of(codec: CentroidCodec, ids: Array, codes: Uint8) -> Float64:
     return centroids + codec.levels[np.array(digits_of(codec, codes))]
 
 
+def scored_centroids(codec: CentroidCodec) -> tuple[Uint8, float]:
+    """What ids stand for when they are scored: of unit length for cosine; and the scale."""
+    if codec.metric != "cosine":
+        return codec.centroids, codec.scale
+    own = codec.centroids.astype(np.float32) - 128
+    lengths = np.linalg.norm(own, axis=1, keepdims=True)
+    unit = own / np.where(lengths > 0, lengths, np.float32(1))
+    scale = float(np.abs(unit).max()) / 127
+    return (np.rint(unit / np.float32(scale or 1)) + 128).astype(np.uint8), scale or 1.0
+
+
 def scores(
     codec: CentroidCodec, parts: dict[str, Array], offsets: Uint64, queries: Sequence[Float32]
 ) -> Float32:
@@ -64,8 +75,9 @@ def scores(
         step = largest / 127 if largest / 127 > 1e-37 else 1.0
         whole = np.rint(query / step).astype(np.int8)[None]
         if codec.levels is None:
-            tables, factors = maxsim.id_tables(codec.centroids, whole)
-            factors = factors * (step * codec.scale)
+            centroids, scale = scored_centroids(codec)
+            tables, factors = maxsim.id_tables(centroids, whole)
+            factors = factors * (step * scale)
             found.append(maxsim.id_scores(runs, parts["ids"], tables, factors)[0])
             continue
         assert codec.inverses is not None

@@ -9,8 +9,9 @@ import numpy as np
 from vecstore.codec.base import Codec, Rest, no_rest
 from vecstore.codec.bebr import BebrCodec
 from vecstore.codec.bits import BitsCodec
-from vecstore.codec.centroid import RADIXES, CentroidCodec
+from vecstore.codec.centroid import CentroidCodec
 from vecstore.codec.centroid_training import train_tokens
+from vecstore.codec.digits import RADIXES
 from vecstore.codec.flat import FlatCodec
 from vecstore.codec.int8 import Int8Codec, train_ranges
 from vecstore.codec.lvq import LvqCodec, train_mean
@@ -62,6 +63,7 @@ def _plain(name: str, dim: int, metric: Metric, params: Mapping[str, Array]) -> 
             metric=metric,
             centroids=params["centroids"],
             scale=float(params["scale"][0]),
+            left=float(params["left"][0]),
             levels=params["levels"] if digits else None,
             inverses=params["inverses"] if digits else None,
         )

@@ -19,19 +19,19 @@ Shapes  N tokens, n vectors of a query, D dimensions, K centroids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from vecstore.codec.affine import ONE_DIGIT_MAX, to_integers
 from vecstore.codec.base import Parts, Prepared, PreparedTokens, normalized
+from vecstore.codec.digits import DIGITS, RADIXES, packed, unpacked
 from vecstore.errors import SchemaError
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int8, Int16, Int32, Int64, Metric, Uint8, Uint64
 
-RADIXES = {"res1": 2, "ternary": 3, "res2": 4, "res4": 16}
-DIGITS = {2: 8, 3: 5, 4: 4, 16: 2}
 ZERO = 128  # what octets count from
 REACH = 127
 # Steps of a whole number at which it is told which level is nearest.
@@ -53,6 +53,13 @@ def bias_of(centroids: Uint8) -> Int32:
     return found
 
 
+def at_unit_length(centroids: Uint8) -> tuple[Uint8, float]:
+    """The directions of centroids [K, D] as octets again, and their scale."""
+    directions = normalized(centroids.astype(np.float32) - ZERO)
+    scale = float(np.abs(directions).max()) / REACH or 1.0
+    return (integers_of(directions, scale).astype(np.int16) + ZERO).astype(np.uint8), scale
+
+
 def differences(vectors: Float32, centroids: Uint8, scale: float) -> Int16:
     """How far vectors [N, D] lie from octets [N, D], in steps from -255 on: `nearest_levels`."""
     left = vectors * np.float32(FINE / scale)
@@ -70,42 +77,14 @@ def nearest_levels(levels: Int8) -> Uint8:
     return found
 
 
-def packed(digits: Uint8, radix: int) -> Uint8:
-    """Digits [N, D] as bytes [N, B]."""
-    count = DIGITS[radix]
-    width = -(-digits.shape[1] // count)
-    whole = np.zeros((len(digits), count * width), dtype=np.uint16)
-    whole[:, : digits.shape[1]] = digits
-    powers = (radix ** np.arange(count)).astype(np.uint16)
-    if radix == 3:
-        powers = powers[::-1]
-    values = np.einsum("npb,p->nb", whole.reshape(len(digits), count, width), powers)
-    if radix == 3:
-        values = (values.astype(np.uint32) * 256 + 242) // 243
-    found: Uint8 = values.astype(np.uint8)
-    return found
-
-
-def unpacked(codes: Uint8, radix: int, dim: int) -> Uint8:
-    """Undo `packed`: digits [N, D]."""
-    count = DIGITS[radix]
-    rest = codes.astype(np.int16)
-    found = np.empty((len(codes), count, codes.shape[1]), dtype=np.uint8)
-    for place in range(count):
-        if radix == 3:
-            found[:, place], rest = divmod(3 * rest, 256)
-        else:
-            rest, found[:, place] = divmod(rest, radix)
-    return found.reshape(len(codes), count * codes.shape[1])[:, :dim]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CentroidCodec:
     """An id of a centroid and, but for `ids` and `ids256`, a digit for each dimension.
 
     Attributes: see `Codec`.
         centroids: uint8 [K, D], 128 more than integers.
         scale: of the integers.
+        left: `left_of` what it was trained on.
         levels: int8 [16], what each digit adds, in ascending order, as many as there are; None for
             `ids` and `ids256`.
         inverses: float32 [256], in ascending order from 0; None likewise.
@@ -116,15 +95,25 @@ class CentroidCodec:
     metric: Metric
     centroids: Uint8
     scale: float
+    left: float = 0.0
     levels: Int8 | None = None
     inverses: Float32 | None = None
-    _bias: Int32 = field(init=False)
-    _nearest: Uint8 = field(init=False)
 
-    def __post_init__(self) -> None:
-        levels = np.zeros(1, dtype=np.int8) if self.levels is None else self.levels[: self.radix]
-        object.__setattr__(self, "_bias", bias_of(self.centroids))
-        object.__setattr__(self, "_nearest", nearest_levels(levels))
+    @cached_property
+    def _bias(self) -> Int32:
+        return bias_of(self.centroids)
+
+    @cached_property
+    def _nearest(self) -> Uint8:
+        assert self.levels is not None
+        return nearest_levels(self.levels[: self.radix])
+
+    @cached_property
+    def _scored(self) -> tuple[Uint8, float]:
+        """What ids stand for in scores: of unit length for cosine, as decoded tokens are."""
+        if self.metric == "cosine":
+            return at_unit_length(self.centroids)
+        return self.centroids, self.scale
 
     @property
     def radix(self) -> int:
@@ -156,6 +145,10 @@ class CentroidCodec:
         near = self._sum(own, self.levels[digits])
         inverse = self._inverse(vectors, near, self.inverses)
         return np.concatenate([first, packed(digits, self.radix), inverse[:, None]], axis=1)
+
+    def left_of(self, vectors: Float32) -> float:
+        """The share of the squared lengths of vectors [N, D] that their centroids leave."""
+        return share_left(vectors, self.centroids, self.scale)
 
     @staticmethod
     def _sum(centroids: Uint8, levels: Int8) -> Int16:
@@ -211,12 +204,19 @@ class CentroidCodec:
     def prepare_tokens(self, queries: Sequence[Float32]) -> PreparedTokens:
         integers, steps = query_integers(queries)
         if self.levels is None:
-            tables = [_kernels.id_tables(self.centroids, each) for each in integers]
-            factors = [
-                own * (step * self.scale) for (_, own), step in zip(tables, steps, strict=True)
-            ]
+            centroids, scale = self._scored
+            tables = [_kernels.id_tables(centroids, each) for each in integers]
+            factors = [own * (step * scale) for (_, own), step in zip(tables, steps, strict=True)]
             return IdsPrepared([table for table, _ in tables], factors)
         return OctetsPrepared(integers, [step * self.scale for step in steps], self)
+
+
+def share_left(vectors: Float32, centroids: Uint8, scale: float) -> float:
+    """The share of the squared lengths of vectors [N, D] that the nearest centroids leave."""
+    ids = _kernels.nearest_octets(integers_of(vectors, scale), centroids, bias_of(centroids))
+    left = vectors - (centroids[ids].astype(np.float32) - ZERO) * np.float32(scale)
+    whole = float(np.einsum("nd,nd->", vectors, vectors, dtype=np.float64))
+    return float(np.einsum("nd,nd->", left, left, dtype=np.float64)) / (whole or 1.0)
 
 
 def ratios(vectors: Float32, near: Array, scale: float) -> Float32:

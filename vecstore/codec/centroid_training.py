@@ -15,7 +15,6 @@ import numpy as np
 from vecstore.codec.base import Rest, no_rest
 from vecstore.codec.centroid import (
     FINE,
-    RADIXES,
     REACH,
     ZERO,
     bias_of,
@@ -23,7 +22,9 @@ from vecstore.codec.centroid import (
     integers_of,
     nearest_levels,
     ratios,
+    share_left,
 )
+from vecstore.codec.digits import RADIXES
 from vecstore.codec.spec import Spec
 from vecstore.kernels import _kernels
 from vecstore.types import Array, Float32, Int8, Int64, Uint8, Uint16
@@ -31,7 +32,10 @@ from vecstore.types import Array, Float32, Int8, Int64, Uint8, Uint16
 # Tokens of the sample for each centroid, and of the first part of it that is clustered.
 TOKENS_PER_CENTROID = 16
 _FIRST_TOKENS = 4
-CENTROIDS_MIN, CENTROIDS_MAX = 4_096, 16_384
+_LAST_ROUNDS = 3  # more find little more
+CENTROIDS_MAX = 16_384
+_CENTROIDS_MIN = 1_024
+_SAMPLE_MIN = 65_536
 # Of the sample, what is not clustered: levels and inverses are learned from it.
 _HELD_SHARE = 16
 _HELD_MAX = 16_384
@@ -48,13 +52,12 @@ _LEVEL_ROUNDS = 50
 
 def tokens_min(spec: Spec) -> int:
     """Tokens that a codec is trained on at least; a collection with fewer stays exact."""
-    most = _centroids_max(spec.codec)
-    return TOKENS_PER_CENTROID * min(most, CENTROIDS_MIN)
+    return TOKENS_PER_CENTROID * min(_centroids_max(spec.codec), _CENTROIDS_MIN)
 
 
 def tokens_max(spec: Spec) -> int:
     """Tokens that a codec is trained on at most; of more, a sample of so many is as good."""
-    return TOKENS_PER_CENTROID * max(_centroids_max(spec.codec), CENTROIDS_MIN)
+    return max(TOKENS_PER_CENTROID * _centroids_max(spec.codec), _SAMPLE_MIN)
 
 
 def _centroids_max(name: str) -> int:
@@ -72,23 +75,26 @@ def train_tokens(
     """Learn what `CentroidCodec` keeps, from a sample [n, D], n >= 1; `rest` is called often.
 
     Returns:
-        {"centroids": uint8 [K, D], "scale": float32 [1]} and, where a token has digits,
-        {"levels": int8 [16], "inverses": float32 [256]}.
+        {"centroids": uint8 [K, D], "scale": float32 [1], "left": float32 [1]} and, where a token
+        has digits, {"levels": int8 [16], "inverses": float32 [256]}.
     """
-    largest = np.abs(sample).max(axis=1)
+    largest = np.maximum(sample.max(axis=1), -sample.min(axis=1))
     reach = float(np.quantile(largest, _CLIPPED)) or float(largest.max())
     scale = np.float32(reach / REACH if reach > _REACH_MIN else 1.0)
     order = np.random.default_rng(seed).permutation(len(sample))
     held = order[: min(len(sample) // _HELD_SHARE, _HELD_MAX)]
-    integers = integers_of(sample[order[len(held) :]], float(scale))
-    params: dict[str, Array] = {"scale": np.array([scale])}
-    params["centroids"] = kmeans(integers, centroids_for(name, len(sample)), rest)
-    if name in RADIXES:
-        params |= _digits(name, sample[held if len(held) else order], params)
-    return params
+    integers = np.empty((len(order) - len(held), sample.shape[1]), dtype=np.int8)
+    for start in range(0, len(integers), _STEP):  # as floats they would take too much memory
+        rows = order[len(held) + start :][:_STEP]
+        integers[start : start + _STEP] = integers_of(sample[rows], float(scale))
+    centroids = kmeans(integers, centroids_for(name, len(sample)), rest)
+    own = sample[held if len(held) else order]
+    left = np.array([share_left(own, centroids, float(scale))], dtype=np.float32)
+    params: dict[str, Array] = {"scale": np.array([scale]), "centroids": centroids, "left": left}
+    return params | _digits(name, own, params) if name in RADIXES else params
 
 
-def _digits(name: str, sample: Float32, params: Mapping[str, Array]) -> Mapping[str, Array]:
+def _digits(name: str, sample: Float32, params: Mapping[str, Array]) -> dict[str, Array]:
     """The levels of what centroids leave of a sample, which are made to leave them room."""
     scale, centroids = float(params["scale"][0]), params["centroids"]
     own = centroids[_assigned(integers_of(sample, scale), centroids, no_rest)]
@@ -104,18 +110,18 @@ def _digits(name: str, sample: Float32, params: Mapping[str, Array]) -> Mapping[
 def kmeans(integers: Int8, count: int, rest: Rest = no_rest) -> Uint8:
     """Cluster integers [n, D], in random order, n >= 1; return centroids [K, D], 128 more.
 
-    Lloyd's algorithm, one round for each of ever larger parts of the sample, the last of which is
-    all of it. Centroids without tokens become tokens of the sample.
+    Lloyd's algorithm: a round for each of ever larger parts of the sample, then some for all of it.
+    Centroids without tokens become tokens of the sample.
     """
     octets = (integers.astype(np.int16) + ZERO).astype(np.uint8)
     centroids = octets[np.arange(count) % len(octets)]
-    part = _FIRST_TOKENS * count
-    while True:
-        rows = integers[:part]
-        centroids = _means(octets[:part], _assigned(rows, centroids, rest), count)
-        if part >= len(integers):
-            return centroids
-        part *= 2
+    parts = [len(integers)] * _LAST_ROUNDS
+    while parts[0] > 2 * _FIRST_TOKENS * count:
+        parts.insert(0, parts[0] // 2)
+    for part in parts:
+        ids = _assigned(integers[:part], centroids, rest)
+        centroids = _means(octets[:part], ids, count)
+    return centroids
 
 
 def _assigned(integers: Int8, centroids: Uint8, rest: Rest) -> Uint16:

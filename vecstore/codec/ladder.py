@@ -12,7 +12,7 @@ from vecstore.errors import SchemaError
 from vecstore.schema import Schema, Vector
 
 DEFAULT_LADDER = ("bits2", "float16")
-DEFAULT_TOKENS = ("res2",)
+DEFAULT_TOKENS = ("res4",)
 
 
 def resolve_schema(schema: Schema) -> Schema:
