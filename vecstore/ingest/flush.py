@@ -23,7 +23,8 @@ import numpy as np
 from vecstore import options
 from vecstore.codec import Spec, parse_spec
 from vecstore.codec.base import Rest
-from vecstore.codec.centroid_training import tokens_max
+from vecstore.codec.centroid_training import tokens_max, tokens_min
+from vecstore.codec.drift import drift
 from vecstore.errors import VecstoreError
 from vecstore.ingest.commit import Change, commit
 from vecstore.ingest.jobs import Task
@@ -63,6 +64,8 @@ SAMPLE_SHARE = 16
 TOKENS_SHARE = 4
 # How many times the rows that a codec learned from there must be for another to learn.
 GROWTH, GROWTH_TOKENS = 2, 4
+# Of so many tokens, centroids may leave so many times what they left of their sample.
+DRIFT_TOKENS, DRIFT_MAX = 4_096, 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +225,11 @@ def choose_codecs(
             if parsed.trained and not codec:
                 info = newest.get((vector.name, spec))
                 growth = GROWTH_TOKENS if parsed.learns_from_tokens else GROWTH
-                if info is None or enough >= growth * info.rows:
+                if (
+                    info is None
+                    or enough >= growth * info.rows
+                    or _drifted(store, info, parts, count)
+                ):
                     sample = sample_vectors(parts, vector.name, count, enough)
                     if isinstance(pace, Task):
                         pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
@@ -247,6 +254,16 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
         if codec and source.specs(field)[-1] == spec:
             counts[codec] = counts.get(codec, 0) + row_codes(source, field, rows)
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
+
+
+def _drifted(store: CollectionStore, info: CodecInfo, parts: Sequence[Part], count: int) -> bool:
+    """Whether so many tokens of all parts want another codebook, and can teach it."""
+    spec = parse_spec(info.spec, info.dim)
+    if not spec.learns_from_tokens or count < tokens_min(spec):
+        return False
+    codec = store.shelf.stored(info.field, info.spec, info.id).codec
+    found = drift(codec, sample_vectors(parts, info.field, count, DRIFT_TOKENS))
+    return found is not None and found > DRIFT_MAX
 
 
 def _train(
