@@ -10,6 +10,8 @@ from vecstore.errors import RequestError
 from vecstore.types import Durability
 
 DIM_MAX = 65_536
+# Tokens of one record of a multivector field, and vectors of one query of it.
+TOKENS_MAX = 65_535
 PCA_DIMS_MAX = 2_048
 SUBQUANTIZERS_MAX = 4_096
 BOOKS_BYTES_MAX = 1 << 26

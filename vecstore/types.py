@@ -85,6 +85,26 @@ class Codes:
         return Codes(self.spec, self.fingerprint, self.codes[rows])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """The vectors of N records of a multivector field, end to end.
+
+    Attributes:
+        vectors: [T, D] numbers.
+        offsets: int [N + 1], ascending from 0 to T: record i has the vectors [offsets[i],
+            offsets[i + 1]); a record with none lacks the field.
+        salience: [T] numbers, how important each vector is to its record; None where that is not
+            known. The most important are read first where a search has a token budget.
+    """
+
+    vectors: Array
+    offsets: Array
+    salience: Array | None = None
+
+    def __len__(self) -> int:
+        return max(0, len(self.offsets) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One user item.
@@ -109,6 +129,20 @@ class Hit:
     score: float
     payload: Payload
     vectors: Mapping[str, Float32] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMatches:
+    """Which vectors of a record a query of n vectors matches.
+
+    Attributes:
+        tokens: int64 [n], for each vector of the query the record's vector that scores best with
+            it, numbered in the order in which they were given.
+        scores: float32 [n], what it scores; their sum is what MaxSim gives the record.
+    """
+
+    tokens: Int64
+    scores: Float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ of `variants()`; None is the fastest. All variants return the same bits.
 
 from collections.abc import Callable, Sequence
 
+from vecstore.kernels._sets import coverage_order as coverage_order
+from vecstore.kernels._sets import ward_clusters as ward_clusters
 from vecstore.types import Array, Float32, Float64, Int8, Int64, Uint8, Uint16, Uint32, Uint64
 
 class Scorer:
