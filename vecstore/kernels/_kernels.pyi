@@ -13,6 +13,8 @@ from vecstore.kernels._maxsim import maxsim_floats as maxsim_floats
 from vecstore.kernels._maxsim import maxsim_ids as maxsim_ids
 from vecstore.kernels._maxsim import maxsim_octets as maxsim_octets
 from vecstore.kernels._maxsim import maxsim_rows as maxsim_rows
+from vecstore.kernels._sets import coverage_order as coverage_order
+from vecstore.kernels._sets import ward_clusters as ward_clusters
 from vecstore.types import (
     Array,
     Float32,

@@ -19,6 +19,7 @@ void add_books(nb::module_& m);     // module_books.cpp
 void add_cascade(nb::module_& m);   // module_cascade.cpp
 void add_encoding(nb::module_& m);  // module_encoding.cpp
 void add_maxsim(nb::module_& m);    // module_maxsim.cpp
+void add_sets(nb::module_& m);      // module_sets.cpp
 
 namespace {
 
@@ -370,4 +371,5 @@ NB_MODULE(_kernels, m) {
     m.def("read_pages", &read_pages, in("data"));
     add_cascade(m);
     add_maxsim(m);
+    add_sets(m);
 }
