@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -26,7 +25,6 @@ from vecstore.schema import Schema
 from vecstore.search.answer import answer, passing
 from vecstore.search.parallel import Workers
 from vecstore.search.where import Node, parse_where
-from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.stats import collection_stats
 from vecstore.segment.vectors import read_vectors
@@ -340,11 +338,14 @@ class Collection:
 
     def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
-        store = self._store
-        snapshots = chain([snapshot], iter(store.snapshot, None))
+        store, given = self._store, [snapshot]
         return store.sparing(
             lambda quarantined: answer(
-                request, next(snapshots), self._workers, quarantined, store.quarantine
+                request,
+                given.pop() if given else store.snapshot(),
+                self._workers,
+                quarantined,
+                store.quarantine,
             )
         )
 
@@ -356,8 +357,8 @@ def _filter(where: str | None, schema: Schema) -> Node | None:
 def _records(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:
     vectors = read_vectors(live.source, rows) if with_vectors else [{} for _ in rows]
     return [
-        Record(decode_id(id_), msgspec.json.decode(payload) if payload else {}, found)
+        Record(id_, msgspec.json.decode(payload) if payload else {}, found)
         for id_, payload, found in zip(
-            live.source.ids(rows), live.source.payloads(rows), vectors, strict=True
+            live.source.decoded_ids(rows), live.source.payloads(rows), vectors, strict=True
         )
     ]

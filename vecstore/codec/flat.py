@@ -62,26 +62,26 @@ class FlatPrepared(NamedTuple):
     queries: Float32
     codec: FlatCodec
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
         return _kernels.flat(parts["values"], self.queries, self.codec.metric == "l2")
 
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def scan_lists(
         self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         alone = FlatPrepared(self.queries[query : query + 1], self.codec)
-        return alone._scorer(parts).score(0, rows)
+        return alone.scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """Zeros: what is stored counts as exact, also where it was rounded to float16."""
         return np.zeros(len(rows), dtype=np.float32)
 
     def reading(self, parts: Parts) -> _kernels.Reading:
-        return _kernels.Reading(self._scorer(parts), 0, None)
+        return _kernels.Reading(self.scorer(parts), 0, None)

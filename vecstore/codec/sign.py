@@ -89,7 +89,7 @@ class SignPrepared(NamedTuple):
     lengths: Float32
     l2: bool
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
         table = _cosines(8 * self.signs.shape[1])
         scale = parts.get("scale")
         return _kernels.signs(parts["codes"], self.signs, self.lengths, table, scale, self.l2)
@@ -97,23 +97,23 @@ class SignPrepared(NamedTuple):
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def scan_lists(
         self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         part = slice(query, query + 1)
         alone = SignPrepared(self.signs[part], self.lengths[part], self.l2)
-        return alone._scorer(parts).score(0, rows)
+        return alone.scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
 
     def reading(self, parts: Parts) -> _kernels.Reading:
-        return _kernels.Reading(self._scorer(parts), None, None)
+        return _kernels.Reading(self.scorer(parts), None, None)
 
 
 def signs_of_rotated(rotated: Float32) -> Uint8:

@@ -154,7 +154,7 @@ def check_queries(schema: Schema, vectors: object, *, many: bool) -> tuple[str, 
 
 def _name_field(schema: Schema, vectors: object) -> Mapping[str, object]:
     """Field name -> vectors, where vectors may also stand alone for the only field."""
-    if isinstance(vectors, Mapping):
+    if not isinstance(vectors, np.ndarray) and isinstance(vectors, Mapping):  # slow to find out
         return vectors
     if len(schema.vectors) > 1:
         names = ", ".join(repr(field.name) for field in schema.vectors)

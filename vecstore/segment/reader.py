@@ -19,6 +19,7 @@ from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.forms import check_forms, code_forms
+from vecstore.segment.ids import decode_ids
 from vecstore.segment.layout import Arrays
 from vecstore.segment.lists import Lists, is_listed, stored_lists
 from vecstore.segment.manifest import (
@@ -32,10 +33,13 @@ from vecstore.segment.rows import read_expires
 from vecstore.segment.touch import StoredTouch, blame, holds
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
-from vecstore.types import Int64, Uint32, Uint64
+from vecstore.types import Id, Int64, Uint32, Uint64
 
 # The codec of a representation of a field; one object for all segments that it encoded.
 CodecLoader = Callable[[FieldInfo, RepresentationInfo], Codec]
+
+_OFFSETS: dict[Strings, str] = {"ids": "ids/offsets", "payloads": "payloads/offsets"}
+_DATA: dict[Strings, str] = {"ids": "ids/data", "payloads": "payloads/data"}
 
 _Args = ParamSpec("_Args")
 _Found = TypeVar("_Found")
@@ -142,6 +146,11 @@ class Segment:
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
         return self._strings("ids", rows).pick(rows)
+
+    @_blaming
+    def decoded_ids(self, rows: Int64) -> list[Id]:
+        """The ids of some rows."""
+        return decode_ids(self._strings("ids", rows), rows)
 
     @_blaming
     def payloads(self, rows: Int64) -> list[bytes]:
@@ -283,7 +292,7 @@ class Segment:
         """Byte strings of a component, verified where they hold `rows`."""
         component, strings = self._bounds(kind, rows)
         component.expect(rows)
-        data = f"{kind}/data"
+        data = _DATA[kind]
         if data not in component.verified:
             starts, stops = strings.offsets[rows], strings.offsets[rows + 1]
             component.touch_spans(data, starts.astype(np.int64), stops.astype(np.int64))
@@ -295,10 +304,11 @@ class Segment:
         if found is None:
             name = names.ROWS if kind == "ids" else names.PAYLOADS
             component = self._component(name, name)
-            offsets = read_array(component.arrays, f"{kind}/offsets", np.dtype(np.uint64))
-            data = read_array(component.arrays, f"{kind}/data", np.dtype(np.uint8))
+            offsets = read_array(component.arrays, _OFFSETS[kind], np.dtype(np.uint64))
+            data = read_array(component.arrays, _DATA[kind], np.dtype(np.uint8))
             found = self._ragged[kind] = component, Ragged(offsets=offsets, data=data)
-        found[0].touch_spans(f"{kind}/offsets", rows, rows + 2)
+        if _OFFSETS[kind] not in found[0].verified:
+            found[0].touch_spans(_OFFSETS[kind], rows, rows + 2)
         return found
 
     @_blaming
