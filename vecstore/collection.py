@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -377,12 +376,15 @@ class Collection:
 
     def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
-        store = self._store
-        snapshots = chain([snapshot], iter(store.snapshot, None))
+        store, given = self._store, [snapshot]
         act = answer_late if request.token_queries else answer
         return store.sparing(
             lambda quarantined: act(
-                request, next(snapshots), self._workers, quarantined, store.quarantine
+                request,
+                given.pop() if given else store.snapshot(),
+                self._workers,
+                quarantined,
+                store.quarantine,
             )
         )
 

@@ -160,16 +160,16 @@ class SearchRequest:
     token_budget: int | None = None
 
     def __post_init__(self) -> None:
-        limit = check_count("limit", self.limit, options.LIMIT_MAX)
-        object.__setattr__(self, "limit", limit)
-        if len(self.queries) > options.QUERIES_MAX:
+        count, limit = len(self.queries), check_count("limit", self.limit, options.LIMIT_MAX)
+        if limit is not self.limit:
+            object.__setattr__(self, "limit", limit)
+        if count > options.QUERIES_MAX:
             raise RequestError(
-                f"search has {len(self.queries):,} queries, expected at most "
-                f"{options.QUERIES_MAX:,} at a time"
+                f"search has {count:,} queries, expected at most {options.QUERIES_MAX:,} at a time"
             )
-        if len(self.queries) * self.limit > options.RESULTS_MAX:
+        if count * limit > options.RESULTS_MAX:
             raise RequestError(
-                f"search asks for {len(self.queries):,} x {self.limit:,} hits, expected at most "
+                f"search asks for {count:,} x {limit:,} hits, expected at most "
                 f"{options.RESULTS_MAX:,}; send fewer queries at a time"
             )
         if self.where is not None and not isinstance(self.where, str):
@@ -202,6 +202,8 @@ def check_budget(name: str, value: object) -> int | None:
 
 def check_count(name: str, value: object, maximum: int) -> int:
     """Return `value` if it is an int from 1 to `maximum`, else raise RequestError."""
+    if type(value) is int and 1 <= value <= maximum:  # nearly always
+        return value
     if isinstance(value, np.integer):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:

@@ -242,7 +242,7 @@ class Hits(Sequence[Hit]):
         """The ids: int64 [n] when every one is an int, else object [n]."""
         if self._ids is None:
             found = self.loader.ids()
-            if all(isinstance(item, int) for item in found):
+            if {*map(type, found)} <= {int}:
                 self._ids = np.array(found, dtype=np.int64)
             else:
                 self._ids = np.empty(len(found), dtype=object)

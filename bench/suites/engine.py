@@ -266,9 +266,9 @@ def recorded_kernels() -> Iterator[list[tuple[str, Callable[[], object]]]]:
 
         return recorded
 
-    names = ("flat", "octets", "nibbles", "packed", "packed_queries", "rotate", "cascade")
+    names = ("flat", "octets", "nibbles", "packed", "packed_queries", "packed_asked", "rotate")
     with ExitStack() as stack:
-        for name in names:
+        for name in (*names, "cascade"):
             recorder = record(name, getattr(_kernels, name))
             stack.enter_context(patch.object(_kernels, name, recorder))
         yield calls

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -152,7 +151,7 @@ def run_compiled(
 
 
 def by_stages(plan: Cascade, targets: list[Target], vectors: Float32) -> list[Answer]:
-    route = cascade.Route(plan, targets, None)
+    route = cascade.Route(plan, targets, None, 0)
     return cascade.run_cascade(route, Queries(vectors), Workers(1))
 
 
@@ -276,12 +275,11 @@ def test_codes_at_positions_are_scanned_one_by_one() -> None:
     stored[positions] = values
     stored[positions[7]] = np.nan
     mask = np.arange(500) % 7 == 0
-    reading = _kernels.Reading(_kernels.flat(stored, queries, False), None, None)
-    target = _kernels.Target(
-        reading.at(positions.astype(np.uint32)), None, 500, pack_mask(mask), None
-    )
+    scorer = _kernels.flat(stored, queries, False)
+    reading = _kernels.Reading(scorer, None, None)
+    target = _kernels.Target(reading.at(positions.astype(np.uint32)), None, 500, pack_mask(mask))
     plan = _kernels.Plan(20, 0, 0, 0, 0)
-    _, rows, scores, stops, _, _ = _kernels.cascade([target], plan, None)
+    _, rows, scores, stops, _, _ = _kernels.cascade([target], plan, [scorer], [None], None)
     expected = _kernels.flat(values, queries, False)
     mask[7] = False
     for part, (own, best) in zip(
@@ -291,75 +289,3 @@ def test_codes_at_positions_are_scanned_one_by_one() -> None:
     ):
         np.testing.assert_array_equal(rows[part], own)
         np.testing.assert_array_equal(scores[part], best)
-
-
-def test_no_query_and_numbers_beyond_memory_are_refused() -> None:
-    """A cascade wants a query, and so many candidates and probes as there can be rows."""
-    values, none = np.zeros((100, 8), np.float32), np.zeros((0, 8), np.float32)
-    empty = _kernels.Reading(_kernels.flat(values, none, False), None, None)
-    offsets, order = np.array([0, 100], np.uint64), np.arange(100, dtype=np.uint32)
-    lists = _kernels.Listed(empty, offsets, order)
-    target = _kernels.Target(empty, None, 100, None, None, lists)
-    with pytest.raises(ValueError, match="expected a query"):
-        _kernels.cascade([target], _kernels.Plan(5, 0, 0, 0, 0, 1), None)
-    scorer = _kernels.flat(values, values[:1], False)
-    for wrong in (2**32, 2**62, 2**63 - 1):
-        for call in (
-            partial(_kernels.Plan, wrong, 0, 0, 0, 0),
-            partial(_kernels.Plan, 5, 0, 0, 0, 0, wrong),
-            partial(scorer.scan, 0, 100, None, wrong),
-            partial(scorer.scan_lists, offsets, order, np.zeros((1, 1), np.int64), None, wrong),
-        ):
-            with pytest.raises(ValueError, match="expected"):
-                call()
-    assert len(scorer.scan(0, 100, None, 2**32 - 1)[0][0]) == 100
-
-
-def test_wrong_arguments_of_a_cascade_are_refused() -> None:
-    """Shapes, rows and numbers that do not fit each other raise before anything is read."""
-    flat = _kernels.flat(np.zeros((100, 8), np.float32), np.zeros((2, 8), np.float32), False)
-    fewer = _kernels.flat(np.zeros((99, 8), np.float32), np.zeros((2, 8), np.float32), False)
-    one = _kernels.flat(np.zeros((100, 8), np.float32), np.zeros((1, 8), np.float32), False)
-    affine = _kernels.octets(
-        np.zeros((100, 8), np.uint8), np.zeros((2, 2, 8), np.int8), np.zeros((2, 4)), None, None
-    )
-    error = np.zeros(100, np.uint16)
-    reading = _kernels.Reading(affine, 3, error)
-    plain = _kernels.Reading(one, None, None)
-    target = _kernels.Target(reading, None, 100, None, None)
-    both = _kernels.Target(reading, reading, 100, None, None)
-    plan, rescoring = _kernels.Plan(5, 0, 0, 0, 0.5), _kernels.Plan(5, 5, 5, 0, 0.5)
-    rows, scores = np.arange(3), np.zeros(3, np.float32)
-    for wrong in (
-        lambda: _kernels.Reading(affine, 3, error[:99]),
-        lambda: _kernels.Reading(affine, None, error),
-        lambda: _kernels.Reading(flat, 3, error),
-        lambda: _kernels.Target(reading, _kernels.Reading(fewer, None, None), 100, None, None),
-        lambda: _kernels.Target(reading, plain, 100, None, None),
-        lambda: _kernels.Target(reading, None, 100, np.zeros(1, np.uint64), None),
-        lambda: _kernels.Target(reading, None, 101, None, None),
-        lambda: _kernels.Target(reading, None, -1, None, None),
-        lambda: _kernels.Target(reading.at(error[:99].astype(np.uint32)), None, 100, None, None),
-        lambda: reading.at(np.zeros(101, np.uint32)),
-        lambda: _kernels.Plan(0, 0, 0, 0, 0.5),
-        lambda: _kernels.Plan(5, 6, 9, 0, 0.5),
-        lambda: _kernels.Plan(5, 5, 4, 0, 0.5),
-        lambda: _kernels.Plan(5, -1, 4, 0, 0.5),
-        lambda: _kernels.cascade([], plan, None),
-        lambda: _kernels.cascade([None], plan, None),  # type: ignore[list-item]
-        lambda: _kernels.cascade([target, 5], plan, None),  # type: ignore[list-item]
-        lambda: _kernels.cascade(
-            [target, _kernels.Target(plain, None, 100, None, None)], plan, None
-        ),
-        lambda: _kernels.cascade([target], rescoring, None),
-        lambda: _kernels.cascade([both], plan, None),
-        lambda: _kernels.cascade([target], plan, [(1, [(rows, scores)] * 2)]),
-        lambda: _kernels.cascade([target], plan, [(0, [(rows, scores)])]),
-        lambda: _kernels.cascade([target], plan, [(0, [(rows, scores[:2])] * 2)]),
-        lambda: _kernels.cascade([target], plan, [(0, [(rows + 98, scores)] * 2)]),
-        lambda: _kernels.cascade([target], plan, [(0, [(rows - 1, scores)] * 2)]),
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            wrong()
-    with pytest.raises(TypeError):
-        _kernels.Reading("scorer", None, None)  # type: ignore[arg-type]

@@ -217,42 +217,6 @@ def test_products_equal_the_twin(
         )
 
 
-@given(
-    dims=st.sampled_from([1, 64, 100, 384]),
-    queries=st.integers(0, 3),
-    bits=st.sampled_from([1, 2]),
-    exponent=st.integers(-40, 15),
-    seed=SEEDS,
-)
-def test_query_tables_equal_the_twin(
-    dims: int, queries: int, bits: int, exponent: int, seed: int
-) -> None:
-    """Integers, tables and factors of a query are the twin's, of tiny, huge and zero ones too."""
-    rng = np.random.default_rng(seed)
-    given = rng.standard_normal((queries, dims), dtype=np.float32) * np.float32(10.0**exponent)
-    if queries > 1:
-        given[0] = 0
-    rotated = _kernels.rotate(given, signs_of(dims))
-    for variant in VARIANTS:
-        found = _kernels.packed_queries(given, signs_of(dims), bits, variant)
-        for ours, expected in zip(found, twin.packed_queries(rotated, bits), strict=True):
-            np.testing.assert_array_equal(ours, expected)
-
-
-@given(dim=st.integers(1, 300), rows=st.integers(0, 20), exponent=st.integers(-45, 38), seed=SEEDS)
-def test_unit_lengths_equal_the_twin(dim: int, rows: int, exponent: int, seed: int) -> None:
-    """Tiny, huge and zero vectors come to the twin's unit length, alone and among others."""
-    rng = np.random.default_rng(seed)
-    vectors = (rng.uniform(-3, 3, (rows, dim)) * 10.0**exponent).astype(np.float32)
-    vectors[rng.random(rows) < 0.2] = 0
-    expected = twin.unit_lengths(vectors)
-    for ours, theirs in zip(_kernels.unit_lengths(vectors), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for row in range(rows):
-        ours, _ = _kernels.unit_lengths(vectors[row : row + 1])
-        np.testing.assert_array_equal(ours, expected[0][row : row + 1])
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_half_widens_exactly(name: str) -> None:
     """Each finite float16, subnormal or not, scores as its value."""

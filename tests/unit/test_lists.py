@@ -194,7 +194,7 @@ def test_few_allowed_rows_are_read_without_their_lists(
     def refuse(*_: object) -> None:
         raise AssertionError("a list was visited")
 
-    monkeypatch.setattr("vecstore.search.compiled._listed", lambda *_: None)
+    monkeypatch.setattr("vecstore.segment.base.Codes.listed", property(lambda _: None))
     monkeypatch.setattr("vecstore.codec.affine.AffinePrepared.scan_lists", refuse)
     for size in (1, 20):  # one query shares the rows with threads, many do not
         monkeypatch.setattr(options, "PARALLEL_BYTES_MIN", 1)

@@ -146,7 +146,7 @@ class TotalPrepared(NamedTuple):
     norm: str
     norms: Float32
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
         return _kernels.total(
             [term.scorer(parts) for term in self.terms],
             [parts.get(gain) for gain in self.gains],
@@ -157,23 +157,23 @@ class TotalPrepared(NamedTuple):
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def scan_lists(
         self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         terms = tuple(term.only(query) for term in self.terms)
         alone = self._replace(terms=terms, norms=self.norms[query : query + 1])
-        return alone._scorer(parts).score(0, rows)
+        return alone.scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
 
     def reading(self, parts: Parts) -> _kernels.Reading:
-        return _kernels.Reading(self._scorer(parts), None, None)
+        return _kernels.Reading(self.scorer(parts), None, None)
 
 
 def to_bfloat16(values: Float32) -> Array:

@@ -112,8 +112,12 @@ class Prepared(Protocol):
         """Return the half-width of each score's error bound, or None if it is not known."""
         ...
 
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
+        """Return what gives the same scores inside the kernels."""
+        ...
+
     def reading(self, parts: Parts) -> _kernels.Reading:
-        """Return what gives the same scores and bounds inside the kernels."""
+        """Return what reads these parts inside the kernels, for any queries of the codec."""
         ...
 
 

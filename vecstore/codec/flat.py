@@ -86,7 +86,6 @@ class FlatPrepared(NamedTuple):
     codec: FlatCodec
 
     def scorer(self, parts: Parts) -> _kernels.Scorer:
-        """All queries against all rows."""
         return _kernels.flat(parts["values"], self.queries, self.codec.metric == "l2")
 
     def scan(

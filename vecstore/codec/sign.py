@@ -95,7 +95,6 @@ class SignPrepared(NamedTuple):
     l2: bool
 
     def scorer(self, parts: Parts) -> _kernels.Scorer:
-        """All queries against all rows."""
         table = _cosines(8 * self.signs.shape[1])
         scale = parts.get("scale")
         return _kernels.signs(parts["codes"], self.signs, self.lengths, table, scale, self.l2)

@@ -38,7 +38,7 @@ class TablePrepared(NamedTuple):
     tables: Uint8
     factors: Float64
 
-    def _scorer(self, parts: Parts) -> _kernels.Scorer:
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
         return self.kernel(
             parts["codes"], self.tables, self.factors, parts.get("scale"), parts.get("norm")
         )
@@ -46,24 +46,24 @@ class TablePrepared(NamedTuple):
     def scan(
         self, parts: Parts, span: tuple[int, int], allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan(span[0], span[1], allowed, keep)
+        return self.scorer(parts).scan(span[0], span[1], allowed, keep)
 
     def scan_lists(
         self, parts: Parts, lists: ListRows, probes: Int64, allowed: Uint64 | None, keep: int
     ) -> list[tuple[Int64, Float32]]:
-        return self._scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
+        return self.scorer(parts).scan_lists(lists[0], lists[1], probes, allowed, keep)
 
     def score(self, parts: Parts, query: int, rows: Int64) -> Float32:
         own = slice(query, query + 1)
         alone = TablePrepared(self.kernel, self.tables[own], self.factors[own])
-        return alone._scorer(parts).score(0, rows)
+        return alone.scorer(parts).score(0, rows)
 
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         """None: how far a vector lies from its centroids is not kept."""
         return None
 
     def reading(self, parts: Parts) -> _kernels.Reading:
-        return _kernels.Reading(self._scorer(parts), None, None)
+        return _kernels.Reading(self.scorer(parts), None, None)
 
 
 def prepared(queries: Float32, rotation: Float32 | None, books: Float32) -> TablePrepared:

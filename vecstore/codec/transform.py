@@ -127,5 +127,8 @@ class ReducedPrepared:
     def bound(self, parts: Parts, query: int, rows: Int64) -> Float32 | None:
         return None
 
+    def scorer(self, parts: Parts) -> _kernels.Scorer:
+        return self.inner.scorer(parts)
+
     def reading(self, parts: Parts) -> _kernels.Reading:
         return self.inner.reading(parts).unbounded()

@@ -205,7 +205,7 @@ def _check_fields_asked(schema: Schema, named: Mapping[str, object], *, many: bo
 
 def _name_field(schema: Schema, vectors: object) -> Mapping[str, object]:
     """Field name -> vectors, where vectors may also stand alone for the only field."""
-    if isinstance(vectors, Mapping):
+    if not isinstance(vectors, np.ndarray) and isinstance(vectors, Mapping):  # slow to find out
         return vectors
     if len(schema.vectors) > 1:
         names = ", ".join(repr(field.name) for field in schema.vectors)

@@ -70,6 +70,12 @@ def to_queries(field: Vector, given: object, *, many: bool) -> Float32:
         DimensionError: the shape is another.
         VectorError: NaN, an infinity, a value beyond float32, or no numbers at all.
     """
+    if not many:
+        found = _kernels.unit_query(given, field.dim)  # what most queries are: all checks in one
+        if found is not None and field.metric == "cosine":
+            return found[0]
+        if found is not None and found[1] <= SQUARED_LENGTH_MAX:
+            return np.asarray(given)[None]
     array = _to_array(field, given, None)
     if array.ndim != 1 + many or array.shape[-1] != field.dim:
         raise DimensionError(

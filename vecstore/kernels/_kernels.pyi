@@ -1,4 +1,4 @@
-"""Hot loops: single-threaded, and they release the GIL but to prepare a single query.
+"""Hot loops: single-threaded, and they release the GIL but to prepare a single query or decode ids.
 
 Shapes  N rows, Q queries, D dimensions, B bytes of a row's codes. Arrays must be C-contiguous and
 little-endian; a wrong type raises TypeError, a wrong shape or row ValueError. `variant` is one
@@ -61,10 +61,10 @@ class Scorer:
         """Return the scores of given rows against one query."""
 
 class Reading:
-    """A scorer, and how far its scores may be off.
+    """The rows of a scorer, whatever its queries, and how far scores may be off.
 
     Args:
-        scorer: scores N rows against Q queries.
+        scorer: scores N rows.
         sigmas: half the width of a bound is sigmas * |query| * error[row], sigmas * |query| being
             rounded to float32 first; None: not known.
         error: [N] as bfloat16, the upper 16 bits of a float32; None: zeros.
@@ -80,7 +80,7 @@ class Listed:
     """How codes lie in the order of inverted lists.
 
     Args:
-        centroids: the queries against the codes of C centroids.
+        centroids: the codes of C centroids.
         offsets: as in `Scorer.scan_lists`.
         order: as in `Scorer.scan_lists`.
     """
@@ -88,17 +88,17 @@ class Listed:
     def __init__(self, centroids: Reading, offsets: Uint64, order: Uint32) -> None: ...
 
 class Target:
-    """What a cascade reads of one source.
+    """What a cascade reads of one source, whatever the queries.
 
     Args:
         scan: what the scan reads.
-        rescore: what the rescore reads, of the same rows and queries; None where there is none.
+        rescore: what the rescore reads, of the same rows; None where there is none.
         rows: N; readings may have room for more.
         allowed: as in `Scorer.scan`.
-        touch: called with positions before a rescore reads them; None where nothing is to be
-            verified.
         lists: of the codes that the scan reads, where they are in the order of lists. Without,
             the scan reads codes that lie at positions one by one, those of allowed rows only.
+        queries: which of the scorers given to `cascade` have the queries for the scan, and for
+            the rescore.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class Target:
         rescore: Reading | None,
         rows: int,
         allowed: Uint64 | None,
-        touch: Callable[[Int64], object] | None,
         lists: Listed | None = None,
+        queries: tuple[int, int] = (0, 0),
     ) -> None: ...
 
 class Plan:
@@ -130,14 +130,19 @@ class Plan:
 def cascade(
     targets: list[Target],
     plan: Plan,
+    queries: list[Scorer],
+    touches: Sequence[Callable[[Int64], object] | None],
     scanned: Sequence[tuple[int, list[tuple[Int64, Float32]]]] | None,
 ) -> tuple[Int64, Int64, Float32, list[int], list[bool], list[int]]:
     """Run a cascade for all queries, as `vecstore.search.cascade` and its stages do.
 
     Args:
-        targets: at least one, of the same Q queries. Seqs ascend from one to the next, and with
-            the rows of each, which decides between equal scores.
+        targets: at least one. Seqs ascend from one to the next, and with the rows of each, which
+            decides between equal scores.
         plan: the stages.
+        queries: the same Q queries for each codec, with whichever rows.
+        touches: for each target what is called with positions before a rescore reads them; None
+            where nothing is to be verified.
         scanned: what scans found, each of a span of a target: the position of the target, and
             what `Scorer.scan` returned. None: all is scanned here.
 
@@ -328,6 +333,9 @@ def packed_queries(
         tables [Q, 2 * B, 16], B = P * bits / 8, and factors [Q, 4], as `packed` takes them.
     """
 
+def packed_asked(queries: Float32, signs: Float32, bits: int, variant: str | None = None) -> Scorer:
+    """What `packed` makes of `packed_queries`, of no rows: queries for a cascade."""
+
 def unit_lengths(vectors: Float32) -> tuple[Float32, Float64]:
     """Bring vectors [N, D] to unit length, zeros to zeros.
 
@@ -336,6 +344,14 @@ def unit_lengths(vectors: Float32) -> tuple[Float32, Float64]:
 
     Returns:
         The vectors, and their squared lengths [N]: finite if and only if all values are.
+    """
+
+def unit_query(query: object, dim: int) -> tuple[Float32, float] | None:
+    """Bring one vector [dim] to unit length, as `unit_lengths` does.
+
+    Returns:
+        The vector [1, dim], and its squared length; None where it is no float32 array of that
+        shape, or a value is not finite.
     """
 
 def rotate(vectors: Float32, signs: Float32, variant: str | None = None) -> Float32:
@@ -356,6 +372,19 @@ def quantize(rotated: Float32, bits: int, variant: str | None = None) -> tuple[U
         codes [N, P], one a byte, and factors [N, 3]: scale |x|^2 / (x . y), the standard
         deviation |x| tan(x, y) / sqrt(P - 1) of a unit query's estimate, and |x|^2, where y is
         c - (2^bits - 1) / 2. Rows of zeros have factors 0.
+    """
+
+def decode_ids(offsets: Uint64, data: Uint8, rows: Int64, longest: int) -> list[int | str] | None:
+    """Decode the encoded ids that some rows of byte strings hold.
+
+    Args:
+        offsets: [N + 1]; row i is data[offsets[i] : offsets[i + 1]].
+        data: [B].
+        rows: of the ids.
+        longest: bytes of UTF-8 that an id may have.
+
+    Returns:
+        The ids; None where a row or its bounds lie outside, or no id has its bytes.
     """
 
 def read_pages(data: Uint8) -> None:

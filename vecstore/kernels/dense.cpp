@@ -151,14 +151,14 @@ static inline float finish(const DenseJob& job, const Query& query, i64 dot, i64
 
 // Q queries against rows of a block; x is [BLOCK].
 template <bool NIBBLES, int Q>
-static void some(const DenseJob& job, const u32* queries, const u8* const* x, bool cold, i64 row,
-                 i64 count, float* out) {
+static void some(const DenseJob& job, const u32* queries, const u8* const* x, i64 row, i64 count,
+                 i64 ahead, float* out) {
     constexpr int R = PAIRS<NIBBLES> / Q;
     const i8* digits[Q];
     for (int k = 0; k < Q; k++) digits[k] = job.digits + i64(queries[k]) * 2 * job.bytes;
     i32 found[Q * PLANES<NIBBLES> * BLOCK];
     for (i64 i = 0; i < count; i += R) {
-        if (cold) prefetch(x[i], AHEAD + R * job.bytes, R * job.bytes);
+        if (ahead) prefetch(x[i], ahead * job.bytes, R * job.bytes);
         tile<NIBBLES, Q, R>(digits, x + i, job.bytes, found + i);
     }
     const DenseJob copy = job;  // which no score that is written can change
@@ -172,16 +172,16 @@ static void some(const DenseJob& job, const u32* queries, const u8* const* x, bo
 
 template <bool NIBBLES>
 static void block(const DenseJob& job, const u32* queries, i64 many, i64 row, i64 count,
-                  float* out) {
+                  i64 ahead, float* out) {
     constexpr int Q = MANY<NIBBLES>;
     const u8* x[BLOCK];  // the last row stands in for rows that a tile has too many
     for (i64 i = 0; i < BLOCK; i++)
         x[i] = job.codes + (row + (i < count ? i : count - 1)) * job.bytes;
     i64 k = 0;
     for (; k + Q <= many; k += Q)
-        some<NIBBLES, Q>(job, queries + k, x, !k, row, count, out + k * BLOCK);
+        some<NIBBLES, Q>(job, queries + k, x, row, count, k ? 0 : ahead, out + k * BLOCK);
     for (; k < many; k++)
-        some<NIBBLES, 1>(job, queries + k, x, !k, row, count, out + k * BLOCK);
+        some<NIBBLES, 1>(job, queries + k, x, row, count, k ? 0 : ahead, out + k * BLOCK);
 }
 
 template <bool NIBBLES>
@@ -203,9 +203,10 @@ static void some_rows(const DenseJob& job, i64 q, const i64* rows, i64 count, fl
     }
 }
 
-void dense_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void dense_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                 float* out) {
     const DenseJob& job = *static_cast<const DenseJob*>(any);
-    (job.nibbles ? block<true> : block<false>)(job, queries, many, row, count, out);
+    (job.nibbles ? block<true> : block<false>)(job, queries, many, row, count, ahead, out);
 }
 
 void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
@@ -215,7 +216,6 @@ void dense_rows(const void* any, i64 query, const i64* rows, i64 count, float* o
 
 void dense_ahead(const void* any, i64 row, i64 count) {
     const DenseJob& job = *static_cast<const DenseJob*>(any);
-    prefetch(job.codes, row * job.bytes, count * job.bytes);
     prefetch(job.rows, row, count);
 }
 

@@ -86,7 +86,7 @@ float rows_document(const void* any, i64, i64 start, i64 stop) {
         std::fill(best, best + QUERIES, -INFINITE);
         for (i64 row = start; row < stop; row += BLOCK) {
             const i64 count = std::min(BLOCK, stop - row);
-            job.family.block(job.job, vectors, last - first, row, count, scores);
+            job.family.block(job.job, vectors, last - first, row, count, 0, scores);
             for (i64 q = 0; q < last - first; q++)
                 for (i64 i = 0; i < count; i++)
                     best[q] = std::max(best[q], scores[q * BLOCK + i]);

@@ -12,9 +12,9 @@ static inline Floats step(Floats q, Floats x) {
     return q * x;
 }
 
-// Scores of QN queries x RN rows: out[q * stride + r]. Cold rows have not been read yet.
+// Scores of QN queries x RN rows: out[q * stride + r]. Values so many bytes ahead are asked for.
 template <class T, bool L2, int QN, int RN>
-static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, bool cold,
+static inline void tile(const FlatJob& job, const float* const* q, const T* const* x, i64 ahead,
                         float* out, i64 stride) {
     constexpr i64 LINE = 64 / sizeof(T);
     Floats sums[QN][RN][PARTS] = {};
@@ -30,8 +30,8 @@ static inline void tile(const FlatJob& job, const float* const* q, const T* cons
     };
     i64 d = 0;
     for (; d + LANES <= job.dim; d += LANES) {
-        if (cold && d % LINE == 0)
-            for (int r = 0; r < RN; r++) ask(x[r] + d);
+        if (d % LINE == 0)
+            for (int r = 0; r < RN; r++) ask(x[r] + d, ahead);
         add(x, d, d);
     }
     if (d < job.dim) {
@@ -51,25 +51,26 @@ static inline void tile(const FlatJob& job, const float* const* q, const T* cons
 }
 
 template <class T, bool L2, int QN>
-static void some(const FlatJob& job, const float* const* q, const T* const* x, i64 count, bool cold,
+static void some(const FlatJob& job, const float* const* q, const T* const* x, i64 count, i64 ahead,
                  float* out) {
     i64 r = 0;
     if constexpr (QN > 1)  // one query reads row after row, which memory is best at
         for (; r + TILE <= count; r += TILE)
-            tile<T, L2, QN, TILE>(job, q, x + r, cold, out + r, BLOCK);
-    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, cold, out + r, BLOCK);
+            tile<T, L2, QN, TILE>(job, q, x + r, ahead, out + r, BLOCK);
+    for (; r < count; r++) tile<T, L2, QN, 1>(job, q, x + r, ahead, out + r, BLOCK);
 }
 
 template <class T, bool L2>
 static void block(const FlatJob& job, const u32* queries, i64 many, i64 row, i64 count,
-                  float* out) {
+                  i64 ahead, float* out) {
     const T* x[BLOCK];
     for (i64 r = 0; r < count; r++) x[r] = static_cast<const T*>(job.values) + (row + r) * job.dim;
+    ahead *= job.dim * i64(sizeof(T));
     for (i64 k = 0; k < many;) {
         const int own = k + TILE <= many ? TILE : 1;
         const float* q[TILE];
         for (int i = 0; i < own; i++) q[i] = job.queries + i64(queries[k + i]) * job.padded;
-        (own == TILE ? some<T, L2, TILE> : some<T, L2, 1>)(job, q, x, count, !k, out + k * BLOCK);
+        (own == TILE ? some<T, L2, TILE> : some<T, L2, 1>)(job, q, x, count, k ? 0 : ahead, out + k * BLOCK);
         k += own;
     }
 }
@@ -82,16 +83,19 @@ static void some_rows(const FlatJob& job, i64 query, const i64* rows, i64 count,
         if (i + EARLY < count) prefetch(at(i + EARLY), 0, job.dim * i64(sizeof(T)));
         if (i < 0) continue;
         const T* x = at(i);
-        tile<T, L2, 1, 1>(job, &q, &x, false, out + i, BLOCK);
+        tile<T, L2, 1, 1>(job, &q, &x, 0, out + i, BLOCK);
     }
 }
 
-void flat_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void flat_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                float* out) {
     const FlatJob& job = *static_cast<const FlatJob*>(any);
     if (job.half)
-        (job.l2 ? block<u16, true> : block<u16, false>)(job, queries, many, row, count, out);
+        (job.l2 ? block<u16, true> : block<u16, false>)(job, queries, many, row, count, ahead,
+                                                          out);
     else
-        (job.l2 ? block<float, true> : block<float, false>)(job, queries, many, row, count, out);
+        (job.l2 ? block<float, true> : block<float, false>)(job, queries, many, row, count, ahead,
+                                                              out);
 }
 
 void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
@@ -102,10 +106,6 @@ void flat_rows(const void* any, i64 query, const i64* rows, i64 count, float* ou
         (job.l2 ? some_rows<float, true> : some_rows<float, false>)(job, query, rows, count, out);
 }
 
-void flat_ahead(const void* any, i64 row, i64 count) {
-    const FlatJob& job = *static_cast<const FlatJob*>(any);
-    const i64 bytes = job.dim * (job.half ? 2 : 4);
-    prefetch(job.values, row * bytes, count * bytes);
-}
+void flat_ahead(const void*, i64, i64) {}
 
 }  // namespace vecstore::VARIANT

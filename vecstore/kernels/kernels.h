@@ -105,13 +105,14 @@ constexpr i64 ASSIGNED = 32;  // vectors that are assigned to centroids at once
 #define INLINE [[gnu::always_inline]] static inline
 
 // Rows [row, row + count), count <= BLOCK, of a job against some of its queries, [many], QUERIES at
-// most; out is [many][BLOCK].
+// most; out is [many][BLOCK]. Meanwhile it asks for the codes `ahead` rows further on,
+// if not 0.
 using BlockFn = void (*)(const void* job, const u32* queries, i64 many, i64 row, i64 count,
-                         float* out);
+                         i64 ahead, float* out);
 // Given rows against one query; out is [count].
 using RowsFn = void (*)(const void* job, i64 query, const i64* rows, i64 count, float* out);
 
-// Asks for the codes of rows [row, row + count) that will be scored soon.
+// Asks for the factors of rows [row, row + count) that will be scored soon.
 using AheadFn = void (*)(const void* job, i64 row, i64 count);
 
 struct Family {
@@ -119,6 +120,7 @@ struct Family {
     RowsFn rows;
     AheadFn ahead;
     i64 group;  // a block begins at a multiple of so many rows
+    i64 far;    // bytes from codes that are read to those that are asked for meanwhile
     i64 row_bytes = 0;    // codes of a row,
     i64 query_bytes = 0;  // and what is looked up of a query: what a scan keeps in the caches
 };

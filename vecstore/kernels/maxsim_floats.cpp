@@ -4,6 +4,7 @@
 
 namespace vecstore::VARIANT {
 
+constexpr i64 SOON_BYTES = 4096;  // longer tokens the hardware sees come
 constexpr int FEW = WIDTH >= 8 ? 4 : 2;             // tokens and registers of vectors
 constexpr int REGISTERS = WIDTH == 16 ? 2 : PARTS;  // whose sums stay in registers
 constexpr i64 PIECE = 1024;                         // dimensions that are widened at once
@@ -36,7 +37,7 @@ static void maxima(const FloatsJob& job, const float* queries, i64 start, i64 st
     for (i64 token = start; token < stop; token += FEW) {
         Floats sums[FEW][COUNT] = {};
         const i64 soon = token + 2 * FEW;
-        if (row <= AHEAD && soon + FEW <= stop) prefetch(job.values, soon * row, FEW * row);
+        if (row <= SOON_BYTES && soon + FEW <= stop) prefetch(job.values, soon * row, FEW * row);
         for (i64 d = 0; d < job.dim; d += PIECE) {
             const i64 count = job.dim - d < PIECE ? job.dim - d : PIECE;
             const float* x[FEW];

@@ -6,20 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <variant>
 
-#include "arrays.h"
+#include "join.h"
+#include "module.h"
 #include "query.h"
-#include "scan.h"
-#include "variants.h"
 
 namespace vecstore {
-
-void add_books(nb::module_& m);     // module_books.cpp
-void add_cascade(nb::module_& m);   // module_cascade.cpp
-void add_encoding(nb::module_& m);  // module_encoding.cpp
-void add_maxsim(nb::module_& m);    // module_maxsim.cpp
-void add_sets(nb::module_& m);      // module_sets.cpp
 
 namespace {
 
@@ -34,7 +26,7 @@ class Scorer : public Scores {
            Factors shift, bool nibbles, const std::optional<std::string>& name);
     Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors scale, Factors norm,
            bool octets, const std::optional<std::string>& name);
-
+    Scorer(PackedQueries&& queries, const Variant& variant);
     Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
            Factors scale, bool l2, const std::optional<std::string>& name);
     Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& gains, Factors norm,
@@ -45,12 +37,16 @@ class Scorer : public Scores {
                         std::optional<In<u64, 1>> allowed, i64 keep) const;
     Out<float> score(i64 query, In<i64, 1> rows) const;
     Scoring scoring() const override {
-        return {&variant_, family_, job(), rows_, count_, norms_.empty() ? nullptr : norms_.data()};
+        return {&variant_, family_, at(), rows_, count_, norms_.empty() ? nullptr : norms_.data()};
     }
+    const Job& job() const override { return job_; }
+    const std::vector<const Scores*>& terms() const override { return summed_; }
 
   private:
     void finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
                 const Factors& shift = std::nullopt);
+    void ask(const double* factors, i64 width);
+    i64 run_of(const u8* tables, i64 bytes) const;
     const float* held(const Factors& values, i64 count, const char* expected);
     template <class T>
     const T* lined(const In<T, 3>& values);
@@ -66,11 +62,10 @@ class Scorer : public Scores {
     Rows factors_{};
     std::vector<Term> terms_;
     std::vector<nb::object> held_;  // the arrays that the job points into
-    std::variant<FlatJob, DenseJob, PackedJob, TableJob, SignsJob, TotalJob> job_;
+    std::vector<const Scores*> summed_;
+    Job job_;
 
-    const void* job() const {
-        return std::visit([](const auto& job) -> const void* { return &job; }, job_);
-    }
+    const void* at() const { return job_of(job_); }
 };
 
 Scorer::Scorer(Any values, In<float, 2> queries, bool l2, const std::optional<std::string>& name)
@@ -116,18 +111,21 @@ const T* Scorer::lined(const In<T, 3>& values) {
     return reinterpret_cast<const T*>(lined_.data());
 }
 
+void Scorer::ask(const double* f, i64 width) {
+    for (i64 q = 0; q < count_; q++, f += width) {
+        check(std::fabs(f[0]) < 0x1p53, "an exact bias");
+        const float weight = width > 4 ? float(f[4]) : 0.0f;
+        queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3]), weight});
+        norms_.push_back(f[3]);
+    }
+}
+
 void Scorer::finish(const In<double, 2>& factors, const Factors& scale, const Factors& norm,
                     const Factors& shift) {
     const i64 width = shift ? 5 : 4;
     check(i64(factors.shape(0)) == count_ && i64(factors.shape(1)) == width,
           "factors of shape [Q, 4]: bias, step, offset, norm; with shift [Q, 5]: and its weight");
-    const double* f = factors.data();
-    for (i64 q = 0; q < count_; q++, f += width) {
-        check(std::fabs(f[0]) < 0x1p53, "an exact bias");
-        const float weight = shift ? float(f[4]) : 0.0f;
-        queries_.push_back({i64(f[0]), float(f[1]), float(f[2]), float(f[3]), weight});
-        norms_.push_back(f[3]);
-    }
+    ask(factors.data(), width);
     const char* expected = "one scale, shift and norm for each row";
     factors_ = {held(scale, rows_, expected), held(shift, rows_, expected),
                 held(norm, rows_, expected)};
@@ -174,11 +172,27 @@ Scorer::Scorer(In<u8, 3> codes, In<u8, 3> tables, In<double, 2> factors, Factors
         job_ = TableJob{codes.data(), entries, queries_.data(), factors_, bytes};
         return;
     }
+    job_ = PackedJob{codes.data(), entries, queries_.data(), factors_, bytes,
+                     run_of(entries, bytes)};
+}
+
+Scorer::Scorer(PackedQueries&& queries, const Variant& variant)
+    : variant_(variant),
+      family_(variant.packed),
+      rows_(0),
+      count_(i64(queries.factors.size() / 4)),
+      lined_(std::move(queries.tables)) {
+    ask(queries.factors.data(), 4);
+    job_ = PackedJob{nullptr, lined_.data(), queries_.data(), factors_, queries.bytes,
+                     run_of(lined_.data(), queries.bytes)};
+}
+
+i64 Scorer::run_of(const u8* tables, i64 bytes) const {
     i64 run = RUN;
     for (i64 q = 0; q < count_; q++)
-        run = std::min(run, packed_run(entries + q * 2 * bytes * 16, bytes));
+        run = std::min(run, packed_run(tables + q * 2 * bytes * 16, bytes));
     check(run > 0, "tables whose entries for a byte of codes add up to 255 at most");
-    job_ = PackedJob{codes.data(), entries, queries_.data(), factors_, bytes, run};
+    return run;
 }
 
 Scorer::Scorer(In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
@@ -216,7 +230,8 @@ Scorer::Scorer(const std::vector<Scorer*>& terms, const std::vector<Factors>& ga
         family_.row_bytes += term->family_.row_bytes;
         family_.query_bytes += term->family_.query_bytes;
         held_.push_back(nb::find(term));
-        terms_.push_back({term->family_, term->job(), held(gains[t], rows_, "a gain for each row")});
+        summed_.push_back(term);
+        terms_.push_back({term->family_, term->at(), held(gains[t], rows_, "a gain for each row")});
     }
     check(!gains[0], "no gain for the first scorer");
     check(norm.has_value() == norms.has_value(), "both squared lengths or none");
@@ -251,7 +266,7 @@ nb::list Scorer::scan(i64 start, i64 stop, std::optional<In<u64, 1>> allowed, i6
     std::vector<Best> best;
     {
         nb::gil_scoped_release release;
-        best = vecstore::scan(variant_, family_, job(), count_,
+        best = vecstore::scan(variant_, family_, at(), count_,
                               {start, stop, allowed ? allowed->data() : nullptr}, keep);
         for (Best& each : best) each.sorted();
     }
@@ -278,7 +293,7 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
     std::vector<Best> best;
     {
         nb::gil_scoped_release release;
-        best = vecstore::scan_lists(variant_, family_, job(), count_,
+        best = vecstore::scan_lists(variant_, family_, at(), count_,
                                     {offsets.data(), i64(count), order.data(), i64(order.shape(0))},
                                     probes.data(), i64(probes.shape(1)),
                                     allowed ? allowed->data() : nullptr, keep);
@@ -296,7 +311,7 @@ Out<float> Scorer::score(i64 query, In<i64, 1> rows) const {
     std::vector<float> scores(n);
     {
         nb::gil_scoped_release release;
-        family_.rows(job(), query, rows.data(), i64(n), scores.data());
+        family_.rows(at(), query, rows.data(), i64(n), scores.data());
     }
     return array(std::move(scores), {n});
 }
@@ -355,6 +370,10 @@ NB_MODULE(_kernels, m) {
           in("norm").none(), variant, shift);
     m.def("packed", tables(false), in("codes"), in("tables"), in("factors"), in("scale").none(),
           in("norm").none(), variant);
+    m.def("packed_asked", [](In<float, 2> queries, In<float, 2> signs, i64 bits, const Name& name) {
+        const Variant& own = variant_named(name);
+        return new Scorer(packed_tables(queries, signs, bits, own), own);
+    }, in("queries"), in("signs"), nb::arg("bits"), variant);
     m.def("looked_up", tables(true), in("codes"), in("tables"), in("factors"), in("scale").none(),
           in("norm").none(), variant);
     m.def("signs", [](In<u8, 2> codes, In<u8, 2> signs, In<float, 1> lengths, In<float, 1> table,
@@ -368,6 +387,7 @@ NB_MODULE(_kernels, m) {
     }, in("terms"), in("gains"), in("norm").none(), in("norms").none());
     add_books(m);
     add_encoding(m);
+    add_ids(m);
     m.def("read_pages", &read_pages, in("data"));
     add_cascade(m);
     add_maxsim(m);

@@ -3,6 +3,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -10,37 +11,56 @@
 
 #include "arrays.h"
 #include "cascade.h"
+#include "join.h"
 
 namespace vecstore {
 
 namespace {
 
-// A Scorer, and how far its scores may be off.
+// The queries of one cascade, and what joins rows with them: lives as long as it runs.
+struct Asked {
+    std::vector<const Scores*> queries;  // of each codec
+    i64 count = 0;
+    std::vector<std::unique_ptr<const Joined>> joined;
+    std::vector<std::vector<float>> reaches;
+
+    const Scores& at(i64 place) const {
+        check(place < i64(queries.size()), "the queries of each codec");
+        return *queries[size_t(place)];
+    }
+};
+
+// The rows of a Scorer, whatever its queries, and how far scores may be off.
 class Reading {
   public:
     Reading(nb::handle_t<Scores> scorer, std::optional<double> sigmas,
             std::optional<In<u16, 1>> error)
-        : scorer_(nb::borrow(scorer)), bounded_(sigmas), error_(std::move(error)) {
-        const Scoring scoring = nb::cast<const Scores&>(scorer_).scoring();
-        check(!error_ || (sigmas && scoring.norms && i64(error_->shape(0)) == scoring.rows),
-              "an error for each row, sigmas, and lengths of queries");
-        if (error_)
-            for (i64 q = 0; q < scoring.count; q++)
-                reach_.push_back(float(*sigmas * std::sqrt(scoring.norms[q])));
+        : scorer_(nb::borrow(scorer)), scores_(&nb::cast<const Scores&>(scorer_)),
+          sigmas_(sigmas), error_(std::move(error)) {
+        check(!error_ || (sigmas && i64(error_->shape(0)) == scores_->scoring().rows),
+              "an error for each row, and sigmas");
     }
-    Read read() const {
-        return {nb::cast<const Scores&>(scorer_).scoring(), bounded_, reach_.data(),
+    Read read(Asked& asked, i64 place) const {
+        asked.joined.push_back(join(*scores_, asked.at(place)));
+        const Scoring& scoring = asked.joined.back()->scoring;
+        check(scoring.count == asked.count, "as many queries of each codec");
+        check(!error_ || scoring.norms, "lengths of queries");
+        std::vector<float> reach;
+        for (i64 q = 0; error_ && q < scoring.count; q++)
+            reach.push_back(float(*sigmas_ * std::sqrt(scoring.norms[q])));
+        asked.reaches.push_back(std::move(reach));
+        return {scoring, sigmas_.has_value(), asked.reaches.back().data(),
                 error_ ? error_->data() : nullptr, positions_ ? positions_->data() : nullptr};
     }
     // How many rows can be asked for.
     i64 rows() const {
-        return positions_ ? i64(positions_->shape(0)) : read().scoring.rows;
+        return positions_ ? i64(positions_->shape(0)) : scores_->scoring().rows;
     }
     // The same scores, of which nobody knows how far they may be off.
     Reading unbounded() const { return Reading(nb::handle_t<Scores>(scorer_), {}, {}); }
     // The same, of codes that lie at other positions than their rows.
     Reading at(In<u32, 1> positions) const {
-        check(i64(positions.shape(0)) <= read().scoring.rows, "the positions of at most N rows");
+        check(i64(positions.shape(0)) <= scores_->scoring().rows, "the positions of at most N rows");
         Reading found = *this;
         found.positions_ = std::move(positions);
         return found;
@@ -48,78 +68,74 @@ class Reading {
 
   private:
     nb::object scorer_;
-    bool bounded_;
+    const Scores* scores_;
+    std::optional<double> sigmas_;
     std::optional<In<u16, 1>> error_;
     std::optional<In<u32, 1>> positions_;
-    std::vector<float> reach_;
 };
 
 // Codes in the order of inverted lists.
 class ListedCodes {
   public:
     ListedCodes(const Reading& centroids, In<u64, 1> offsets, In<u32, 1> order)
-        : centroids_(centroids), offsets_(std::move(offsets)), order_(std::move(order)) {
-        check(offsets_.shape(0) > 1, "the offsets of at least one list");
-        const size_t count = offsets_.shape(0) - 1;
-        bool ascending = offsets_.data()[count] <= u64(order_.shape(0));
-        for (size_t i = 0; i < count; i++)
-            ascending &= offsets_.data()[i] <= offsets_.data()[i + 1];
-        check(ascending, "offsets that ascend to N at most");
-        check(i64(count) <= centroids_.rows(), "a centroid for each list");
+        : centroids_(centroids), offsets_(offsets.data(), offsets.data() + offsets.shape(0)),
+          order_(std::move(order)) {
+        check(offsets_.size() > 1, "the offsets of at least one list");
+        check(std::is_sorted(offsets_.begin(), offsets_.end()) &&
+                  offsets_.back() <= u64(order_.shape(0)),
+              "offsets that ascend to N at most");
+        check(i64(offsets_.size()) - 1 <= centroids_.rows(), "a centroid for each list");
     }
     i64 rows() const { return i64(order_.shape(0)); }
-    Listed read() const {
-        return {centroids_.read().scoring,
-                {offsets_.data(), i64(offsets_.shape(0)) - 1, order_.data(), rows()}};
+    Listed read(Asked& asked, i64 place) const {
+        return {centroids_.read(asked, place).scoring,
+                {offsets_.data(), i64(offsets_.size()) - 1, order_.data(), rows()}};
     }
 
   private:
     Reading centroids_;
-    In<u64, 1> offsets_;
+    std::vector<u64> offsets_;  // which whoever writes to a mapped file cannot change any more
     In<u32, 1> order_;
 };
 
-// What one cascade reads of one source.
+// What one cascade reads of one source, whatever the queries.
 class Target {
   public:
     Target(const Reading& scan, const Reading* rescore, i64 rows,
-           std::optional<In<u64, 1>> allowed, nb::object touch, const ListedCodes* lists)
-        : scan_(scan), rescore_(rescore ? *rescore : scan), allowed_(std::move(allowed)),
-          touch_(std::move(touch)), rescored_(rescore), rows_(rows),
-          lists_(lists ? std::optional(*lists) : std::nullopt),
-          count_(scan_.read().scoring.count) {
-        check(0 <= rows && rows <= scan_.rows() && rows <= rescore_.rows(),
+           std::optional<In<u64, 1>> allowed, const ListedCodes* lists, std::pair<i64, i64> asked)
+        : scan_(scan), rescore_(rescore ? std::optional(*rescore) : std::nullopt),
+          allowed_(std::move(allowed)), rows_(rows),
+          lists_(lists ? std::optional(*lists) : std::nullopt), asked_(asked) {
+        check(0 <= rows && rows <= scan_.rows() && (!rescore || rows <= rescore->rows()),
               "as many rows in both readings");
-        check(rescore_.read().scoring.count == count_, "the same queries in both readings");
-        check(!lists_ || (lists_->rows() == rows && lists_->read().centroids.count == count_),
-              "lists of the same rows, and the same queries for their centroids");
+        check(!lists_ || lists_->rows() == rows, "lists of the same rows");
         check(!allowed_ || i64(allowed_->shape(0)) >= (rows_ + BLOCK - 1) / BLOCK,
               "a word of allowed for every 64 rows");
+        check(asked.first >= 0 && asked.second >= 0, "the places of queries");
     }
     i64 rows() const { return rows_; }
-    i64 count() const { return count_; }
-    bool rescored() const { return rescored_; }
+    bool rescored() const { return rescore_.has_value(); }
 
-    CascadeTarget read() const {
-        CascadeTarget found{rows_, scan_.read(), rescore_.read(),
+    CascadeTarget read(Asked& asked, nb::handle touch) const {
+        const Read scan = scan_.read(asked, asked_.first);
+        CascadeTarget found{rows_, scan, rescore_ ? rescore_->read(asked, asked_.second) : scan,
                             allowed_ ? allowed_->data() : nullptr, {}, {}};
-        if (lists_) found.listed = lists_->read();
-        if (!touch_.is_none())
-            found.touch = [this](const std::vector<i64>& rows) {
+        if (lists_) found.listed = lists_->read(asked, asked_.first);
+        if (!touch.is_none())
+            found.touch = [touch](const std::vector<i64>& rows) {
                 nb::gil_scoped_acquire acquire;
-                touch_(array(std::vector<i64>(rows), {rows.size()}));
+                touch(array(std::vector<i64>(rows), {rows.size()}));
             };
         return found;
     }
 
   private:
-    Reading scan_, rescore_;
+    Reading scan_;
+    std::optional<Reading> rescore_;
     std::optional<In<u64, 1>> allowed_;
-    nb::object touch_;
-    bool rescored_;
     i64 rows_;
     std::optional<ListedCodes> lists_;
-    i64 count_;
+    std::pair<i64, i64> asked_;
 };
 
 // What scans of spans found: for each query rows and their scores.
@@ -145,24 +161,37 @@ std::vector<Candidates> merge(const std::vector<std::pair<i64, Found>>& parts,
     return merged;
 }
 
-nb::tuple cascade(const nb::list& given, const CascadePlan& plan,
-                  const std::optional<std::vector<std::pair<i64, Found>>>& scanned) {
-    std::vector<nb::object> held;  // whatever becomes of the list meanwhile
-    std::vector<const Target*> targets;
+// The items of a list, whatever becomes of it meanwhile.
+template <class T>
+std::vector<const T*> items(const nb::list& given, std::vector<nb::object>& held,
+                            const char* expected) {
+    std::vector<const T*> found;
     for (nb::handle each : given) {
-        const Target* target = nullptr;
-        check(nb::try_cast(each, target) && target, "a list of targets");
+        const T* item = nullptr;
+        check(nb::try_cast(each, item) && item, expected);
         held.push_back(nb::borrow(each));
-        targets.push_back(target);
+        found.push_back(item);
     }
-    check(!targets.empty(), "a target");
-    const i64 count = targets[0]->count();
+    check(!found.empty(), expected);
+    return found;
+}
+
+nb::tuple cascade(const nb::list& given, const CascadePlan& plan, const nb::list& queries,
+                  const nb::list& touches,
+                  const std::optional<std::vector<std::pair<i64, Found>>>& scanned) {
+    std::vector<nb::object> held;
+    Asked asked;
+    asked.queries = items<Scores>(queries, held, "a list of scorers");
+    const auto targets = items<Target>(given, held, "a list of targets");
+    check(touches.size() == targets.size(), "a touch or None for each target");
+    const i64 count = asked.count = asked.queries[0]->scoring().count;
     check(count > 0, "a query");
     std::vector<CascadeTarget> read;
-    for (const Target* target : targets) {
-        check(target->count() == count, "the same queries for all targets");
-        check(target->rescored() == (plan.limit > 0), "a second reading if there is a rescore");
-        read.push_back(target->read());
+    for (size_t t = 0; t < targets.size(); t++) {
+        check(targets[t]->rescored() == (plan.limit > 0),
+              "a second reading if there is a rescore");
+        held.push_back(nb::object(touches[t]));
+        read.push_back(targets[t]->read(asked, held.back()));
     }
     std::vector<Candidates> found;
     if (scanned) found = merge(*scanned, targets, count, plan.keep);
@@ -220,10 +249,10 @@ void add_cascade(nb::module_& m) {
         .def(nb::init<const Reading&, In<u64, 1>, In<u32, 1>>(), nb::arg("centroids"), in("offsets"),
              in("order"));
     nb::class_<Target>(m, "Target")
-        .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>, nb::object,
-                      const ListedCodes*>(),
+        .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>,
+                      const ListedCodes*, std::pair<i64, i64>>(),
              nb::arg("scan"), nb::arg("rescore").none(), nb::arg("rows"), in("allowed").none(),
-             nb::arg("touch").none(), nb::arg("lists").none() = nb::none());
+             nb::arg("lists").none() = nb::none(), nb::arg("queries") = std::pair<i64, i64>(0, 0));
     nb::class_<CascadePlan>(m, "Plan").def(
         "__init__",
         [](CascadePlan* self, i64 keep, i64 limit, i64 first, i64 few, float cut_share,
@@ -232,7 +261,8 @@ void add_cascade(nb::module_& m) {
         },
         nb::arg("keep"), nb::arg("limit"), nb::arg("first"), nb::arg("few"), nb::arg("cut_share"),
         nb::arg("nprobe") = 0);
-    m.def("cascade", &cascade, nb::arg("targets"), nb::arg("plan"), nb::arg("scanned").none());
+    m.def("cascade", &cascade, nb::arg("targets"), nb::arg("plan"), nb::arg("queries"),
+          nb::arg("touches"), nb::arg("scanned").none());
 }
 
 }  // namespace vecstore

@@ -5,9 +5,8 @@
 #include <cmath>
 #include <optional>
 
-#include "arrays.h"
+#include "module.h"
 #include "query.h"
-#include "variants.h"
 
 namespace vecstore {
 
@@ -24,6 +23,17 @@ nb::tuple unit_lengths(In<float, 2> vectors) {
             squares[n] = unit_length(vectors.data() + n * dim, i64(dim), out.data() + n * dim);
     }
     return nb::make_tuple(array(std::move(out), {count, dim}), array(std::move(squares), {count}));
+}
+
+// A query at unit length, and its squared length; None for what is no float32 [dim] of finite
+// numbers.
+nb::object unit_query(nb::handle given, i64 dim) {
+    In<float, 1> query;
+    if (!nb::try_cast(given, query, false) || i64(query.shape(0)) != dim) return nb::none();
+    std::vector<float> out(size_t(dim), 0);
+    const double square = unit_length(query.data(), dim, out.data());
+    if (!std::isfinite(square)) return nb::none();
+    return nb::make_tuple(array(std::move(out), {1, size_t(dim)}), square);
 }
 
 void check_signs(const In<float, 2>& signs) {
@@ -64,26 +74,10 @@ Out<float> unrotate(In<float, 2> rotated, In<float, 2> signs, i64 dim,
 
 nb::tuple packed_queries(In<float, 2> queries, In<float, 2> signs, i64 bits,
                          const std::optional<std::string>& name) {
-    check_signs(signs);
-    const size_t count = queries.shape(0), dim = queries.shape(1), padded = signs.shape(1);
-    check(dim <= padded, "no more dimensions than signs");
-    check(bits == 1 || bits == 2, "1 or 2 bits");
-    const Variant& variant = variant_named(name);
-    const size_t bytes = padded * size_t(bits) / 8;
-    std::vector<float> rotated(count * padded);
-    Lined<u8> tables(count * 2 * bytes * 16);
-    std::vector<double> factors(count * 4);
-    {
-        std::optional<nb::gil_scoped_release> release;
-        if (count * padded > HELD) release.emplace();
-        variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
-                       i64(padded), rotated.data());
-        for (size_t q = 0; q < count; q++)
-            packed_query(&rotated[q * padded], i64(padded), int(bits),
-                         &tables[q * 2 * bytes * 16], &factors[4 * q]);
-    }
-    return nb::make_tuple(array(std::move(tables), {count, 2 * bytes, 16}),
-                          array(std::move(factors), {count, 4}));
+    PackedQueries made = packed_tables(queries, signs, bits, variant_named(name));
+    const size_t count = queries.shape(0);
+    return nb::make_tuple(array(std::move(made.tables), {count, size_t(2 * made.bytes), 16}),
+                          array(std::move(made.factors), {count, 4}));
 }
 
 nb::tuple quantize(In<float, 2> rotated, i64 bits, const std::optional<std::string>& name) {
@@ -104,10 +98,33 @@ nb::tuple quantize(In<float, 2> rotated, i64 bits, const std::optional<std::stri
 
 }  // namespace
 
+PackedQueries packed_tables(const In<float, 2>& queries, const In<float, 2>& signs, i64 bits,
+                            const Variant& variant) {
+    check_signs(signs);
+    const size_t count = queries.shape(0), dim = queries.shape(1), padded = signs.shape(1);
+    check(dim <= padded, "no more dimensions than signs");
+    check(bits == 1 || bits == 2, "1 or 2 bits");
+    const size_t bytes = padded * size_t(bits) / 8;
+    std::vector<float> rotated(count * padded);
+    PackedQueries made{Lined<u8>(count * 2 * bytes * 16), std::vector<double>(count * 4),
+                       i64(bytes)};
+    {
+        std::optional<nb::gil_scoped_release> release;
+        if (count * padded > HELD) release.emplace();
+        variant.rotate(queries.data(), i64(count), i64(dim), signs.data(), i64(signs.shape(0)),
+                       i64(padded), rotated.data());
+        for (size_t q = 0; q < count; q++)
+            packed_query(&rotated[q * padded], i64(padded), int(bits),
+                         &made.tables[q * 2 * bytes * 16], &made.factors[4 * q]);
+    }
+    return made;
+}
+
 void add_encoding(nb::module_& m) {
     const auto in = [](const char* name) { return nb::arg(name).noconvert(); };
     const auto variant = nb::arg("variant") = nb::none();
     m.def("unit_lengths", &unit_lengths, in("vectors"));
+    m.def("unit_query", &unit_query, nb::arg("query").none(), nb::arg("dim"));
     m.def("rotate", &rotate, in("vectors"), in("signs"), variant);
     m.def("unrotate", &unrotate, in("rotated"), in("signs"), nb::arg("dim"), variant);
     m.def("packed_queries", &packed_queries, in("queries"), in("signs"), nb::arg("bits"), variant);

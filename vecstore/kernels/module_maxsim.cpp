@@ -9,6 +9,8 @@
 
 #include "arrays.h"
 #include "documents.h"
+#include "join.h"
+#include "module.h"
 #include "variants.h"
 
 namespace vecstore {

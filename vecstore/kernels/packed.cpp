@@ -13,8 +13,8 @@ namespace vecstore::VARIANT {
 constexpr u8 LOW = 15;
 
 // Sums of one group's rows and the tables of Q queries: out[query * BLOCK + row].
-// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most. Cold codes have not been
-// read yet.
+// Table entries for `Run` steps, of UNIT bytes each, add up to 255 at most. Codes `ahead` bytes
+// further on are asked for.
 
 // A sum of 16 bits takes this many of 8, in every lane of a register, before it could overflow.
 constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
@@ -24,7 +24,7 @@ constexpr i64 CHUNK = 64;  // 64 * 4 lanes * 255 < 65536
 constexpr int MANY = 4;  // queries that share what is read of a group
 
 template <i64 Run, int Q>
-static inline void sums(const u8* codes, i64 bytes, const u8* const* tables, bool cold, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* tables, i64 ahead, i32* out) {
     const __m512i mask = _mm512_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
     __m512i total[Q] = {};
@@ -35,8 +35,9 @@ static inline void sums(const u8* codes, i64 bytes, const u8* const* tables, boo
         auto add = [&](i64 s, auto count) {
             __m512i both[Q];  // u8
             for (i64 i = 0; i < count(); i++) {
-                if (cold) ask(codes + 64 * (s + i));
+                ask(codes + 64 * (s + i), ahead);
                 __m512i code = _mm512_loadu_si512(codes + 64 * (s + i));
+                __asm__("" : "+v"(code));  // or it is loaded twice
                 __m512i low = _mm512_and_si512(code, mask);
                 __m512i high = _mm512_and_si512(_mm512_srli_epi16(code, 4), mask);
                 for (int q = 0; q < Q; q++) {
@@ -75,7 +76,7 @@ static inline void sums(const u8* codes, i64 bytes, const u8* const* tables, boo
 constexpr int MANY = 1;
 
 template <i64 Run, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool cold, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* given, i64 ahead, i32* out) {
     const u8* tables = *given;
     const __m256i mask = _mm256_set1_epi8(LOW);
     const i64 steps = bytes / UNIT;
@@ -83,7 +84,7 @@ static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     };
     auto step = [&](i64 place) {  // u8
-        if (cold && place % 64 == 0) ask(codes + place);
+        if (place % 64 == 0) ask(codes + place, ahead);
         __m256i code = at(codes + place);
         __m256i a = _mm256_shuffle_epi8(at(tables + place), _mm256_and_si256(code, mask));
         __m256i b = _mm256_shuffle_epi8(at(tables + bytes * 16 + place),
@@ -124,11 +125,11 @@ static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool
 constexpr int MANY = 1;
 
 template <i64, int>
-static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool cold, i32* out) {
+static inline void sums(const u8* codes, i64 bytes, const u8* const* given, i64 ahead, i32* out) {
     const u8* tables = *given;
     for (int i = 0; i < GROUP; i++) out[i] = 0;
     for (i64 b = 0; b < bytes; b++) {
-        if (cold && b % UNIT == 0) ask(codes + b * GROUP);
+        if (b % UNIT == 0) ask(codes + b * GROUP, ahead);
         for (int i = 0; i < GROUP; i++) {
             u8 code = codes[b * GROUP + i];
             out[i] += tables[b * 16 + (code & LOW)] + tables[(bytes + b) * 16 + (code >> 4)];
@@ -140,27 +141,29 @@ static inline void sums(const u8* codes, i64 bytes, const u8* const* given, bool
 
 // Q queries against the groups of a block.
 template <i64 Run, int Q>
-static void some(const PackedJob& job, const u32* queries, bool cold, i64 row, i64 count,
+static void some(const PackedJob& job, const u32* queries, i64 row, i64 count, i64 ahead,
                  float* out) {
     const u8* tables[Q];
     for (int k = 0; k < Q; k++) tables[k] = job.tables + i64(queries[k]) * 2 * job.bytes * 16;
     i32 found[Q * BLOCK];
     for (i64 i = 0; i < count; i += GROUP)
-        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, cold, found + i);
+        sums<Run, Q>(job.codes + (row + i) * job.bytes, job.bytes, tables, ahead * job.bytes,
+                     found + i);
     for (int k = 0; k < Q; k++, out += BLOCK)
         finish(found + k * BLOCK, count, job.queries[queries[k]], job.rows, row, out);
 }
 
 template <i64 Run>
 static void block(const PackedJob& job, const u32* queries, i64 many, i64 row, i64 count,
-                  float* out) {
+                  i64 ahead, float* out) {
     i64 k = 0;
     for (; k + MANY <= many; k += MANY)
-        some<Run, MANY>(job, queries + k, k == 0, row, count, out + k * BLOCK);
+        some<Run, MANY>(job, queries + k, row, count, k ? 0 : ahead, out + k * BLOCK);
     if constexpr (MANY > 2)
         for (; k + 2 <= many; k += 2)
-            some<Run, 2>(job, queries + k, k == 0, row, count, out + k * BLOCK);
-    for (; k < many; k++) some<Run, 1>(job, queries + k, k == 0, row, count, out + k * BLOCK);
+            some<Run, 2>(job, queries + k, row, count, k ? 0 : ahead, out + k * BLOCK);
+    for (; k < many; k++)
+        some<Run, 1>(job, queries + k, row, count, k ? 0 : ahead, out + k * BLOCK);
 }
 
 template <i64 Run>
@@ -174,14 +177,15 @@ static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, f
         }
         if (i < 0) continue;
         i32 found[GROUP];  // sixteen rows at once cost less than one table entry after another
-        sums<Run, 1>(start(i), job.bytes, &tables, false, found);
+        sums<Run, 1>(start(i), job.bytes, &tables, 0, found);
         finish(found + rows[i] % GROUP, 1, job.queries[q], job.rows, rows[i], out + i);
     }
 }
 
-void packed_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void packed_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                  float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
-    (job.run == RUN ? block<RUN> : block<1>)(job, queries, many, row, count, out);
+    (job.run == RUN ? block<RUN> : block<1>)(job, queries, many, row, count, ahead, out);
 }
 
 void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
@@ -191,8 +195,6 @@ void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* 
 
 void packed_ahead(const void* any, i64 row, i64 count) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
-    // Groups are whole, so that the first may begin before the row.
-    prefetch(job.codes, row / GROUP * GROUP * job.bytes, count * job.bytes);
     prefetch(job.rows, row, count);
 }
 

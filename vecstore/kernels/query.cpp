@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 namespace vecstore {
@@ -41,29 +42,26 @@ double to_integers(const float* query, i64 dims, int bits, i32* out) {
     return step;
 }
 
-// What each value of a nibble holds in each of its dimensions.
-template <int BITS>
-struct Digits {
-    static constexpr int DIMS = 4 / BITS, LARGEST = (1 << BITS) - 1;
-    i16 of[DIMS][16];
-    constexpr Digits() : of() {
-        for (int d = 0; d < DIMS; d++)
-            for (int value = 0; value < 16; value++) of[d][value] = value >> d * BITS & LARGEST;
-    }
+typedef u8 Table __attribute__((vector_size(16)));
+
+// All ones where a value of a nibble has bit 0, 1, 2, 3.
+constexpr Table HAS[4] = {
+    {0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255},
+    {0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 255, 255},
+    {0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 255, 255, 255, 255},
+    {0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255},
 };
 
-// The table of one nibble, its smallest entry taken off and returned. All fit 16 bits by far.
+// The table of one nibble, its smallest entry taken off and returned. That leaves 255 at most, so
+// that it is enough to add modulo 256.
 template <int BITS>
 i32 table_of(const i32* query, u8* out) {
-    static constexpr Digits<BITS> digits;
-    i16 sums[16] = {};
     i32 lowest = 0;
-    for (int d = 0; d < digits.DIMS; d++) {
-        const i16 q = i16(query[d]);
-        for (int value = 0; value < 16; value++) sums[value] += i16(digits.of[d][value] * q);
-        lowest += std::min(0, query[d]) * digits.LARGEST;
-    }
-    for (int value = 0; value < 16; value++) out[value] = u8(sums[value] - i16(lowest));
+    for (int d = 0; d < 4 / BITS; d++) lowest += std::min(0, query[d]) * ((1 << BITS) - 1);
+    Table sums = Table{} - u8(lowest);
+    for (int bit = 0; bit < 4; bit++)
+        sums += (Table{} + u8(u32(query[bit / BITS]) << bit % BITS)) & HAS[bit];
+    std::memcpy(out, &sums, sizeof(sums));
     return lowest;
 }
 

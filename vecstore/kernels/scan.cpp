@@ -35,6 +35,8 @@ constexpr i64 NEAREST = 16 << 10, NEXT = 64 << 10;
 // As many of `bytes` as a cache holds, a multiple of `unit`, at least one.
 i64 fitting(i64 cache, i64 bytes, i64 unit) { return std::max(cache / bytes / unit, i64(1)) * unit; }
 
+constexpr i64 LINE = 64 / sizeof(u32);  // numbers of rows in a line of a cache
+
 using Some = std::span<const u32>;  // queries
 
 // Scores rows against queries, and offers them to the best of each. Blocks of rows are read once for
@@ -44,6 +46,7 @@ class Scanner {
     Scanner(const Variant& variant, const Family& family, const void* job, std::vector<Best>& best)
         : variant_(variant), family_(family), job_(job), best_(best),
           rows_(fitting(NEXT, family.row_bytes, BLOCK)),
+          far_(fitting(family.far, family.row_bytes, 1)),
           queries_(std::min(fitting(NEAREST, family.query_bytes, 1), QUERIES)) {
         if (BLOCK * family.row_bytes > NEAREST) queries_ = QUERIES;  // as rows push them out anyway
         if (queries_ > TILE) queries_ -= queries_ % TILE;
@@ -55,7 +58,8 @@ class Scanner {
             if (span.allowed) allowed &= span.allowed[row / BLOCK];
             if (!allowed) return;
             if (std::popcount(allowed) <= FEW && count > FEW) return few(row, allowed, some);
-            family_.block(job_, some.data(), i64(some.size()), row, count, scores_);
+            family_.block(job_, some.data(), i64(some.size()), row, count,
+                          some.data() == queries.data() ? far_ : 0, scores_);
             offer(some, allowed, [&](Best& to, int i, float score) { to.offer(score, row + i); });
         });
     }
@@ -64,11 +68,19 @@ class Scanner {
     void list(const Lists& lists, i64 list, const u64* allowed, i64 next, Some queries) {
         const i64 start = i64(lists.offsets[list]), stop = i64(lists.offsets[list + 1]);
         const i64 first = start / family_.group * family_.group;
+        const i64 further = next / family_.group * family_.group - first;
         blocks(first, stop, queries, [&](i64 at, i64 count, Some some) {
-            const i64 ahead = next + at - first;
-            if (some.data() == queries.data() && ahead < lists.rows)
-                family_.ahead(job_, ahead, std::min(count, lists.rows - ahead));
-            family_.block(job_, some.data(), i64(some.size()), at, count, scores_);
+            i64 ahead = 0;
+            if (some.data() == queries.data()) {
+                const i64 left = lists.rows - (at + further);
+                if (left > 0) {
+                    family_.ahead(job_, at + further, std::min(count, left));
+                    for (i64 i = 0; i < count; i += LINE)
+                        __builtin_prefetch(lists.order + at + further + i);
+                }
+                ahead = left > 0 ? further : far_;
+            }
+            family_.block(job_, some.data(), i64(some.size()), at, count, ahead, scores_);
             u64 inside = first_bits(count);
             if (at < start) inside &= ~u64(0) << (start - at);
             offer(some, inside, [&](Best& to, int i, float score) {
@@ -127,6 +139,7 @@ class Scanner {
     const void* job_;
     std::vector<Best>& best_;
     i64 rows_;     // that stay in a cache
+    i64 far_;      // rows from those that are read to those that are asked for
     i64 queries_;  // that do
     alignas(64) float scores_[QUERIES * BLOCK];
 };

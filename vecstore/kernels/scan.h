@@ -51,12 +51,6 @@ struct Scoring {
     const double* norms;  // [Q] squared lengths of the queries, or null
 };
 
-class Scores {
-  public:
-    virtual ~Scores() = default;
-    virtual Scoring scoring() const = 0;
-};
-
 struct Span {
     i64 start;  // a multiple of BLOCK
     i64 stop;

@@ -34,10 +34,11 @@ static inline float finish(const SignsJob& job, i64 q, i64 count, i64 row) {
     return value;
 }
 
-void signs_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void signs_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                 float* out) {
     const SignsJob& job = *static_cast<const SignsJob*>(any);
     const u8* codes = job.codes + row * job.bytes;
-    for (i64 at = 0; at < count * job.bytes; at += 64) __builtin_prefetch(codes + at + AHEAD, 0, 2);
+    if (ahead) prefetch(codes, ahead * job.bytes, count * job.bytes);
     for (i64 k = 0; k < many; k++, out += BLOCK) {
         const i64 q = queries[k];
         const u8* signs = job.signs + q * job.bytes;
@@ -58,7 +59,6 @@ void signs_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) 
 
 void signs_ahead(const void* any, i64 row, i64 count) {
     const SignsJob& job = *static_cast<const SignsJob*>(any);
-    prefetch(job.codes, row * job.bytes, count * job.bytes);
     if (job.scale) prefetch(job.scale, row * 4, count * 4);
 }
 

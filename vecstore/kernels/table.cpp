@@ -55,13 +55,14 @@ static void sums(const u8* codes, i64 count, const u8* tables, i32* out) {
 
 #endif
 
-void table_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void table_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                 float* out) {
     const TableJob& job = *static_cast<const TableJob*>(any);
     const u8* codes = job.codes + row * job.count;
     for (i64 k = 0; k < many; k++, out += BLOCK) {
         const i64 q = queries[k];
         i32 found[BLOCK];
-        if (!k) prefetch(codes, AHEAD, job.count * BLOCK);
+        if (!k && ahead) prefetch(codes, ahead * job.count, job.count * BLOCK);
         sums(codes, job.count, job.tables + q * job.count * ENTRIES, found);
         finish(found, count, job.queries[q], job.rows, row, out);
     }
@@ -85,8 +86,6 @@ void table_rows(const void* any, i64 q, const i64* rows, i64 count, float* out) 
 
 void table_ahead(const void* any, i64 row, i64 count) {
     const TableJob& job = *static_cast<const TableJob*>(any);
-    // Groups are whole, so that the first may begin before the row.
-    prefetch(job.codes, row / BLOCK * BLOCK * job.count, count * job.count);
     prefetch(job.rows, row, count);
 }
 

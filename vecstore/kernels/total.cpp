@@ -7,13 +7,14 @@ static inline float negated_distance(const TotalJob& job, float value, i64 q, i6
     return (value + value) - (job.norm[row] + job.norms[q]);
 }
 
-void total_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, float* out) {
+void total_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
+                 float* out) {
     const TotalJob& job = *static_cast<const TotalJob*>(any);
-    job.terms[0].family.block(job.terms[0].job, queries, many, row, count, out);
+    job.terms[0].family.block(job.terms[0].job, queries, many, row, count, ahead, out);
     float more[QUERIES * BLOCK];
     for (i64 t = 1; t < job.count; t++) {
         const Term& term = job.terms[t];
-        term.family.block(term.job, queries, many, row, count, more);
+        term.family.block(term.job, queries, many, row, count, ahead, more);
         for (i64 q = 0; q < many; q++) {
             float* sums = out + q * BLOCK;
             for (i64 i = 0; i < count; i++) sums[i] += more[q * BLOCK + i];

@@ -6,22 +6,22 @@
 
 namespace vecstore::VARIANT {
 
-void flat_block(const void*, const u32*, i64, i64, i64, float*);
+void flat_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void flat_rows(const void*, i64, const i64*, i64, float*);
 void flat_ahead(const void*, i64, i64);
-void dense_block(const void*, const u32*, i64, i64, i64, float*);
+void dense_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void dense_rows(const void*, i64, const i64*, i64, float*);
 void dense_ahead(const void*, i64, i64);
-void packed_block(const void*, const u32*, i64, i64, i64, float*);
+void packed_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void packed_rows(const void*, i64, const i64*, i64, float*);
 void packed_ahead(const void*, i64, i64);
-void table_block(const void*, const u32*, i64, i64, i64, float*);
+void table_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void table_rows(const void*, i64, const i64*, i64, float*);
 void table_ahead(const void*, i64, i64);
-void signs_block(const void*, const u32*, i64, i64, i64, float*);
+void signs_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void signs_rows(const void*, i64, const i64*, i64, float*);
 void signs_ahead(const void*, i64, i64);
-void total_block(const void*, const u32*, i64, i64, i64, float*);
+void total_block(const void*, const u32*, i64, i64, i64, i64, float*);
 void total_rows(const void*, i64, const i64*, i64, float*);
 void total_ahead(const void*, i64, i64);
 void rotate(const float*, i64, i64, const float*, i64, i64, float*);
@@ -79,12 +79,12 @@ static u64 bound(const u64* keys, i64 count, i64 keep) {
 extern const Variant variant;
 const Variant variant = {
     NAME(VARIANT),
-    {flat_block, flat_rows, flat_ahead, 1},
-    {dense_block, dense_rows, dense_ahead, 1},
-    {packed_block, packed_rows, packed_ahead, GROUP},
-    {table_block, table_rows, table_ahead, BLOCK},
-    {signs_block, signs_rows, signs_ahead, 1},
-    {total_block, total_rows, total_ahead, BLOCK},
+    {flat_block, flat_rows, flat_ahead, 1, 8192},
+    {dense_block, dense_rows, dense_ahead, 1, 8192},
+    {packed_block, packed_rows, packed_ahead, GROUP, 8192},
+    {table_block, table_rows, table_ahead, BLOCK, 4096},
+    {signs_block, signs_rows, signs_ahead, 1, 4096},
+    {total_block, total_rows, total_ahead, BLOCK, 16384},
     above,
     bound,
     rotate,

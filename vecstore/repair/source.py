@@ -12,12 +12,13 @@ from vecstore.repair.remains import FieldRemains, SegmentRemains
 from vecstore.schema import Column, Schema
 from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.ids import decode_ids
 from vecstore.segment.known import KnownIds
 from vecstore.segment.lists import codes_of
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.writer import Part
-from vecstore.types import Bool, Int64, Uint32, Uint64
+from vecstore.types import Bool, Id, Int64, Uint32, Uint64
 
 _ROWS = 10_000
 
@@ -71,6 +72,10 @@ class Salvaged:
     def ids(self, rows: Int64) -> list[bytes]:
         """Encoded ids, as the records have them."""
         return self.known.ids.pick(self.places[rows])
+
+    def decoded_ids(self, rows: Int64) -> list[Id]:
+        """The same, decoded."""
+        return decode_ids(self.known.ids, self.places[rows])
 
     def payloads(self, rows: Int64) -> list[bytes]:
         """Payloads as stored."""

@@ -20,7 +20,6 @@ from vecstore.search.mask import evaluate
 from vecstore.search.parallel import Workers
 from vecstore.search.plan import coarse_of, lists_to_probe, make_plan, widened, without_probe
 from vecstore.search.where import Node, parse_where
-from vecstore.segment.ids import decode_id
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.vectors import read_vectors
 from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload
@@ -111,26 +110,38 @@ def _answers(request: SearchRequest, route: Route, part: slice, workers: Workers
     """Answer some of the queries; again, and wider, those that the default plan cut short."""
     queries = Queries(request.queries[part])
     answers = run_cascade(route, queries, workers, explain=request.explain)
-    if request.plan is not None:
-        return answers
-    plan, targets, _ = route
+    if request.plan is None:
+        wanted = min(route.allowed, route.plan.stages[0].keep)
+        for found in answers:
+            if found.cut or found.scanned < wanted:
+                return _widen(request, route, queries, answers, workers)
+    return answers
+
+
+def _widen(
+    request: SearchRequest,
+    route: Route,
+    queries: Queries,
+    given: Sequence[Answer],
+    workers: Workers,
+) -> list[Answer]:
+    plan, answers = route.plan, list(given)
 
     def again(pending: list[int]) -> None:
-        wide = make_route(plan, targets)
+        wide = make_route(plan, route.targets)
         step = _step(request, wide)
         for places in (pending[at : at + step] for at in range(0, len(pending), step)):
             wider = run_cascade(wide, queries.some(places), workers, explain=request.explain)
             for place, found in zip(places, wider, strict=True):
                 answers[place] = found._replace(reports=answers[place].reports + found.reports)
 
-    allowed = sum(target.allowed.count for target in targets)
-    wanted = min(allowed, plan.stages[0].keep)
+    wanted = min(route.allowed, plan.stages[0].keep)
     pending = [place for place, found in enumerate(answers) if found.scanned < wanted]
     if pending and isinstance(plan.stages[0], Probe):  # what is allowed lies elsewhere
         plan = without_probe(plan)
         again(pending)
     pending = [place for place, found in enumerate(answers) if found.cut]
-    while pending and plan.stages[0].keep < min(allowed, options.KEEP_MAX):
+    while pending and plan.stages[0].keep < min(route.allowed, options.KEEP_MAX):
         plan = widened(plan)
         again(pending)
         pending = [place for place in pending if answers[place].cut]
@@ -139,9 +150,10 @@ def _answers(request: SearchRequest, route: Route, part: slice, workers: Workers
 
 def _step(request: SearchRequest, route: Route) -> int:
     """How many queries are answered at a time, so that memory has a bound."""
-    (count, dim), (plan, targets, _) = request.queries.shape, route
+    count, dim = request.queries.shape
     if count == 1:
         return 1
+    plan, targets = route.plan, route.targets
     first = plan.stages[0]
     kept = first.keep
     if isinstance(first, Probe) and targets:
@@ -226,7 +238,7 @@ class _Loader(NamedTuple):
         return self._replace(target=self.target[start:stop], row=self.row[start:stop])
 
     def ids(self) -> list[Id]:
-        return [decode_id(raw) for raw in self._gather(lambda live, rows: live.source.ids(rows))]
+        return self._gather(lambda live, rows: live.source.decoded_ids(rows))
 
     def payloads(self) -> list[Payload]:
         if not self.with_payload:

@@ -32,16 +32,19 @@ class Route(NamedTuple):
         plan: the stages.
         targets: the sources to search, each with at least one allowed row.
         compiled: the same as one call of the kernels, where they can.
+        allowed: allowed rows of all targets.
     """
 
     plan: Cascade
     targets: Sequence[Target]
     compiled: Compiled | None
+    allowed: int
 
 
 def make_route(plan: Cascade, targets: Sequence[Target]) -> Route:
     """A plan for some sources, each with at least one allowed row."""
-    return Route(plan, targets, compile_cascade(plan, targets) if targets else None)
+    compiled = compile_cascade(plan, targets) if targets else None
+    return Route(plan, targets, compiled, sum(target.allowed.count for target in targets))
 
 
 def run_cascade(
@@ -59,7 +62,7 @@ def run_cascade(
     Returns:
         One answer for each query.
     """
-    count, (plan, targets, compiled) = len(queries), route
+    count, (plan, targets, compiled, _) = len(queries), route
     if not targets or not count:
         return [Answer(NOTHING)] * count
     if compiled is not None and not explain:

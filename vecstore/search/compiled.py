@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore import options
+from vecstore.codec.asked import ask
 from vecstore.kernels import _kernels
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
@@ -44,10 +45,23 @@ def compile_cascade(plan: Cascade, targets: Sequence[Target]) -> Compiled | None
     scored = 0
     for target, codes in zip(targets, read, strict=True):
         scored += _rows(first, target, codes) * codes.codec.code_bytes
-    finer = (
-        None if rescore is None else [target.codes(rescore.representation) for target in targets]
-    )
-    return Compiled(first, _plan(first, rescore), targets, read, finer, scored)
+    finer = read
+    if rescore is not None:
+        finer = [target.codes(rescore.representation) for target in targets]
+    asked = list({id(codes.codec): codes for codes in (*read, *finer)}.values())
+    place = {id(codes.codec): number for number, codes in enumerate(asked)}
+    made = [
+        _kernels.Target(
+            own.reading,
+            None if rescore is None else fine.reading,
+            target.rows,
+            target.allowed.bits,
+            None if isinstance(first, Scan) and is_sparse(target) else own.listed,
+            (place[id(own.codec)], place[id(fine.codec)]),
+        )
+        for target, own, fine in zip(targets, read, finer, strict=True)
+    ]
+    return Compiled(first, _plan(first, rescore), targets, read, finer, made, asked, scored)
 
 
 def _ascend(targets: Sequence[Target]) -> bool:
@@ -79,7 +93,9 @@ class Compiled(NamedTuple):
         plan: what the kernels want to know.
         targets: the sources, at least one.
         read: the codes that the first stage reads of each.
-        finer: those that the rescore reads, if there is one.
+        finer: those that the rescore reads, or the same again.
+        made: what the kernels read of each.
+        asked: codes of each codec for which queries are prepared.
         scored: about how many bytes of codes the first stage scores for a query.
     """
 
@@ -87,7 +103,9 @@ class Compiled(NamedTuple):
     plan: _kernels.Plan
     targets: Sequence[Target]
     read: Sequence[Codes]
-    finer: Sequence[Codes] | None
+    finer: Sequence[Codes]
+    made: list[_kernels.Target]
+    asked: Sequence[Codes]
     scored: int
 
     def answer(self, queries: Queries, workers: Workers) -> list[Answer]:
@@ -106,39 +124,15 @@ class Compiled(NamedTuple):
         scanned = None
         if workers is not None:
             scanned = scan_parts(self.first, self.targets, self.read, queries, workers)
-        read = [self._target(place, queries) for place in range(len(self.targets))]
-        place, row, score, *each = _kernels.cascade(read, self.plan, scanned)
+        asked = [ask(codes.codec, queries.vectors, codes.parts) for codes in self.asked]
+        touches = [None if codes.touch.needless else codes.touch for codes in self.finer]
+        found = _kernels.cascade(self.made, self.plan, asked, touches, scanned)
+        (place, row, score), (stops, cuts, counts) = found[:3], found[3:]
+        if len(stops) == 1:
+            return [Answer(Candidates(place, row, score), (), cuts[0], counts[0])]
         answers, start = [], 0
-        for stop, cut, kept in zip(*each, strict=True):
+        for stop, cut, kept in zip(stops, cuts, counts, strict=True):
             part = slice(start, stop)
-            best = Candidates(place[part], row[part], score[part])
-            answers.append(Answer(best, cut=cut, scanned=kept))
+            answers.append(Answer(Candidates(place[part], row[part], score[part]), (), cut, kept))
             start = stop
         return answers
-
-    def _target(self, place: int, queries: Queries) -> _kernels.Target:
-        codes, finer = self.read[place], None if self.finer is None else self.finer[place]
-        return _kernels.Target(
-            _reading(codes, queries),
-            None if finer is None else _reading(finer, queries),
-            self.targets[place].rows,
-            self.targets[place].allowed.bits,
-            None if finer is None or finer.touch.needless else finer.touch,
-            None if self._one_by_one(self.targets[place]) else _listed(codes, queries),
-        )
-
-    def _one_by_one(self, target: Target) -> bool:
-        return isinstance(self.first, Scan) and is_sparse(target)
-
-
-def _listed(codes: Codes, queries: Queries) -> _kernels.Listed | None:
-    lists = codes.lists
-    if lists is None:
-        return None
-    centroids = queries.prepared(codes.codec).reading(lists.centroids)
-    return _kernels.Listed(centroids, lists.offsets, lists.order)
-
-
-def _reading(codes: Codes, queries: Queries) -> _kernels.Reading:
-    reading = queries.prepared(codes.codec).reading(codes.parts)
-    return reading if codes.lists is None else reading.at(codes.lists.positions)

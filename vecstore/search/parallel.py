@@ -24,16 +24,18 @@ class Searches:
     """Counts the searches under way: a context manager around each."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self._lock = Lock()
+        self._under_way: list[None] = []  # whose length changes in one step
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._under_way)
 
     def __enter__(self) -> None:
-        with self._lock:
-            self.count += 1
+        self._under_way.append(None)
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self.count -= 1
+        self._under_way.pop()
 
 
 class Workers:

@@ -17,7 +17,6 @@ from vecstore.search.parallel import Workers
 from vecstore.search.stages.maxsim import TokenQuery, rescore_sets
 from vecstore.search.stages.rescore import rescore
 from vecstore.search.where import Node
-from vecstore.segment.ids import decode_id
 from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Allowed, Live, Place, Snapshot
 from vecstore.segment.vectors import field_vectors, owners, read_vectors
@@ -63,9 +62,9 @@ def records_of(live: Live, rows: Int64, *, with_vectors: bool) -> list[Record]:
     """Some rows of a source as records."""
     vectors = read_vectors(live.source, rows) if with_vectors else [{} for _ in rows]
     return [
-        Record(decode_id(id_), msgspec.json.decode(payload) if payload else {}, found)
+        Record(id_, msgspec.json.decode(payload) if payload else {}, found)
         for id_, payload, found in zip(
-            live.source.ids(rows), live.source.payloads(rows), vectors, strict=True
+            live.source.decoded_ids(rows), live.source.payloads(rows), vectors, strict=True
         )
     ]
 

@@ -12,13 +12,14 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from vecstore.codec.base import Codec
+from vecstore.codec.base import Codec, Prepared
 from vecstore.codec.fingerprint import fingerprint_of
+from vecstore.kernels import _kernels
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.lists import Lists
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.tokens import TokenBounds
-from vecstore.types import Array, Int64, Uint8, Uint32, Uint64
+from vecstore.types import Array, Id, Int64, Uint8, Uint32, Uint64
 
 Strings: TypeAlias = Literal["ids", "payloads"]
 
@@ -60,9 +61,11 @@ class Sound:
         """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Codes:
     """The codes of one representation of a field, each at its position.
+
+    What the kernels need of them, whatever the queries, is made when it is first asked for.
 
     Attributes:
         codec: made them.
@@ -80,6 +83,24 @@ class Codes:
     def positions(self, rows: Int64) -> Int64:
         """The positions of some rows of the field, int64 [n]."""
         return rows if self.lists is None else self.lists.positions[rows].astype(np.int64)
+
+    @cached_property
+    def reading(self) -> _kernels.Reading:
+        """What reads them by row of the field inside the kernels."""
+        found = self._any_queries().reading(self.parts)
+        return found if self.lists is None else found.at(self.lists.positions)
+
+    @cached_property
+    def listed(self) -> _kernels.Listed | None:
+        """The same by inverted list, where they have such."""
+        lists = self.lists
+        if lists is None:
+            return None
+        centroids = self._any_queries().reading(lists.centroids)
+        return _kernels.Listed(centroids, lists.offsets, lists.order)
+
+    def _any_queries(self) -> Prepared:
+        return self.codec.prepare(np.empty((0, self.codec.dim), dtype=np.float32))
 
     def read(self, rows: Int64) -> Uint8:
         """The codes of some rows of the field, uint8 [n, code_bytes], as they were encoded."""
@@ -142,6 +163,10 @@ class Source(Protocol):
 
     def ids(self, rows: Int64) -> list[bytes]:
         """The encoded ids of some rows."""
+        ...
+
+    def decoded_ids(self, rows: Int64) -> list[Id]:
+        """The ids of some rows, as the user gave them."""
         ...
 
     def payloads(self, rows: Int64) -> list[bytes]:

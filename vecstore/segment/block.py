@@ -12,10 +12,11 @@ from vecstore.codec import Codec
 from vecstore.errors import CorruptionError
 from vecstore.segment.base import Codes, Sound, Strings
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.ids import decode_ids
 from vecstore.segment.ragged import Ragged
 from vecstore.segment.rows import Encoding, Rows
 from vecstore.segment.tokens import TokenBounds
-from vecstore.types import Int64, Uint32, Uint64
+from vecstore.types import Id, Int64, Uint32, Uint64
 
 CodecOf: TypeAlias = Callable[[str, str, int], Codec]
 """Gives the codec of a field, a spec and an id, 0 where nothing is trained."""
@@ -68,6 +69,10 @@ class Block:
     def ids(self, rows: Int64) -> list[bytes]:
         """Encoded ids of some rows."""
         return self._rows.ids.pick(rows)
+
+    def decoded_ids(self, rows: Int64) -> list[Id]:
+        """Ids of some rows."""
+        return decode_ids(self._rows.ids, rows)
 
     def payloads(self, rows: Int64) -> list[bytes]:
         """JSON of some rows; empty where none was given."""

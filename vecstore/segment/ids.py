@@ -11,8 +11,10 @@ import struct
 import numpy as np
 
 from vecstore.errors import CorruptionError, IdError
+from vecstore.kernels import _kernels
 from vecstore.options import ID_BYTES_MAX
-from vecstore.types import Id
+from vecstore.segment.ragged import Ragged
+from vecstore.types import Id, Int64
 
 _INT, _STR = b"\x01", b"\x02"
 _BIAS = 1 << 63
@@ -40,6 +42,16 @@ def encode_id(id_: object) -> bytes:
         f"id is {shown if len(shown) <= 80 else shown[:77] + '...'} ({type(id_).__name__}), "
         f"expected an int from -2**63 to 2**63 - 1 or a str of 1 to {ID_BYTES_MAX} bytes of UTF-8"
     )
+
+
+def decode_ids(strings: Ragged, rows: Int64) -> list[Id]:
+    """The ids whose bytes some rows are, as `decode_id` gives each.
+
+    Raises:
+        CorruptionError: bounds of a row are damaged, or no id has its bytes.
+    """
+    found = _kernels.decode_ids(strings.offsets, strings.data, rows, ID_BYTES_MAX)
+    return [decode_id(raw) for raw in strings.pick(rows)] if found is None else found
 
 
 def decode_id(data: bytes) -> Id:

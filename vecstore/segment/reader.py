@@ -19,6 +19,7 @@ from vecstore.segment.base import Codes, Strings
 from vecstore.segment.columns import ColumnData
 from vecstore.segment.format import Component
 from vecstore.segment.forms import check_forms, code_forms
+from vecstore.segment.ids import decode_ids
 from vecstore.segment.lists import Lists, is_listed, stored_lists
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import Ragged, read_array
@@ -27,10 +28,13 @@ from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.touch import StoredTouch, blame, holds
 from vecstore.storage import paths as names
 from vecstore.storage.files import FileSystem
-from vecstore.types import Int64, Uint32, Uint64
+from vecstore.types import Id, Int64, Uint32, Uint64
 
 # The codec of a representation of a field; one object for all segments that it encoded.
 CodecLoader = Callable[[FieldInfo, RepresentationInfo], Codec]
+
+_OFFSETS: dict[Strings, str] = {"ids": "ids/offsets", "payloads": "payloads/offsets"}
+_DATA: dict[Strings, str] = {"ids": "ids/data", "payloads": "payloads/data"}
 
 _Args = ParamSpec("_Args")
 _Found = TypeVar("_Found")
@@ -141,6 +145,11 @@ class Segment:
         return self._strings("ids", rows).pick(rows)
 
     @_blaming
+    def decoded_ids(self, rows: Int64) -> list[Id]:
+        """The ids of some rows."""
+        return decode_ids(self._strings("ids", rows), rows)
+
+    @_blaming
     def payloads(self, rows: Int64) -> list[bytes]:
         """The JSON of some rows; empty where none was given."""
         return self._strings("payloads", rows).pick(rows)
@@ -161,10 +170,9 @@ class Segment:
         Raises:
             NotFoundError: the collection has no such column.
         """
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = self._read_column(name)
-        return found
+        if name not in self._columns:
+            self._columns[name] = self._read_column(name)
+        return self._columns[name]
 
     def fields(self) -> tuple[str, ...]:
         """The vector fields that some row has."""
@@ -207,8 +215,7 @@ class Segment:
 
     def codes(self, field: str, spec: str) -> Codes | None:
         """The codes of one representation, or None where there is none that begins with it."""
-        found = self._codes.get((field, spec))
-        if found is None:
+        if (found := self._codes.get((field, spec))) is None:
             item = self._representation(field, spec) or self._containing(field, spec)
             if item is not None:
                 found = self._codes[field, spec] = self._read_codes(*item)
@@ -321,7 +328,7 @@ class Segment:
         """Byte strings of a component, verified where they hold `rows`."""
         component, strings = self._bounds(kind, rows)
         component.expect(rows)
-        data = f"{kind}/data"
+        data = _DATA[kind]
         if data not in component.verified:
             starts, stops = strings.offsets[rows], strings.offsets[rows + 1]
             component.touch_spans(data, starts.astype(np.int64), stops.astype(np.int64))
@@ -333,10 +340,11 @@ class Segment:
         if found is None:
             name = names.ROWS if kind == "ids" else names.PAYLOADS
             component = self._component(name, name)
-            offsets = read_array(component.arrays, f"{kind}/offsets", np.dtype(np.uint64))
-            data = read_array(component.arrays, f"{kind}/data", np.dtype(np.uint8))
+            offsets = read_array(component.arrays, _OFFSETS[kind], np.dtype(np.uint64))
+            data = read_array(component.arrays, _DATA[kind], np.dtype(np.uint8))
             found = self._ragged[kind] = component, Ragged(offsets=offsets, data=data)
-        found[0].touch_spans(f"{kind}/offsets", rows, rows + 2)
+        if _OFFSETS[kind] not in found[0].verified:
+            found[0].touch_spans(_OFFSETS[kind], rows, rows + 2)
         return found
 
     @_blaming
@@ -385,10 +393,8 @@ class Segment:
         )
 
     def _lists_of(self, field: FieldInfo, item: RepresentationInfo, component: Component) -> Lists:
-        found = self._lists.get(item.component)
-        if found is None:
-            # `item` may be contained in what the component holds.
+        if item.component not in self._lists:  # `item` may be contained in what it holds
             whole = next(each for each in field.representations if each.component == item.component)
-            found = stored_lists(component, self._codecs(field, whole), field.count)
-            self._lists[item.component] = found
-        return found
+            lists = stored_lists(component, self._codecs(field, whole), field.count)
+            self._lists[item.component] = lists
+        return self._lists[item.component]
