@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
     "unknown representation": (
         errors.NotFoundError,
         lambda item: item.search(
-            {"pages": QUERIES[0]}, plan=vs.Cascade([vs.MaxSim("pages", 5, "res4")])
+            {"pages": QUERIES[0]}, plan=vs.Cascade([vs.MaxSim("pages", 5, "res2")])
         ),
     ),
     "matches of text": (errors.RequestError, lambda item: item.matches({"text": TEXT}, [1])),
