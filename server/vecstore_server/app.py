@@ -39,8 +39,6 @@ RECEIVERS = 4
 
 CALLS_MAX = 1_024
 DRAIN_S = 10.0
-ENDING_S = 2.0
-"""What long calls have, once they are ended, to tell their clients before gRPC cancels all."""
 
 _CHANNEL = (
     ("grpc.so_reuseport", 0),  # else a second server would take half of the calls, unnoticed
@@ -134,10 +132,7 @@ class Server:
         """Take no new calls, let running ones finish within `drain_s`, close the database."""
         with self._stopping:
             self._health.serving = False
-            stopped = self._grpc.stop(drain_s + ENDING_S)
-            if not stopped.wait(drain_s):
-                self._long_calls.end()
-                stopped.wait()
+            self._grpc.stop(drain_s).wait()
             self._receivers.shutdown(wait=False, cancel_futures=True)
             self._long_calls.stop(DRAIN_S)
             self._database.close()

@@ -10,7 +10,6 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-from vecstore.errors import UnavailableError
 from vecstore.types import Progress
 from vecstore_proto.v1 import database_pb2
 
@@ -34,8 +33,6 @@ class LongCalls:
         self._calls = ThreadPoolExecutor(CALLS, thread_name_prefix="vecstore-long")
         self._work = ThreadPoolExecutor(CALLS, thread_name_prefix="vecstore-long-work")
         self._running: set[Future[Any]] = set()
-        self._gone: set[Event] = set()
-        self._ending = False
 
     def apart(self, behavior: Behavior) -> Any:
         """The behaviour of an rpc, to be run in threads that no short call needs."""
@@ -56,36 +53,21 @@ class LongCalls:
         """
         told: SimpleQueue[Any] = SimpleQueue()
         gone = Event()
-        self._gone.add(gone)  # before anything runs that `end` shall end
-        if self._ending or not context.add_callback(gone.set):
-            self._gone.discard(gone)
+        if not context.add_callback(gone.set):
             return
         teller = _Teller(told, gone)
         running = self._work.submit(work, teller)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        running.add_done_callback(lambda _: self._gone.discard(gone))
         running.add_done_callback(lambda _: teller.end())
         while (progress := told.get()) is not None:
             yield answer(progress=progress)
         try:
             reports = running.result()
         except ClientGone:
-            if self._ending:
-                raise UnavailableError("the server stops; call again once it is back") from None
             return
         for report in reports:
             yield answer(report=report)
-
-    def end(self) -> None:
-        """End the work under way, and tell its clients so.
-
-        What gRPC cancels when a server stops may never tell its client: nobody sends for a server
-        that has stopped.
-        """
-        self._ending = True
-        for gone in list(self._gone):
-            gone.set()
 
     def stop(self, timeout_s: float) -> None:
         """Take no more calls, and wait for work whose calls were cancelled, but not for long."""
