@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecstore import options
 from vecstore.codec import parse_spec
 from vecstore.codec.base import Rest
 from vecstore.errors import VecstoreError
@@ -31,7 +30,8 @@ from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.buffer import after
 from vecstore.segment.catalog import CodecInfo
-from vecstore.segment.codecs import SEED, codecs_of, put_info
+from vecstore.segment.codecs import codecs_of, put_info
+from vecstore.segment.encode import FieldPart
 from vecstore.segment.environment import Environment
 from vecstore.segment.load import segment_of
 from vecstore.segment.manifest import (
@@ -43,8 +43,9 @@ from vecstore.segment.manifest import (
     to_bytes,
 )
 from vecstore.segment.meta import next_number
+from vecstore.segment.sample import sample_rows, sample_vectors
 from vecstore.segment.snapshot import Live, written_rows
-from vecstore.segment.vectors import decode_rows, owners
+from vecstore.segment.vectors import owners
 from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
@@ -53,7 +54,6 @@ from vecstore.types import Float32
 if TYPE_CHECKING:
     from vecstore.ingest.store import CollectionStore
 
-_FLOAT_BYTES = 4
 # The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
 # Training takes up to 7 times the sample (int8, in float64), which shall be less than half.
 SAMPLE_SHARE = 16
@@ -161,18 +161,17 @@ def _name(
 def remove_unnamed(store: CollectionStore, segment: int, trained: Sequence[CodecInfo]) -> None:
     """Remove the files of work that failed, unless its commit was made after all."""
     environment = store.environment
-    # What cannot be removed now is tried again, and when the database is opened for writing.
-    with suppress(VecstoreError):
+    with suppress(VecstoreError):  # where LMDB cannot be read, the next open for writing removes
         with environment.kv.read() as txn:
             stored = txn.get(keys.MANIFESTS, keys.collection_key(store.id))
         manifest = Manifest() if stored is None else from_bytes(Manifest, stored)
         paths = made_paths(environment, [segment], trained)
-        if segment not in {info.id for info in manifest.segments}:
+        if segment in {info.id for info in manifest.segments}:
+            environment.reclaimer.finish(paths)
+        else:
             for codec in trained:
                 store.shelf.forget(codec)
-            environment.reclaimer.retire_paths(paths, txn=0)
-        environment.reclaimer.finish(paths)
-        environment.reclaimer.sweep()
+            environment.reclaimer.abandon(paths)
 
 
 def choose_codecs(
@@ -204,7 +203,8 @@ def choose_codecs(
     newest = {(info.field, info.spec): info for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
-        count = sum(len(owners(part.source, vector.name, part.rows)[0]) for part in parts)
+        own = field_parts(parts, vector.name)
+        count = sum(len(part.numbers) for part in own)
         for spec in vector.representations if count else ():
             codec = 0
             if parse_spec(spec, vector.dim).trained:
@@ -213,7 +213,7 @@ def choose_codecs(
                 info = newest.get((vector.name, spec))
                 enough = min(count, sample_rows(vector, budget))
                 if info is None or enough >= 2 * info.rows:
-                    sample = sample_vectors(parts, vector.name, count, enough)
+                    sample = sample_vectors(own, vector.name, enough)
                     if isinstance(pace, Task):
                         pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
                     info = _train(store, vector, spec, sample, partial(pace, 0))
@@ -242,42 +242,13 @@ def _train(
         with environment.guard():
             return store.shelf.train(number, vector, spec, sample, rest)
     except BaseException:
-        with suppress(VecstoreError):  # what cannot be removed now is tried again
-            path = environment.paths.codec(number)
-            environment.reclaimer.retire_paths([path], txn=0)
-            environment.reclaimer.finish([path])
-            environment.reclaimer.sweep()
+        environment.reclaimer.abandon([environment.paths.codec(number)])
         raise
 
 
-def sample_rows(vector: Vector, budget: int) -> int:
-    """How many rows a codec learns from at most, where their vectors may take `budget` bytes."""
-    return min(options.TRAINING_ROWS_MAX, max(1, budget // (_FLOAT_BYTES * vector.dim)))
-
-
-def sample_vectors(
-    parts: Sequence[Part], field: str, count: int, most: int = options.TRAINING_ROWS_MAX
-) -> Float32:
-    """Evenly spread vectors, float32 [n, D], n <= most, of the `count` rows that have a field.
-
-    One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
-    of every so many would have one kind.
-    """
-    step = -(-count // most)
-    starts = np.arange(0, count, step)
-    within = np.minimum(step, count - starts)
-    picked = starts + np.random.default_rng(SEED).integers(within)
-    found = []
-    before = 0
-    for source, rows in parts:
-        numbers = owners(source, field, rows)[1]
-        first, last = np.searchsorted(picked, [before, before + len(numbers)])
-        if first < last:
-            codes = source.codes(field, source.specs(field)[-1])
-            assert codes is not None
-            found.append(decode_rows(codes, numbers[picked[first:last] - before]))
-        before += len(numbers)
-    return np.concatenate(found)
+def field_parts(parts: Iterable[Part], field: str) -> list[FieldPart]:
+    """The rows of some parts that have a field."""
+    return [FieldPart(source, owners(source, field, rows)[1]) for source, rows in parts]
 
 
 def take_number(environment: Environment, counter: bytes) -> int:
