@@ -28,21 +28,19 @@ Answer = TypeVar("Answer")
 CONNECT_TIMEOUT_S = 5.0
 
 # Calls that may be sent twice. A write of records is not among them: sent again after it was
-# applied, it would undo what others wrote in between, or answer with a wrong count.
+# applied, it would undo what others wrote in between, or answer with a wrong count. Nor is one
+# with a stream of answers: where gRPC (1.85, not asyncio) sent it again in vain, it never ends.
 _RETRIED = {
-    "vecstore.v1.DatabaseService": ("GetCollection", "ListCollections", "ListJobs", "Check"),
+    "vecstore.v1.DatabaseService": ("GetCollection", "ListCollections", "ListJobs"),
     "vecstore.v1.CollectionService": (
         "Get",
-        "GetStream",
         "Scroll",
         "Count",
         "GetCodec",
-        "GetCodecStream",
         "GetStats",
         "Flush",
         "Compact",
         "Search",
-        "SearchStream",
     ),
 }
 # Calls that change what the database holds: whether one that was cut off did so is not known.

@@ -23,6 +23,7 @@ from vecstore import errors
 from vecstore.storage import failpoints
 from vecstore_client import channel
 from vecstore_proto import results
+from vecstore_proto.v1 import collection_pb2, database_pb2
 from vecstore_server.app import Server
 
 
@@ -113,6 +114,19 @@ def test_reads_are_tried_again_and_writes_are_not(fake: tuple[Any, Any]) -> None
         with pytest.raises(errors.UnavailableError, match="for a moment"):
             write([1])
         assert write([1]) == 7
+
+
+def test_no_streamed_answer_is_tried_again() -> None:
+    """Only calls with one answer are sent again by gRPC, which never ends some of the others."""
+    (config,) = (text for name, text in channel.CHANNEL_OPTIONS if name == "grpc.service_config")
+    (policy,) = json.loads(config)["methodConfig"]
+    services = {
+        **database_pb2.DESCRIPTOR.services_by_name,
+        **collection_pb2.DESCRIPTOR.services_by_name,
+    }
+    for name in policy["name"]:
+        service = services[name["service"].removeprefix("vecstore.v1.")]
+        assert not service.methods_by_name[name["method"]].server_streaming
 
 
 def test_records_are_read_in_runs(fake: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:

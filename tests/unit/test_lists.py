@@ -17,8 +17,11 @@ from vecstore.database import Database
 from vecstore.errors import CorruptionError
 from vecstore.ingest.compact import compact_all, plan_for
 from vecstore.search.plan import lists_to_probe
+from vecstore.segment.encode import FieldPart
+from vecstore.segment.listing import list_order
 from vecstore.segment.lists import read_lists
 from vecstore.segment.reader import Segment
+from vecstore.segment.stream import no_pace
 from vecstore.types import Array, Float32, Hits
 
 DIM, ROWS = 16, 3000
@@ -100,6 +103,22 @@ def test_the_background_makes_lists_of_what_does_not_merge(foreground: Database)
     compact_all(items._store)
     assert items.stats().segments == 1
     assert components(items) == ["listed-0-0", "listed-0-1", "codes-0-2"]
+
+
+def test_lists_are_learned_from_all_kinds_of_rows(
+    foreground: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two kinds of rows take turns, both have centroids, though every second row is read."""
+    monkeypatch.setattr(options, "TRAINING_ROWS_MAX", ROWS // 2)
+    vectors = rows(ROWS, DIM)
+    vectors[:, 0] = np.resize([9, -9], ROWS)
+    items = foreground.create_collection("items", SCHEMA)
+    items.upsert(range(ROWS), vectors)
+    items.flush()
+    [live] = items._store.snapshot().segments
+    part = FieldPart(live.source, np.arange(ROWS))
+    kinds = list_order(SCHEMA.vectors[0], [part], 1 << 20, no_pace).centroids[:, 0]
+    assert kinds.min() < 0 < kinds.max()
 
 
 def test_few_rows_have_no_lists(foreground: Database) -> None:

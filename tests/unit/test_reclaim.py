@@ -127,8 +127,8 @@ def test_files_under_way(desk: Desk) -> None:
 def test_what_cannot_be_removed_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that cannot be removed stays retired; the next sweep removes it."""
     desk.reclaimer.retire_paths([desk.paths.segment(1), desk.paths.segment(2)], txn=5)
-    desk.segment(1)
-    desk.segment(2)
+    for number in (1, 2, 3):
+        desk.segment(number)
 
     def refuse(path: Path) -> None:
         raise StorageError(f"cannot remove {path}")
@@ -137,6 +137,8 @@ def test_what_cannot_be_removed_is_tried_again(desk: Desk, monkeypatch: pytest.M
         patch.setattr(desk.files, "remove", refuse)
         with pytest.raises(StorageError, match="cannot remove"):
             desk.reclaimer.sweep()
-    assert len(desk.reclaimer.unnamed()) == 2
-    assert desk.reclaimer.sweep() == 2
+        desk.reclaimer.begin(desk.paths.segment(3))
+        desk.reclaimer.abandon([desk.paths.segment(3)])
+    assert len(desk.reclaimer.unnamed()) == 3
+    assert desk.reclaimer.sweep() == 3
     assert desk.left() == []

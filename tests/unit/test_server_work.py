@@ -101,6 +101,35 @@ def test_stopping_ends_long_work_before_the_database_is_closed(start: Starter) -
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("method", ["check", "repair"])
+def test_stopping_ends_a_call_that_was_told_nothing_yet(start: Starter, method: str) -> None:
+    """A client that heard of no progress yet raises where the server stops, and does not wait."""
+    database, server = start()
+    begun, finish = threading.Event(), threading.Event()
+
+    def silent(progress: Any) -> Any:
+        begun.set()
+        finish.wait(WAIT_S)
+        return Endless()(progress)
+
+    database.work = silent
+    found: list[Any] = []
+
+    def call() -> None:
+        with pytest.raises(errors.UnavailableError) as caught:
+            getattr(remote, method)()
+        found.append(caught.value)
+        finish.set()  # which the server waits for, before it closes the database
+
+    with vs.connect(server.address) as remote:
+        caller = threading.Thread(target=call)
+        caller.start()
+        assert begun.wait(WAIT_S)
+        server.stop(0)
+        caller.join(WAIT_S)
+    assert len(found) == 1
+
+
 def test_long_calls_hold_up_no_other(start: Starter) -> None:
     """More long calls than there are workers leave the short ones theirs."""
     database, server = start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from vecstore.errors import ReadOnlyError, StorageError
 from vecstore.ingest.flush import made_paths
@@ -112,12 +112,7 @@ def give_up(
     """Remove segments and codecs that nothing names, and that nobody ever read."""
     for codec in codecs:
         store.shelf.forget(codec)
-    paths = made_paths(store.environment, segments, codecs)
-    reclaimer = store.environment.reclaimer
-    reclaimer.retire_paths(paths, txn=0)
-    reclaimer.finish(paths)
-    with suppress(StorageError):  # what cannot be removed now is tried again
-        reclaimer.sweep()
+    store.environment.reclaimer.abandon(made_paths(store.environment, segments, codecs))
 
 
 def _read(txn: Txn, store: CollectionStore) -> AlterJob | None:

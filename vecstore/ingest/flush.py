@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecstore import options
-from vecstore.codec import Spec, parse_spec
+from vecstore.codec import parse_spec
 from vecstore.codec.base import Rest
-from vecstore.codec.centroid_training import tokens_max, tokens_min
+from vecstore.codec.centroid_training import tokens_min
 from vecstore.codec.drift import drift
 from vecstore.errors import VecstoreError
 from vecstore.ingest.commit import Change, commit
@@ -34,7 +33,8 @@ from vecstore.schema import Schema, Vector
 from vecstore.segment.base import StoredCodec
 from vecstore.segment.buffer import after
 from vecstore.segment.catalog import CodecInfo
-from vecstore.segment.codecs import SEED, codecs_of, put_info
+from vecstore.segment.codecs import codecs_of, put_info
+from vecstore.segment.encode import FieldPart
 from vecstore.segment.environment import Environment
 from vecstore.segment.load import segment_of
 from vecstore.segment.manifest import (
@@ -46,8 +46,9 @@ from vecstore.segment.manifest import (
     to_bytes,
 )
 from vecstore.segment.meta import next_number
+from vecstore.segment.sample import sample_rows, sample_vectors
 from vecstore.segment.snapshot import Live, written_rows
-from vecstore.segment.vectors import code_rows, decode_rows, owners, row_codes
+from vecstore.segment.vectors import code_rows, owners, row_codes
 from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
@@ -56,12 +57,9 @@ from vecstore.types import Float32
 if TYPE_CHECKING:
     from vecstore.ingest.store import CollectionStore
 
-_FLOAT_BYTES = 4
 # The sample that a codec learns from takes one part in so many of Options.memory_bytes_max.
 # Training takes up to 7 times the sample (int8, in float64), which shall be less than half.
 SAMPLE_SHARE = 16
-# Of tokens so many times as much: what learns from them takes little more than the sample.
-TOKENS_SHARE = 4
 # How many times the rows that a codec learned from there must be for another to learn.
 GROWTH, GROWTH_TOKENS = 2, 4
 # Of so many tokens, centroids may leave so many times what they left of their sample.
@@ -171,18 +169,17 @@ def _name(
 def remove_unnamed(store: CollectionStore, segment: int, trained: Sequence[CodecInfo]) -> None:
     """Remove the files of work that failed, unless its commit was made after all."""
     environment = store.environment
-    # What cannot be removed now is tried again, and when the database is opened for writing.
-    with suppress(VecstoreError):
+    with suppress(VecstoreError):  # where LMDB cannot be read, the next open for writing removes
         with environment.kv.read() as txn:
             stored = txn.get(keys.MANIFESTS, keys.collection_key(store.id))
         manifest = Manifest() if stored is None else from_bytes(Manifest, stored)
         paths = made_paths(environment, [segment], trained)
-        if segment not in {info.id for info in manifest.segments}:
+        if segment in {info.id for info in manifest.segments}:
+            environment.reclaimer.finish(paths)
+        else:
             for codec in trained:
                 store.shelf.forget(codec)
-            environment.reclaimer.retire_paths(paths, txn=0)
-        environment.reclaimer.finish(paths)
-        environment.reclaimer.sweep()
+            environment.reclaimer.abandon(paths)
 
 
 def choose_codecs(
@@ -214,10 +211,11 @@ def choose_codecs(
     rows = {info.id: info.rows for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
-        count = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
+        own = field_parts(parts, vector.name)
+        count = sum(len(part.numbers) for part in own)
         for spec in vector.representations if count else ():
             codec, parsed = 0, parse_spec(spec, vector.dim)
-            enough = min(count, sample_rows(vector.dim, parsed, budget))
+            enough = min(count, sample_rows(vector.dim, budget, parsed))
             if parsed.trained:
                 codec = _coded(parts, vector.name, spec)
                 if parsed.learns_from_tokens and enough >= GROWTH_TOKENS * rows.get(codec, enough):
@@ -225,12 +223,8 @@ def choose_codecs(
             if parsed.trained and not codec:
                 info = newest.get((vector.name, spec))
                 growth = GROWTH_TOKENS if parsed.learns_from_tokens else GROWTH
-                if (
-                    info is None
-                    or enough >= growth * info.rows
-                    or _drifted(store, info, parts, count)
-                ):
-                    sample = sample_vectors(parts, vector.name, count, enough)
+                if info is None or enough >= growth * info.rows or _drifted(store, info, own):
+                    sample = sample_vectors(own, vector.name, enough)
                     if isinstance(pace, Task):
                         pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
                     info = _train(store, vector, spec, sample, partial(pace, 0))
@@ -256,13 +250,13 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
-def _drifted(store: CollectionStore, info: CodecInfo, parts: Sequence[Part], count: int) -> bool:
-    """Whether so many tokens of all parts want another codebook, and can teach it."""
+def _drifted(store: CollectionStore, info: CodecInfo, parts: Sequence[FieldPart]) -> bool:
+    """Whether the tokens of all parts want another codebook, and can teach it."""
     spec = parse_spec(info.spec, info.dim)
-    if not spec.learns_from_tokens or count < tokens_min(spec):
+    if not spec.learns_from_tokens or sum(len(part.numbers) for part in parts) < tokens_min(spec):
         return False
     codec = store.shelf.stored(info.field, info.spec, info.id).codec
-    found = drift(codec, sample_vectors(parts, info.field, count, DRIFT_TOKENS))
+    found = drift(codec, sample_vectors(parts, info.field, DRIFT_TOKENS))
     return found is not None and found > DRIFT_MAX
 
 
@@ -275,48 +269,16 @@ def _train(
         with environment.guard():
             return store.shelf.train(number, vector, spec, sample, rest)
     except BaseException:
-        with suppress(VecstoreError):  # what cannot be removed now is tried again
-            path = environment.paths.codec(number)
-            environment.reclaimer.retire_paths([path], txn=0)
-            environment.reclaimer.finish([path])
-            environment.reclaimer.sweep()
+        environment.reclaimer.abandon([environment.paths.codec(number)])
         raise
 
 
-def sample_rows(dim: int, spec: Spec, budget: int) -> int:
-    """How many rows a codec learns from at most, where their vectors may take `budget` bytes.
-
-    Codecs of tokens learn from integers of a byte: their samples may be larger.
-    """
-    most, share = options.TRAINING_ROWS_MAX, 1
-    if spec.learns_from_tokens:
-        most, share = tokens_max(spec), TOKENS_SHARE
-    return min(most, max(1, share * budget // (_FLOAT_BYTES * dim)))
-
-
-def sample_vectors(
-    parts: Sequence[Part], field: str, count: int, most: int = options.TRAINING_ROWS_MAX
-) -> Float32:
-    """Evenly spread vectors, float32 [n, D], n <= most, of the `count` rows that have a field.
-
-    One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
-    of every so many would have one kind.
-    """
-    step = -(-count // most)
-    starts = np.arange(0, count, step)
-    within = np.minimum(step, count - starts)
-    picked = starts + np.random.default_rng(SEED).integers(within)
-    found = []
-    before = 0
-    for source, rows in parts:
-        numbers = code_rows(source, field, owners(source, field, rows)[1])
-        first, last = np.searchsorted(picked, [before, before + len(numbers)])
-        if first < last:
-            codes = source.codes(field, source.specs(field)[-1])
-            assert codes is not None
-            found.append(decode_rows(codes, numbers[picked[first:last] - before]))
-        before += len(numbers)
-    return np.concatenate(found)
+def field_parts(parts: Iterable[Part], field: str) -> list[FieldPart]:
+    """The codes of the rows of some parts that have a field."""
+    return [
+        FieldPart(source, code_rows(source, field, owners(source, field, rows)[1]))
+        for source, rows in parts
+    ]
 
 
 def take_number(environment: Environment, counter: bytes) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import SAMPLE_SHARE, sample_rows, sample_vectors, take_number
+from vecstore.ingest.flush import SAMPLE_SHARE, field_parts, take_number
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged
@@ -24,7 +24,7 @@ from vecstore.segment.known import KnownIds
 from vecstore.segment.manifest import SegmentInfo
 from vecstore.segment.reader import Segment
 from vecstore.segment.relink import relink_segment
-from vecstore.segment.vectors import row_codes
+from vecstore.segment.sample import sample_rows, sample_vectors
 from vecstore.segment.writer import Pace, Part, write_segment
 from vecstore.storage import keys
 from vecstore.storage import paths as names
@@ -128,7 +128,8 @@ class Rebuilder:
         infos += self.trained
         chosen: dict[tuple[str, str], StoredCodec] = {}
         for vector in self.schema.vectors:
-            count = sum(row_codes(part.source, vector.name, part.rows) for part in parts)
+            own = field_parts(parts, vector.name)
+            count = sum(len(part.numbers) for part in own)
             owner = remains.info.field(vector.name)
             had = {item.spec: item.codec for item in owner.representations} if owner else {}
             for spec in vector.representations if count else ():
@@ -141,8 +142,8 @@ class Rebuilder:
                 found = self._first(vector, spec, [*wanted, *reversed(newest)])
                 if found is None:
                     budget = self.environment.options.memory_bytes_max // SAMPLE_SHARE
-                    most = sample_rows(vector.dim, parse_spec(spec, vector.dim), budget)
-                    sample = sample_vectors(parts, vector.name, count, min(count, most))
+                    most = sample_rows(vector.dim, budget, parse_spec(spec, vector.dim))
+                    sample = sample_vectors(own, vector.name, most)
                     number = take_number(self.environment, keys.NEXT_CODEC)
                     self.made.append(self.environment.paths.codec(number))
                     self.trained.append(self.shelf.train(number, vector, spec, sample))

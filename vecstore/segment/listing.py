@@ -13,6 +13,7 @@ from vecstore.codec.lists import assign, stretched, train_centroids
 from vecstore.schema import Vector
 from vecstore.segment.encode import FieldPart, decoded
 from vecstore.segment.lists import ListOrder
+from vecstore.segment.sample import sample_rows, sample_vectors
 from vecstore.segment.stream import Pace
 
 _FLOAT_BYTES = 4
@@ -36,14 +37,10 @@ def list_order(
     """
     rest = partial(pace, 0)
     count = sum(len(part.numbers) for part in parts)
-    row_bytes = _FLOAT_BYTES * vector.dim
-    step = -(-count // min(options.TRAINING_ROWS_MAX, max(1, sample_bytes // row_bytes)))
-    sample = np.concatenate(
-        [decoded(part._replace(numbers=part.numbers[::step]), vector.name) for part in parts]
-    )
+    sample = sample_vectors(parts, vector.name, sample_rows(vector.dim, sample_bytes))
     lists = math.ceil(options.LISTS_PER_ROOT * math.sqrt(count))
     centroids = train_centroids(sample, lists, vector.metric, rest)
-    chunk = max(1, options.CHUNK_BYTES // row_bytes)
+    chunk = max(1, options.CHUNK_BYTES // (_FLOAT_BYTES * vector.dim))
     assigned, lengths = [], []
     for part in parts:
         for start in range(0, len(part.numbers), chunk):

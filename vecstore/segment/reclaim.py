@@ -2,6 +2,7 @@
 
     begin     a segment or codec is about to be written
     finish    a commit names it now, or its files are gone again
+    abandon   no commit will name it: it is removed, or retired where that fails
     retire    a segment is no longer named, as of some commit; its files stay
     sweep     removes what is retired, unless
                   someone holds everything (`hold`), such as a check or a snapshot of the database,
@@ -16,12 +17,13 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from vecstore.errors import VecstoreError
 from vecstore.segment.reader import Segment
 from vecstore.storage.failpoints import reach
 from vecstore.storage.files import FileSystem
@@ -81,6 +83,13 @@ class Reclaimer:
         """Remove files that no one of this process has open."""
         with self._lock:
             self._retired += [_Retired(path, txn, _nobody, is_codec=False) for path in paths]
+
+    def abandon(self, paths: Sequence[Path]) -> None:
+        """Remove files that no commit will name; those that cannot be removed now stay retired."""
+        self.retire_paths(paths, txn=0)
+        self.finish(paths)
+        with suppress(VecstoreError):
+            self.sweep()
 
     def unnamed(self) -> frozenset[Path]:
         """The files and folders that may be there though no commit names them."""

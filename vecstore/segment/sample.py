@@ -1,0 +1,49 @@
+"""The vectors that codebooks and coarse centroids learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vecstore import options
+from vecstore.codec import Spec
+from vecstore.codec.centroid_training import tokens_max
+from vecstore.segment.codecs import SEED
+from vecstore.segment.encode import FieldPart, decoded
+from vecstore.types import Float32
+
+_FLOAT_BYTES = 4
+TOKENS_SHARE = 4
+
+
+def sample_rows(dim: int, budget: int, spec: Spec | None = None) -> int:
+    """How many rows to learn from at most, where vectors [D] may take `budget` bytes.
+
+    A codec of tokens may learn from TOKENS_SHARE times as many: it takes little more than these.
+    """
+    most, share = options.TRAINING_ROWS_MAX, 1
+    if spec is not None and spec.learns_from_tokens:
+        most, share = tokens_max(spec), TOKENS_SHARE
+    return min(most, max(1, share * budget // (_FLOAT_BYTES * dim)))
+
+
+def sample_vectors(parts: Sequence[FieldPart], field: str, most: int) -> Float32:
+    """Evenly spread vectors, float32 [n, D], n <= most, of all rows of some parts, at least one.
+
+    One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
+    of every so many would have one kind.
+    """
+    count = sum(len(part.numbers) for part in parts)
+    step = -(-count // most)
+    starts = np.arange(0, count, step)
+    picked = starts + np.random.default_rng(SEED).integers(np.minimum(step, count - starts))
+    found = []
+    before = 0
+    for part in parts:
+        first, last = np.searchsorted(picked, [before, before + len(part.numbers)])
+        if first < last:
+            numbers = part.numbers[picked[first:last] - before]
+            found.append(decoded(part._replace(numbers=numbers), field))
+        before += len(part.numbers)
+    return np.concatenate(found)
