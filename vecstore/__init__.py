@@ -37,9 +37,12 @@ from vecstore.types import (
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping, Sequence
 
     from vecstore.backup.objects import ObjectStore
     from vecstore.database import Database
+    from vecstore.multivector.collection_report import Records
+    from vecstore.multivector.report import TokenReport
     from vecstore_client import RemoteDatabase
 
 __version__ = "0.1.0"
@@ -72,6 +75,7 @@ __all__ = [
     "open",
     "restore",
     "snapshots",
+    "token_report",
 ]
 
 
@@ -150,6 +154,26 @@ def restore(
     from vecstore.backup.restore import restore_database
 
     restore_database(source, path, number, progress)
+
+
+def token_report(
+    collection: Records,
+    queries: Mapping[str, Sequence[Any]],
+    *,
+    policies: Sequence[tuple[str, str]] = (),
+    budgets: Sequence[int] = (),
+    judgments: Sequence[Mapping[Any, float]] | None = None,
+) -> TokenReport:
+    """What pruning, pooling and token budgets would lose of a collection; reads all its records.
+
+    See `vecstore.multivector.collection_report.report_tokens`; `vecstore.multivector.draw` draws
+    the report.
+    """
+    from vecstore.multivector.collection_report import report_tokens
+
+    return report_tokens(
+        collection, queries, policies=policies, budgets=budgets, judgments=judgments
+    )
 
 
 def snapshots(source: str | ObjectStore) -> list[SnapshotInfo]:

@@ -28,6 +28,7 @@ from vecstore.ingest.jobs import Jobs
 from vecstore.ingest.maintenance import Maintenance
 from vecstore.ingest.opening import close_environment, open_environment
 from vecstore.ingest.store import CollectionStore
+from vecstore.ingest.tokens import check_policies
 from vecstore.options import Options
 from vecstore.repair.run import repair_database
 from vecstore.request import check_progress
@@ -79,7 +80,7 @@ class Database:
 
         Raises:
             AlreadyExistsError: there is one of that name.
-            SchemaError: the name or a representation cannot be.
+            SchemaError: the name, a representation or a policy cannot be.
         """
         check_name("collection", name)
         if not isinstance(schema, Schema):
@@ -91,6 +92,7 @@ class Database:
                 raise AlreadyExistsError(
                     f"collection {name!r} exists; use collection({name!r}) or drop it first"
                 )
+            check_policies(schema)
             registry.create(environment, name, resolve_schema(schema))
         return self.collection(name)
 

@@ -13,8 +13,11 @@ import numpy as np
 
 from vecstore.errors import DimensionError, VectorError
 from vecstore.ingest.vectors import to_queries, to_vectors
+from vecstore.multivector.policy import parse
+from vecstore.multivector.reduce import apply
+from vecstore.multivector.sets import TokenSets
 from vecstore.options import TOKENS_MAX
-from vecstore.schema import MultiVector
+from vecstore.schema import MultiVector, Schema
 from vecstore.segment.ragged import make_offsets
 from vecstore.segment.rows import FieldVectors
 from vecstore.segment.tokens import TokenBounds
@@ -52,7 +55,8 @@ def to_tokens(
 ) -> FieldVectors:
     """Check the vectors of one multivector field and copy them; those of cosine to unit length.
 
-    Where they have salience, the most important of each record come first.
+    They are pruned and pooled as the field says. Then, and where they have salience, the most
+    important of each record come first.
 
     Args:
         field: of D dimensions.
@@ -62,7 +66,8 @@ def to_tokens(
 
     Raises:
         DimensionError: a shape is another, or a record has more than 65,535 vectors or none.
-        VectorError: NaN, an infinity, a value that `dtype` cannot hold, or no numbers at all.
+        VectorError: NaN, an infinity, a value that `dtype` cannot hold, no numbers at all, or no
+            salience where the field prunes by it.
     """
     tokens = _checked(field, given) if isinstance(given, Tokens) else _joined(field, given, ids)
     offsets = _checked_offsets(field, tokens, ids)
@@ -72,12 +77,31 @@ def to_tokens(
     owners = TokenOwners(bounds.offsets, [ids[row] for row in present.tolist()])
     bounds = replace(bounds, salience=_checked_salience(field, tokens, owners))
     values = to_vectors(field, tokens.vectors, owners, dtype).values
-    if bounds.salience is not None:
+    if field.pruning or field.pooling:
+        values, bounds = _reduced(field, values, bounds)
+    elif bounds.salience is not None:
         order = by_importance(bounds)
         places, salience = bounds.all_places()[order], bounds.salience[order]
         values, bounds = values[order], replace(bounds, places=places, salience=salience)
     rows = None if len(present) == len(ids) else present.astype(np.uint32)
     return FieldVectors(rows=rows, values=values, tokens=bounds)
+
+
+def check_policies(schema: Schema) -> None:
+    """Raise SchemaError for a policy of a multivector field that there is not."""
+    for field in schema.vectors:
+        if isinstance(field, MultiVector):
+            parse(field.pruning, "pruning")
+            parse(field.pooling, "pooling")
+
+
+def _reduced(field: MultiVector, values: Array, bounds: TokenBounds) -> tuple[Array, TokenBounds]:
+    """The tokens that the policies of a field leave, most important first."""
+    sets = TokenSets(vectors=values, offsets=bounds.offsets, salience=bounds.salience)
+    for policy in (parse(field.pruning, "pruning"), parse(field.pooling, "pooling")):
+        sets = apply(policy, sets, field.metric)
+    kept = TokenBounds(offsets=sets.offsets, places=sets.places, salience=sets.salience)
+    return sets.vectors, kept
 
 
 def by_importance(bounds: TokenBounds) -> Int64:
