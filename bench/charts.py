@@ -101,7 +101,7 @@ CHARTS = (
     Chart(
         file="multivector-recall-qps.png",
         suite="multivector",
-        tables=r"multivector-.*",
+        tables=r"multivector-(?!bars).*",
         title="Queries a second against overlap with exact MaxSim; up and right is better",
         x="recall",
         y=(("q/s 2 threads", "log"),),
@@ -111,7 +111,7 @@ CHARTS = (
     Chart(
         file="multivector-bytes.png",
         suite="multivector",
-        tables=r"multivector-.*",
+        tables=r"multivector-(?!bars).*",
         title="nDCG@10 against bytes a document; up and left is better",
         x="disk B/document",
         y=(("nDCG@10", "linear"),),

@@ -10,8 +10,11 @@ from vecstore.errors import RequestError
 from vecstore.types import Durability
 
 DIM_MAX = 65_536
-# Tokens of one record of a multivector field, and vectors of one query of it.
+# Tokens of one record of a multivector field, and their bytes as float32: a message holds them.
 TOKENS_MAX = 65_535
+TOKENS_BYTES_MAX = 1 << 25
+# Vectors of one query of it: each has a byte and an integer for each centroid.
+QUERY_TOKENS_MAX = 2_048
 PCA_DIMS_MAX = 2_048
 SUBQUANTIZERS_MAX = 4_096
 TOKEN_DIMS_MAX = 4_096

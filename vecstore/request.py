@@ -86,6 +86,12 @@ class MaxSim:
     token_budget: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.field, str):
+            raise RequestError(f"field of MaxSim is {self.field!r}, expected the name of a field")
+        if not isinstance(self.representation, str | None):
+            raise RequestError(
+                f"representation of MaxSim is {self.representation!r}, expected a spec or None"
+            )
         keep = check_count("keep of MaxSim", self.keep, options.KEEP_MAX)
         object.__setattr__(self, "keep", keep)
         budget = check_budget("token_budget of MaxSim", self.token_budget)

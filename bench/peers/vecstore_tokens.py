@@ -31,9 +31,9 @@ BATCH = 1_000
 
 ENVIRONMENT = Environment("vecstore")
 PEERS = (
-    Known("vecstore", "VecstoreTokens", ("late",)),
+    Known("vecstore-tokens", "VecstoreTokens", ("late",)),
     Known("vecstore-res1", "VecstoreTokens", ("late",), {"ladder": "res1"}),
-    Known("vecstore-res4", "VecstoreTokens", ("late",), {"ladder": "res4"}),
+    Known("vecstore-res2", "VecstoreTokens", ("late",), {"ladder": "res2"}),
     Known("vecstore-ternary", "VecstoreTokens", ("late",), {"ladder": "ternary"}),
     Known("vecstore-int8", "VecstoreTokens", ("late",), {"ladder": "int8"}),
     Known("vecstore-float16", "VecstoreTokens", ("late",), {"ladder": "float16"}),

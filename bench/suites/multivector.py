@@ -48,6 +48,7 @@ SINGLE_MS_MAX = 1_000.0
 OVERLAP = 0.97
 SPEEDS = {"cranfield": 700, "scifact": 250}
 TOKEN_BYTES = 40
+TOKENS = "vecstore-tokens"
 
 
 def tables(settings: Settings) -> Iterator[Table]:
@@ -59,7 +60,8 @@ def tables(settings: Settings) -> Iterator[Table]:
         for _ in run.every(asked(settings, "late")):
             yield run.table()
         bars += run.bars()
-    yield Table("multivector-bars", "Bars of the suite", bars)
+    if bars:
+        yield Table("multivector-bars", "Bars of the suite", bars)
 
 
 def _sets(settings: Settings) -> list[TokenSet]:
@@ -218,7 +220,7 @@ class Run:
         name, wanted = self.data.name, SPEEDS.get(self.data.name)
         if wanted is None:
             return []
-        rows = [row for row in self.table().rows if row["peer"] == OURS and row["recall"]]
+        rows = [row for row in self.table().rows if row["peer"] == TOKENS and row["recall"]]
         best = max((row["recall"].mean for row in rows), default=0.0)
         fast = [row["q/s 1 thread"] or 0 for row in rows if row["recall"].mean >= OVERLAP]
         speed, size = max(fast, default=0), max((row["disk B/vector"] for row in rows), default=0)

@@ -246,7 +246,7 @@ PAGES = [TEXT, TEXT]
             r"query of shape \(8,\) .*'pages', expected \(n, 8\)",
         ),
         ({"pages": [[1, 2]]}, {}, DimensionError, r"shape \(1, 2\)"),
-        ({"pages": np.ones((0, DIM))}, {}, DimensionError, "n from 1 to 65,535"),
+        ({"pages": np.ones((0, DIM))}, {}, DimensionError, "n from 1 to 2,048"),
         ({"pages": [[np.nan] * DIM]}, {}, InvalidInputError, "nan"),
         ({"text": PAGES}, {}, DimensionError, r"query of shape \(2, 8\) .*'text'"),
         ({"pagse": PAGES}, {}, NotFoundError, "no vector field 'pagse'"),

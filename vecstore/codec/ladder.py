@@ -9,10 +9,12 @@ import numpy as np
 
 from vecstore.codec.spec import parse_spec, possible
 from vecstore.errors import SchemaError
+from vecstore.options import TOKEN_DIMS_MAX
 from vecstore.schema import Schema, Vector
 
 DEFAULT_LADDER = ("bits2", "float16")
 DEFAULT_TOKENS = ("res4",)
+WIDE_TOKENS = ("float16",)  # where there are more dimensions than its kernel takes
 
 
 def resolve_schema(schema: Schema) -> Schema:
@@ -35,7 +37,7 @@ def spelled_out(vector: Vector) -> tuple[str, ...]:
         SchemaError: a representation is unknown, of fields of the other kind, or named twice.
     """
     multi = vector.multi
-    given = vector.representations or (DEFAULT_TOKENS if multi else DEFAULT_LADDER)
+    given = vector.representations or _default(vector)
     specs = [parse_spec(text, vector.dim) for text in given]
     for spec in specs:
         if not spec.suits(multi=multi):
@@ -54,6 +56,12 @@ def spelled_out(vector: Vector) -> tuple[str, ...]:
         return ladder
     contained = {text for spec in specs for text in spec.contained}
     return tuple(text for text in ladder if text not in contained)
+
+
+def _default(vector: Vector) -> tuple[str, ...]:
+    if not vector.multi:
+        return DEFAULT_LADDER
+    return DEFAULT_TOKENS if vector.dim <= TOKEN_DIMS_MAX else WIDE_TOKENS
 
 
 def float_dtype(vector: Vector) -> np.dtype[Any]:

@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from vecstore.codec.centroid_training import tokens_min
 from vecstore.codec.ladder import resolve_schema
 from vecstore.codec.spec import parse_spec
 from vecstore.errors import SchemaError
 from vecstore.schema import Schema, Vector
 from vecstore.segment.base import Source
-from vecstore.segment.snapshot import Live, Snapshot, live_field_rows
-from vecstore.segment.vectors import code_rows, decode_rows
+from vecstore.segment.snapshot import Live, Snapshot, live_field_rows, written_rows
+from vecstore.segment.vectors import code_rows, decode_rows, row_codes
 from vecstore.types import Float32, Int64
 
 # Rows that the error of a representation is measured on, at most.
@@ -44,6 +45,7 @@ def check_derivable(snapshot: Snapshot, wanted: Vector) -> None:
         snapshot: the state to alter.
         wanted: the field with its new ladder, spelled out.
     """
+    _check_learnable(snapshot, wanted)
     missing: set[str] = set()
     coarse: list[Live] = []
     for live in snapshot.sources:
@@ -53,6 +55,23 @@ def check_derivable(snapshot: Snapshot, wanted: Vector) -> None:
             coarse.append(live)
     if coarse:
         raise SchemaError(_refusal(coarse, wanted, missing))
+
+
+def _check_learnable(snapshot: Snapshot, wanted: Vector) -> None:
+    """Raise SchemaError where there are too few tokens for what learns from many of them."""
+    tokens = sum(
+        row_codes(live.source, wanted.name, written_rows(live)) for live in snapshot.sources
+    )
+    had = snapshot.info.schema.vector(wanted.name).representations
+    for spec in (parse_spec(text, wanted.dim) for text in wanted.representations):
+        if not spec.learns_from_tokens or str(spec) in had:
+            continue
+        if 0 < tokens < tokens_min(spec):
+            raise SchemaError(
+                f"multivector field {wanted.name!r} cannot get {str(spec)!r} yet: it learns from "
+                f"{tokens_min(spec):,} tokens at least, and there are {tokens:,}; write more first "
+                "(a collection that is created with it keeps floats until there are enough)"
+            )
 
 
 def source_errors(sources: Sequence[Live], vector: Vector) -> dict[str, float]:

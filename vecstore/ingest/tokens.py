@@ -16,7 +16,7 @@ from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.multivector.policy import parse
 from vecstore.multivector.reduce import apply
 from vecstore.multivector.sets import TokenSets
-from vecstore.options import TOKENS_MAX
+from vecstore.options import QUERY_TOKENS_MAX, TOKENS_BYTES_MAX, TOKENS_MAX
 from vecstore.schema import MultiVector, Schema
 from vecstore.segment.ragged import make_offsets
 from vecstore.segment.rows import FieldVectors
@@ -50,6 +50,11 @@ def owners_of(bounds: TokenBounds | None, ids: Sequence[Id]) -> Sequence[Id]:
     return ids if bounds is None else TokenOwners(bounds.offsets, ids)
 
 
+def most_tokens(field: MultiVector) -> int:
+    """How many vectors a record may have."""
+    return min(TOKENS_MAX, TOKENS_BYTES_MAX // (4 * field.dim))
+
+
 def to_tokens(
     field: MultiVector, given: object, ids: Sequence[Id], dtype: np.dtype[Any]
 ) -> FieldVectors:
@@ -65,7 +70,7 @@ def to_tokens(
         dtype: float16 or float32, what to keep.
 
     Raises:
-        DimensionError: a shape is another, or a record has more than 65,535 vectors or none.
+        DimensionError: a shape is another, or a record has no vectors, or more than `most_tokens`.
         VectorError: NaN, an infinity, a value that `dtype` cannot hold, no numbers at all, or no
             salience where the field prunes by it.
     """
@@ -116,7 +121,7 @@ def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[F
     Vectors of cosine fields come back at unit length, zeros as zeros.
 
     Raises:
-        DimensionError: a shape is another, or a query has no vectors or more than 65,535.
+        DimensionError: a shape is another, or a query has no vectors or more than 2,048.
         VectorError: NaN, an infinity, a value beyond float32, or no numbers at all.
     """
     if not many:
@@ -131,10 +136,11 @@ def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[F
 
 def _to_token_query(field: MultiVector, given: object, name: str) -> Float32:
     array = _as_array(given, f"{name} of multivector field {field.name!r}")
-    if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
+    most = min(QUERY_TOKENS_MAX, most_tokens(field))
+    if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= most:
         raise DimensionError(
             f"{name} of shape {array.shape} for multivector field {field.name!r}, expected "
-            f"(n, {field.dim}), n from 1 to {TOKENS_MAX:,}"
+            f"(n, {field.dim}), n from 1 to {most:,}"
         )
     return to_queries(field, array, many=True)
 
@@ -174,16 +180,16 @@ def _joined(field: MultiVector, given: object, ids: Sequence[Id]) -> Tokens:
             f"{len(given)} sets of vectors for {len(ids)} ids and field {field.name!r}, expected "
             + expected
         )
-    arrays, lengths = [], []
+    arrays, lengths, most = [], [], most_tokens(field)
     for id_, item in zip(ids, given, strict=True):
         if item is None:
             lengths.append(0)
             continue
         array = _as_array(item, f"vectors of id {id_!r} of field {field.name!r}")
-        if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= TOKENS_MAX:
+        if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= most:
             raise DimensionError(
                 f"vectors of shape {array.shape} of id {id_!r} for field {field.name!r}, expected "
-                f"(t, {field.dim}), t from 1 to {TOKENS_MAX:,}"
+                f"(t, {field.dim}), t from 1 to {most:,}"
             )
         arrays.append(array)
         lengths.append(len(array))
@@ -216,11 +222,12 @@ def _checked_offsets(field: MultiVector, tokens: Tokens, ids: Sequence[Id]) -> U
             f"offsets of field {field.name!r} go from {offsets[0]} to {offsets[-1]}, expected them "
             f"to ascend from 0 to the {count} vectors"
         )
-    if lengths.max(initial=0) > TOKENS_MAX:
+    most = most_tokens(field)
+    if lengths.max(initial=0) > most:
         row = int(lengths.argmax())
         raise DimensionError(
             f"id {ids[row]!r} has {lengths[row]:,} vectors for field {field.name!r}, expected at "
-            f"most {TOKENS_MAX:,}"
+            f"most {most:,}"
         )
     return offsets.astype(np.uint64)
 

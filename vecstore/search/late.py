@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from vecstore import options
 from vecstore.request import MaxSim, SearchRequest
 from vecstore.search.answer import OnDamage, answer_dense, find_targets, make_hits, without
@@ -76,6 +78,8 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
     [queries] = request.token_queries.values()
     if request.exact or not request.field or not queries:
         return plan, targets
+    if not all(_have_both(target, request.field) for target in targets):
+        return plan, targets  # candidates would leave records out
     dense, coarse = after_dense(request, schema), coarse_of(schema.vector(request.field))
     scanned = sum(
         target.allowed.count * target.codes(coarse).codec.code_bytes
@@ -85,6 +89,16 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
     share = COST * sum(map(len, queries)) / len(queries)
     after = scanned + share * _bytes(dense, targets, dense.candidates)
     return (dense if after < share * _bytes(plan, targets, allowed) else plan), targets
+
+
+def _have_both(target: Target, field: str) -> bool:
+    """Whether every row that has the field of a target has another field, too."""
+    source = target.live.source
+    count = source.field_count(field)
+    if count < target.rows:
+        return False
+    own, others = source.field_rows(target.field), source.field_rows(field)
+    return others is None or (own is not None and bool(np.isin(own, others).all()))
 
 
 def _bytes(plan: LatePlan, targets: Sequence[Target], records: int) -> float:
