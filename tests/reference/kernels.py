@@ -281,7 +281,7 @@ def _quantize_row(row: Float32, bits: int) -> tuple[Uint8, tuple[float, float, f
 
 def packed_queries(rotated: Float32, bits: int) -> tuple[Array, Float64]:
     """Tables [Q, 2 * B, 16] and factors [Q, 4] of rotated queries [Q, P]."""
-    largest, run = {1: (1, 4), 2: (3, 1)}[bits]
+    largest, run = {1: (1, 4), 2: (3, 2)}[bits]
     per_nibble = 4 // bits
     # Bytes b, b + 4, ... of a run of units of four bytes add up in 8 bits.
     queries, width, per_byte = len(rotated), rotated.shape[1] * bits // 8, 8 // bits

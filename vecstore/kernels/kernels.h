@@ -71,7 +71,7 @@ struct PackedJob {
     const Query* queries;
     Rows rows;
     i64 bytes;  // a multiple of UNIT
-    i64 run;    // RUN or 1: bytes b, b + UNIT, ... of so many units add up to 255 at most
+    i64 run;    // RUN, half of it or 1: bytes b, b + UNIT, ... of so many units add up to 255 at most
 };
 
 // Groups of 64 interleaved rows against tables of what each byte adds.

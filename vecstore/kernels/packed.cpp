@@ -185,12 +185,15 @@ static void some_rows(const PackedJob& job, i64 q, const i64* rows, i64 count, f
 void packed_block(const void* any, const u32* queries, i64 many, i64 row, i64 count, i64 ahead,
                   float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
-    (job.run == RUN ? block<RUN> : block<1>)(job, queries, many, row, count, ahead, out);
+    const auto run = job.run == RUN ? block<RUN> : job.run == RUN / 2 ? block<RUN / 2> : block<1>;
+    run(job, queries, many, row, count, ahead, out);
 }
 
 void packed_rows(const void* any, i64 query, const i64* rows, i64 count, float* out) {
     const PackedJob& job = *static_cast<const PackedJob*>(any);
-    (job.run == RUN ? some_rows<RUN> : some_rows<1>)(job, query, rows, count, out);
+    const auto run =
+        job.run == RUN ? some_rows<RUN> : job.run == RUN / 2 ? some_rows<RUN / 2> : some_rows<1>;
+    run(job, query, rows, count, out);
 }
 
 void packed_ahead(const void* any, i64 row, i64 count) {

@@ -11,8 +11,8 @@ namespace vecstore {
 namespace {
 
 // The units of a query whose table entries add up in 8 bits. More make a scan faster and the
-// query coarser: of 1-bit codes that is lost in their own error, of 2-bit codes it is not.
-i64 run_of(int bits) { return bits == 1 ? RUN : 1; }
+// query coarser, which is lost in the error of the codes: that of 1-bit codes is larger.
+i64 run_of(int bits) { return bits == 1 ? RUN : RUN / 2; }
 
 // The nearest whole number, halves to even, of magnitudes below 2^51: the sum has no fraction left.
 // (The library function is a call for each number; this is done for several at once.)
@@ -105,15 +105,20 @@ i64 packed_run(const u8* tables, i64 bytes) {
         for (int i = 0; i < 16; i++) found = std::max(found, table[i]);
         return i64(found);
     };
-    std::vector<i64> sums(size_t((bytes + RUN * UNIT - 1) / (RUN * UNIT) * UNIT), 0);
-    i64 most = 0;
-    for (i64 b = 0; b < bytes; b++) {
-        i64 entry = largest(tables + 16 * b) + largest(tables + 16 * (bytes + b));
-        most = std::max(most, entry);
-        sums[size_t(b / (RUN * UNIT) * UNIT + b % UNIT)] += entry;
+    // Of each lane of each run of one unit, then of two, of four: what its entries add up to.
+    i64 runs = (bytes + UNIT - 1) / UNIT;
+    std::vector<i64> sums(size_t(runs * UNIT), 0);
+    for (i64 b = 0; b < bytes; b++)
+        sums[size_t(b)] = largest(tables + 16 * b) + largest(tables + 16 * (bytes + b));
+    for (i64 run = 1;; run *= 2) {
+        if (*std::max_element(sums.begin(), sums.end()) > 255) return run / 2;
+        if (run == RUN) return run;
+        runs = (runs + 1) / 2;
+        std::vector<i64> pairs(size_t(runs * UNIT), 0);
+        for (size_t i = 0; i < sums.size(); i++)
+            pairs[i / (2 * UNIT) * UNIT + i % UNIT] += sums[i];
+        sums.swap(pairs);
     }
-    if (most > 255) return 0;
-    return *std::max_element(sums.begin(), sums.end()) <= 255 ? RUN : 1;
 }
 
 }  // namespace vecstore
