@@ -141,6 +141,23 @@ def test_multivector_tells_all_of_each_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_multivector_tells_whether_its_bars_are_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a set that has them: recall, speed and bytes, and of each ladder what it loses."""
+    monkeypatch.setattr(multivector, "SPEEDS", {"synthetic, around topics": 1})
+    names = ("vecstore-tokens", "vecstore-float16")
+    settings = Settings(data=None, rows=500, calls=5, folder=tmp_path, peers=names, quick=True)
+    *_, table = multivector.tables(settings)
+    assert table.name == "multivector-bars"
+    recall, speed, size, loss = table.rows
+    assert (recall["met"], speed["met"], loss["met"]) == ("yes", "yes", "yes")
+    assert speed["figure"] > 1
+    assert size["figure"] > 0
+    assert abs(loss["figure"]) <= 0.001
+
+
+@pytest.mark.usefixtures("small")
 def test_a_peer_that_fails_keeps_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that cannot be made has a row; one that fails while timed says in which mode."""
     ask = Worker.ask
