@@ -18,18 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
+from vecstore.reports import CollectionStats, Job, Recall, RepairReport, SnapshotInfo
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
 from vecstore.types import (
     Codes,
-    CollectionStats,
     Hit,
     Hits,
-    Job,
     Progress,
     Record,
-    RepairReport,
-    SnapshotInfo,
     StageReport,
     TokenMatches,
     Tokens,
@@ -60,6 +57,7 @@ __all__ = [
     "Options",
     "Probe",
     "Progress",
+    "Recall",
     "Record",
     "RepairReport",
     "Rescore",

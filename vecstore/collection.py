@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,28 +11,33 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
+from vecstore.holdings import Holdings, to_filter
 from vecstore.ingest.alter import Alteration
 from vecstore.ingest.batch import check_ids, check_ids_asked, check_queries, make_batch
-from vecstore.ingest.coded import FieldCodec, take_codes
+from vecstore.ingest.coded import take_codes
+from vecstore.ingest.commit import commit
 from vecstore.ingest.compact import compact_now
-from vecstore.ingest.encoders import current_codecs, field_codec
+from vecstore.ingest.encoders import current_codecs
 from vecstore.ingest.jobs import Jobs
 from vecstore.ingest.precision import buffer_dtypes
 from vecstore.ingest.store import CollectionStore
 from vecstore.ingest.ttl import Ttl
-from vecstore.request import Cascade, SearchRequest, check_count
+from vecstore.reports import CollectionStats, Recall
+from vecstore.request import Cascade, SearchRequest, check_count, check_progress, check_recall
 from vecstore.schema import Schema
 from vecstore.search.answer import answer, passing
 from vecstore.search.late import answer_late
 from vecstore.search.parallel import Workers
-from vecstore.search.records import Given, match_tokens, page, records_at
-from vecstore.search.where import Node, parse_where
+from vecstore.search.records import Given, match_tokens
+from vecstore.segment.recalls import put_recall, read_recalls
 from vecstore.segment.snapshot import Snapshot
 from vecstore.segment.stats import collection_stats
-from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
+from vecstore.tune.live import LiveQueries
+from vecstore.tune.measure import measure
+from vecstore.types import Hits, Ids, Progress, TokenMatches
 
 
-class Collection:
+class Collection(Holdings):
     """A collection of an open database; made by `Database.create_collection` or `.collection`.
 
     Safe to use from many threads: searches run side by side, each on the state after the last
@@ -39,26 +45,12 @@ class Collection:
     """
 
     def __init__(self, store: CollectionStore, workers: Workers, jobs: Jobs) -> None:
-        self._store = store
+        super().__init__(store)
         self._workers = workers
         self._jobs = jobs
+        self._live = LiveQueries()
         self._alteration = Alteration(store, jobs)
         self._alteration.resume()
-
-    @property
-    def name(self) -> str:
-        """The name it was created with."""
-        return self._store.name
-
-    @property
-    def schema(self) -> Schema:
-        """Its fields, with every representation spelled out, coarse to fine."""
-        return self._store.info.schema
-
-    @property
-    def id(self) -> int:
-        """A number that no other collection of the database ever had, whatever its name."""
-        return self._store.id
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
@@ -113,7 +105,7 @@ class Collection:
             raise RequestError("delete takes either ids or where=, exactly one of them")
         if ids is not None:
             return self._store.delete(check_ids(ids))
-        node = _filter(where, self.schema)
+        node = to_filter(where, self.schema)
         return self._store.delete_found(lambda live: np.flatnonzero(passing(node, live)))
 
     def flush(self) -> None:
@@ -165,79 +157,15 @@ class Collection:
 
     # Reads
 
-    def codec(self, field: str, spec: str | None = None) -> FieldCodec:
-        """What makes the codes of a vector field, to encode elsewhere and `upsert` the codes.
-
-        Codes of the finest representation can be uploaded; they are kept byte for byte, and the
-        coarser ones are made from them. With cosine they are codes of vectors of unit length.
-        While codes of a trained codec come, that codec is not trained again; where rows of two of
-        them are merged, those of the one with fewer rows are encoded again.
-
-        Args:
-            field: the vector field.
-            spec: one of its representations; by default the finest.
-
-        Returns:
-            The codec: of a trained representation the newest one.
-
-        Raises:
-            NotFoundError: no such field or representation, or it learns from vectors, and no
-                flush has trained it yet.
-            CodecError: it is a multivector field, which takes no codes.
-        """
-        return field_codec(self._store, field, spec)
-
-    def get(self, ids: Ids, *, with_vectors: bool = False) -> list[Record | None]:
-        """Records by id, in the order of `ids`; None where there is none."""
-        encoded = check_ids_asked(ids, "get", options.GET_IDS_MAX)
-        return records_at(self._store.find(encoded), with_vectors=with_vectors)
-
-    def scroll(
-        self, *, where: str | None = None, with_vectors: bool = False, batch: int = 256
-    ) -> Iterator[Record]:
-        """Iterate over all records, oldest write first, reading `batch` of them at a time.
-
-        A record that is written again meanwhile comes again at its new place.
-        """
-        check_count("batch", batch, options.LIMIT_MAX)
-        after: int | None = 0
-        while after is not None:
-            records, after = self.scroll_page(after, batch, where=where, with_vectors=with_vectors)
-            yield from records
-
-    def scroll_page(
-        self, after: int, limit: int, *, where: str | None = None, with_vectors: bool = False
-    ) -> tuple[list[Record], int | None]:
-        """One page of a scroll: at most `limit` records from the cursor `after` (0 at first).
-
-        Returns:
-            The records, and the cursor of the next page or None at the end.
-        """
-        check_count("limit", limit, options.LIMIT_MAX)
-        if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 1 << 63:
-            raise RequestError(f"after is {after!r}, expected the cursor of a page before, or 0")
-        snapshot = self._store.snapshot()
-        node = _filter(where, snapshot.info.schema)
-        return page(snapshot, node, after, limit, with_vectors=with_vectors)
-
-    def count(self, where: str | None = None) -> int:
-        """How many records there are, or how many a filter passes.
-
-        Without a filter, those of a damaged segment count until they are deleted, expired or not.
-        """
-        store = self._store
-        if where is None:
-            return store.sparing(lambda quarantined: store.snapshot().count_live(quarantined))
-        snapshot = store.snapshot()
-        node = _filter(where, snapshot.info.schema)
-        return sum(int(np.count_nonzero(passing(node, live))) for live in snapshot.sources)
-
     def stats(self) -> CollectionStats:
-        """Counts and bytes, by representation."""
+        """Counts and bytes, by representation, and what `measure_recall` found last."""
         store = self._store
-        jobs = [job for job in self._jobs.listed() if job.collection == self.name]
+        snapshot, jobs = store.snapshot(), self._jobs.listed()
+        with store.environment.kv.read() as txn:
+            recalls = read_recalls(txn, snapshot)
+        own = [job for job in jobs if job.collection == self.name]
         return store.sparing(
-            lambda quarantined: collection_stats(store.snapshot(), quarantined, jobs)
+            lambda quarantined: collection_stats(store.snapshot(), quarantined, own, recalls)
         )
 
     def search(
@@ -287,7 +215,9 @@ class Collection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request, snapshot)[0]
+        found = self._answer(request, snapshot)[0]
+        self._live.offer(request)
+        return found
 
     def search_batch(
         self,
@@ -322,7 +252,9 @@ class Collection:
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request, snapshot)
+        found = self._answer(request, snapshot)
+        self._live.offer(request)
+        return found
 
     def rerank(
         self,
@@ -374,6 +306,51 @@ class Collection:
         field, _, token_queries = check_queries(self.schema, vectors, many=False)
         return match_tokens(field, token_queries, self._store.find(encoded))
 
+    def measure_recall(
+        self,
+        vectors: Mapping[str, Any] | Any = None,
+        *,
+        field: str | None = None,
+        limit: int = 10,
+        where: str | None = None,
+        progress: Progress | None = None,
+    ) -> Recall:
+        """Measure how much of the exact answers the default plan finds.
+
+        Every query is answered twice, the second time with `exact=True`. `stats` shows the last
+        measurement of each field, where the database is open for writing: it is stored.
+
+        Args:
+            vectors: queries as in `search_batch`, at most 1,000 and 16 MiB as float32. None: live
+                queries: up to 256 of a field that this process answered by the default plan, kept
+                in memory: the first ones, which about one of 128 later ones replaces.
+            field: of live queries, whose scores ranked the hits; needed where several were asked.
+            limit: hits to ask for.
+            where: a filter; live queries have the one that they came with, unless this is given.
+            progress: told how many queries are done; raising stops the work.
+
+        Raises:
+            RequestError: there are no queries, too many, or none for which there is something to
+                find.
+        """
+        store = self._store
+        snapshot = store.snapshot()
+        schema = snapshot.info.schema
+        check_progress(progress)
+        check_count("limit", limit, options.LIMIT_MAX)
+        to_filter(where, schema)
+        if field is not None:
+            schema.vector(field)
+        if vectors is None:
+            requests = self._live.requests(field, limit, where)
+        else:
+            requests = [_to_measure(schema, vectors, field, limit, where)]
+        found = measure(requests, store.snapshot, self._answer, progress)
+        measured = replace(found, where=where, live=vectors is None)
+        if store.environment.writable and not store.environment.failure:
+            commit(store, lambda change: put_recall(change.txn, snapshot, measured))
+        return measured
+
     def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
         store, given = self._store, [snapshot]
@@ -389,5 +366,20 @@ class Collection:
         )
 
 
-def _filter(where: str | None, schema: Schema) -> Node | None:
-    return None if where is None else parse_where(where, schema.columns)
+def _to_measure(
+    schema: Schema, vectors: object, field: str | None, limit: int, where: str | None
+) -> SearchRequest:
+    """A request of queries that the caller gave."""
+    if field is not None:
+        raise RequestError(f"field is {field!r}, but vectors are given, which say theirs: omit it")
+    name, queries, token_queries = check_queries(schema, vectors, many=True)
+    floats = sum(array.size for sets in token_queries.values() for array in sets)
+    check_recall(len(queries), queries.size + floats)
+    return SearchRequest(
+        field=name,
+        queries=queries,
+        token_queries=token_queries,
+        limit=limit,
+        where=where,
+        with_payload=False,
+    )

@@ -31,12 +31,13 @@ from vecstore.ingest.store import CollectionStore
 from vecstore.ingest.tokens import check_policies
 from vecstore.options import Options
 from vecstore.repair.run import repair_database
+from vecstore.reports import Job, RepairReport, SnapshotInfo
 from vecstore.request import check_progress
 from vecstore.schema import Schema, check_name
 from vecstore.search.parallel import Workers
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.environment import Environment
-from vecstore.types import Job, Progress, RepairReport, SnapshotInfo
+from vecstore.types import Progress
 
 
 class Database:

@@ -94,6 +94,14 @@ MAXSIM_KEEP = {"ids256": (100, 1_000), "ids": (15, 150), "sign": (15, 150)}
 MAXSIM_KEEP_FINER = (3, 30)
 # Candidates that a vector field finds for a multivector field.
 DENSE_KEEP = (30, 300)
+# Queries of one measurement of recall, and their bytes as float32: a message holds them.
+RECALL_QUERIES_MAX = 1_000
+RECALL_BYTES_MAX = 16 << 20
+# Queries, and their bytes, that a process keeps of each field to measure recall on: the first ones
+# that it answers; later about one of so many takes the place of the oldest.
+LIVE_QUERIES_MAX = 256
+LIVE_QUERIES_BYTES_MAX = 8 << 20
+LIVE_QUERIES_GAP = 128
 # Segments of about one size, next to each other, that are merged into one.
 COMPACTION_FANOUT = 4
 # A segment with this share of dead rows is written again without them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as made_with
 from typing import TypeAlias
 
@@ -191,6 +191,31 @@ class SearchRequest:
                 raise RequestError(
                     f"token_budget is {budget}, but no multivector field is asked for; leave it out"
                 )
+
+    def part(self, rows: slice) -> SearchRequest:
+        """The same request with some of the queries."""
+        late = {name: queries[rows] for name, queries in self.token_queries.items()}
+        return replace(self, queries=self.queries[rows], token_queries=late)
+
+
+def ranked_field(request: SearchRequest) -> str:
+    """The field whose scores rank the hits of the default plan."""
+    return next(iter(request.token_queries), request.field)
+
+
+def check_recall(count: int, floats: int) -> None:
+    """Raise RequestError for no queries, or more than recall is measured on.
+
+    Args:
+        count: of queries.
+        floats: numbers that they have together.
+    """
+    if not 1 <= count <= options.RECALL_QUERIES_MAX or 4 * floats > options.RECALL_BYTES_MAX:
+        raise RequestError(
+            f"measure_recall has {count:,} queries of {4 * floats:,} bytes as float32, expected 1 "
+            f"to {options.RECALL_QUERIES_MAX:,} of at most {options.RECALL_BYTES_MAX:,}; measure "
+            "on a sample"
+        )
 
 
 def check_progress(progress: Progress | None) -> None:

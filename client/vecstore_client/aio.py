@@ -16,19 +16,10 @@ import grpc
 
 from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
+from vecstore.reports import CollectionStats, Job, Recall, RepairReport, SnapshotInfo
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import (
-    CollectionStats,
-    Hits,
-    Ids,
-    Job,
-    Progress,
-    Record,
-    RepairReport,
-    SnapshotInfo,
-    TokenMatches,
-)
+from vecstore.types import Hits, Ids, Progress, Record, TokenMatches
 from vecstore_client import calls, searches
 from vecstore_client.calls import Call, Found, Work
 from vecstore_client.channel import (
@@ -37,7 +28,7 @@ from vecstore_client.channel import (
     Target,
     methods,
 )
-from vecstore_client.searches import RerankOptions, SearchOptions
+from vecstore_client.searches import RecallOptions, RerankOptions, SearchOptions
 from vecstore_proto.status import AnswerTooLarge, unavailable
 
 if TYPE_CHECKING:
@@ -381,3 +372,18 @@ class AsyncCollection:
         self._connection.check_open()
         made = searches.matches(self._found, vectors, ids)
         return [item for call in made for item in await self._connection.run(call)]
+
+    async def measure_recall(
+        self,
+        vectors: Mapping[str, Any] | Any = None,
+        *,
+        field: str | None = None,
+        limit: int = 10,
+        where: str | None = None,
+        progress: Progress | None = None,
+    ) -> Recall:
+        """Have the server measure recall; see `RemoteCollection.measure_recall`."""
+        self._connection.check_open()
+        asked = RecallOptions(field=field, limit=limit, where=where)
+        work = searches.measure_recall(self._found, vectors, asked, progress)
+        return await self._connection.follow(work)

@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vecstore import options
 from vecstore.errors import RequestError
+from vecstore.reports import CollectionStats, Job, RepairReport, SnapshotInfo
 from vecstore.request import check_count, check_progress
 from vecstore.schema import Schema, check_name
-from vecstore.types import (
-    CollectionStats,
-    Ids,
-    Job,
-    Progress,
-    Record,
-    RepairReport,
-    SnapshotInfo,
-)
+from vecstore.types import Ids, Progress, Record
 from vecstore_client import inputs
 from vecstore_proto.codecs import codec_from_wire
 from vecstore_proto.convert import (

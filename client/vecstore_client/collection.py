@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vecstore.options import LIMIT_MAX
+from vecstore.reports import CollectionStats, Recall
 from vecstore.request import Cascade, check_count
 from vecstore.schema import Schema
-from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
+from vecstore.types import Hits, Ids, Progress, Record, TokenMatches
 from vecstore_client import calls, searches
 from vecstore_client.calls import Found
 from vecstore_client.channel import Connection
-from vecstore_client.searches import RerankOptions, SearchOptions
+from vecstore_client.searches import RecallOptions, RerankOptions, SearchOptions
 
 if TYPE_CHECKING:
     from vecstore.ingest.coded import FieldCodec
@@ -240,3 +241,22 @@ class RemoteCollection:
         self._connection.check_open()
         made = searches.matches(self._found, vectors, ids)
         return [item for call in made for item in self._connection.run(call)]
+
+    def measure_recall(
+        self,
+        vectors: Mapping[str, Any] | Any = None,
+        *,
+        field: str | None = None,
+        limit: int = 10,
+        where: str | None = None,
+        progress: Progress | None = None,
+    ) -> Recall:
+        """Have the server measure how much of the exact answers the default plan finds.
+
+        Live queries are those that the server answered, whoever asked. Takes as long as it takes;
+        see `vecstore.collection.Collection.measure_recall`.
+        """
+        self._connection.check_open()
+        asked = RecallOptions(field=field, limit=limit, where=where)
+        work = searches.measure_recall(self._found, vectors, asked, progress)
+        return self._connection.follow(work)

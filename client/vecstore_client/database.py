@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from vecstore.options import RPC_TIMEOUT_S
+from vecstore.reports import Job, RepairReport, SnapshotInfo
 from vecstore.schema import Schema
-from vecstore.types import Job, Progress, RepairReport, SnapshotInfo
+from vecstore.types import Progress
 from vecstore_client import calls
 from vecstore_client.channel import Connection, open_connection
 from vecstore_client.collection import RemoteCollection
@@ -21,8 +22,8 @@ def connect(
     Args:
         address: "host:port"; the port may be left out where it is 7700.
         token: what the server was started with, if it was. It travels unencrypted.
-        timeout_s: how long one call may take; `check`, `repair`, `snapshot`, `compact`, and `alter`
-            that waits, take as long as they take.
+        timeout_s: how long one call may take; `check`, `repair`, `snapshot`, `compact`,
+            `measure_recall`, and `alter` that waits, take as long as they take.
 
     Returns:
         The database, to be closed or used as a context manager.

@@ -8,14 +8,17 @@ from typing import Any, TypedDict
 import numpy as np
 
 from vecstore import options
-from vecstore.request import Cascade, SearchRequest
-from vecstore.types import Hits, Ids, TokenMatches
+from vecstore.reports import Recall
+from vecstore.request import Cascade, SearchRequest, check_count, check_recall
+from vecstore.types import Hits, Ids, Progress, TokenMatches, Tokens
 from vecstore_client import inputs
-from vecstore_client.calls import Call, Found
+from vecstore_client.calls import Call, Found, Work
 from vecstore_client.queries import ReadQueries, read_queries
 from vecstore_proto.convert import plan_to_wire
+from vecstore_proto.recalls import recall_from_wire
 from vecstore_proto.results import hits_from_wire, matches_from_wire, spans
 from vecstore_proto.v1 import collection_pb2 as pb
+from vecstore_proto.v1 import recall_pb2
 
 
 class SearchOptions(TypedDict):
@@ -38,6 +41,14 @@ class RerankOptions(TypedDict):
     token_budget: int | None
     with_payload: bool
     with_vectors: bool
+
+
+class RecallOptions(TypedDict):
+    """The keywords of `measure_recall`, but `progress`."""
+
+    field: str | None
+    limit: int
+    where: str | None
 
 
 def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
@@ -113,6 +124,34 @@ def matches(found: Found, vectors: Any, ids: Ids) -> list[Call[list[TokenMatches
         queries.to_wire(slice(None), request)
         made.append(_match_call(request, stop - start))
     return made
+
+
+def measure_recall(
+    found: Found, vectors: Any, asked: RecallOptions, progress: Progress | None
+) -> Work[Recall]:
+    """Queries to measure recall on, if they are given."""
+    field = asked["field"]
+    if field is not None:
+        found.schema.vector(field)
+    request = recall_pb2.MeasureRecallRequest(
+        collection=found.name,
+        collection_id=found.id,
+        field=field,
+        limit=check_count("limit", asked["limit"], options.LIMIT_MAX),
+        where=inputs.read_where(found.schema, asked["where"]),
+    )
+    if vectors is not None:
+        queries = read_queries(found.schema, vectors, many=True)
+        given = queries.fields.values()
+        arrays = (each.vectors if isinstance(each, Tokens) else each for each in given)
+        check_recall(queries.count, sum(array.size for array in arrays))
+        queries.to_wire(slice(None), request)
+    return Work(
+        method="MeasureRecall",
+        request=request,
+        read=lambda parts: recall_from_wire(parts[0]),
+        progress=progress,
+    )
 
 
 def _match_call(request: pb.MatchTokensRequest, count: int) -> Call[list[TokenMatches | None]]:

@@ -15,18 +15,11 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
+from vecstore.reports import CollectionStats, Job, RepresentationStats
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
-from vecstore.types import (
-    CollectionStats,
-    ColumnType,
-    Id,
-    Job,
-    Metric,
-    Payload,
-    RepresentationStats,
-    Tokens,
-)
+from vecstore.types import ColumnType, Id, Metric, Payload, Tokens
+from vecstore_proto.recalls import recall_from_wire, recall_to_wire
 from vecstore_proto.tensors import Vectors, field_vectors_from_wire, token_sets
 from vecstore_proto.v1 import collection_pb2, common_pb2, plan_pb2
 
@@ -323,6 +316,7 @@ def stats_to_wire(stats: CollectionStats) -> collection_pb2.GetStatsResponse:
         ],
         quarantined=stats.quarantined,
         jobs=map(job_to_wire, stats.jobs),
+        recalls=map(recall_to_wire, stats.recalls),
         **{name: getattr(stats, name) for name in _STATS},
     )
 
@@ -336,6 +330,7 @@ def stats_from_wire(message: collection_pb2.GetStatsResponse) -> CollectionStats
         ),
         quarantined=tuple(message.quarantined),
         jobs=tuple(map(job_from_wire, message.jobs)),
+        recalls=tuple(map(recall_from_wire, message.recalls)),
         **{name: getattr(message, name) for name in _STATS},
     )
 

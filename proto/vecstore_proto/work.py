@@ -6,15 +6,13 @@ A report whose lists one message cannot hold is cut into parts, which the reader
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vecstore.types import RepairReport, SnapshotInfo
+from vecstore.reports import RepairReport, SnapshotInfo
 from vecstore_proto import results
+from vecstore_proto.recalls import moment_from_us, us_of
 from vecstore_proto.v1 import database_pb2 as pb
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _REPAIR = ("rebuilt", "lost", "remaining")
 _SNAPSHOT = ("number", "files", "bytes_total", "bytes_new")
 
@@ -45,7 +43,7 @@ def repair_from_wire(parts: Iterable[pb.RepairReport]) -> RepairReport:
 def snapshot_to_wire(made: SnapshotInfo) -> Iterator[pb.SnapshotInfo]:
     """What a snapshot is, as a message."""
     yield pb.SnapshotInfo(
-        created_at_us=(made.created_at - _EPOCH) // _MICROSECOND,
+        created_at_us=us_of(made.created_at),
         **{name: getattr(made, name) for name in _SNAPSHOT},
     )
 
@@ -54,7 +52,7 @@ def snapshot_from_wire(parts: Iterable[pb.SnapshotInfo]) -> SnapshotInfo:
     """The inverse."""
     (message,) = parts
     return SnapshotInfo(
-        created_at=_EPOCH + message.created_at_us * _MICROSECOND,
+        created_at=moment_from_us(message.created_at_us),
         **{name: getattr(message, name) for name in _SNAPSHOT},
     )
 

@@ -28,11 +28,22 @@ from vecstore_proto.convert import (
     schema_to_wire,
     stats_to_wire,
 )
+from vecstore_proto.recalls import recall_to_wire
 from vecstore_proto.results import RecordsPart, hits_to_wire, matches_to_wire, records_to_wire
 from vecstore_proto.tensors import Vectors
-from vecstore_proto.v1 import codec_pb2, collection_pb2_grpc, database_pb2, database_pb2_grpc
+from vecstore_proto.v1 import (
+    codec_pb2,
+    collection_pb2_grpc,
+    database_pb2,
+    database_pb2_grpc,
+    recall_pb2,
+)
 from vecstore_proto.v1 import collection_pb2 as pb
-from vecstore_proto.work import problems_to_wire, repair_to_wire, snapshot_to_wire
+from vecstore_proto.work import (
+    problems_to_wire,
+    repair_to_wire,
+    snapshot_to_wire,
+)
 from vecstore_server.receiving import receive
 from vecstore_server.snapshots import SnapshotPlace
 from vecstore_server.telling import Tell, tell_jobs, tell_repair, tell_stats
@@ -173,6 +184,8 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         self.UpsertStream: Any = in_pool(self._upsert_stream, receivers)
         self.Compact: Any = long_calls.apart(self._compact)
         self.Alter: Any = long_calls.apart(self._alter)
+        self._follow = long_calls.follow
+        self.MeasureRecall: Any = long_calls.apart(self._measure_recall)
 
     def Upsert(self, request: pb.UpsertRequest, context: Any) -> Any:
         (batch,) = batch_from_wire([request.records])
@@ -256,6 +269,22 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         vectors = queries_from_wire(request.vectors)
         found = self._collections.of(request).matches(vectors, ids_from_wire(request.ids))
         return matches_to_wire(found)
+
+    def _measure_recall(self, request: recall_pb2.MeasureRecallRequest, context: Any) -> Any:
+        collection = self._collections.of(request)
+        vectors = queries_from_wire(request.vectors) if request.vectors else None
+
+        def work(progress: Progress) -> Any:
+            measured = collection.measure_recall(
+                vectors,
+                field=request.field if request.HasField("field") else None,
+                limit=request.limit,
+                where=_where(request),
+                progress=progress,
+            )
+            return [recall_to_wire(measured)]
+
+        return self._follow(work, recall_pb2.MeasureRecallResponse, context)
 
     def _codec(self, request: codec_pb2.GetCodecRequest) -> CodecValues:
         spec = request.spec if request.HasField("spec") else None

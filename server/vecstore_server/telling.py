@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
-from vecstore.types import CollectionStats, Job, RepairReport
+from vecstore.reports import CollectionStats, Job, RepairReport
 
 Tell: TypeAlias = Callable[[str], str]
 """Makes of a text with paths of files one that clients may read."""

@@ -17,7 +17,7 @@ from vecstore.errors import VecstoreError
 from vecstore.types import Hits
 from vecstore_server.telling import Tell, without_roots
 
-VARIES = {"milliseconds", "created_at"}
+VARIES = {"milliseconds", "exact_milliseconds", "created_at", "measured_at"}
 
 
 @dataclass

@@ -148,6 +148,28 @@ def test_alter_changes_the_ladder(either: Any) -> None:
         books.alter("pic", ["float32"])
 
 
+def test_recall_is_measured_and_shown(either: Any) -> None:
+    """Recall is measured on given and on live queries, with progress, and stats show it."""
+    books = filled(either)
+    with pytest.raises(vs.errors.RequestError, match="search first"):
+        books.measure_recall()
+    told: list[int] = []
+    ones = np.ones((40, 2))
+    given = books.measure_recall({"pic": ones}, progress=lambda *item: told.append(item[1]))
+    assert (given.field, given.queries, given.overlap, given.live) == ("pic", 40, 1, False)
+    assert told[-1] == 40
+    books.search({"text": AXES[0]}, where="year > 2000")
+    live = books.measure_recall(field="text", limit=2)
+    assert (live.queries, live.limit, live.where, live.live) == (1, 2, None, True)
+    assert books.stats().recalls == (given, live)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        books.measure_recall({"text": np.ones((1_000, 4))}, limit=3, progress=stop)
+
+
 def test_jobs_can_be_held_up(either: Any) -> None:
     """Background work is listed, held up and let go on."""
     books = filled(either)
@@ -248,6 +270,7 @@ def test_a_closed_database_answers_no_more(either: Any) -> None:
         lambda: books.search({"text": AXES[0]}),
         lambda: books.search_batch({"text": AXES}),
         lambda: books.scroll_page(0, 1),
+        lambda: books.measure_recall({"text": AXES}),
         lambda: list(books.scroll()),
     ]
     for call in calls:

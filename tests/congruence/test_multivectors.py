@@ -83,6 +83,8 @@ SEARCHES: dict[str, Call] = {
     ),
     "rerank": lambda item: item.rerank({"pages": QUERIES[2]}, [3, 99, 27, 39, 3]),
     "rerank by text": lambda item: item.rerank({"text": TEXT}, [3, 99, 27], limit=1),
+    "recall": lambda item: item.measure_recall({"pages": QUERIES}, limit=3, where="year < 2030"),
+    "recall of both": lambda item: item.measure_recall({"text": TEXTS[:4], "pages": QUERIES}),
     "matches": lambda item: item.matches({"pages": QUERIES[3]}, [3, 99, 27, 39]),
     "matches of none": lambda item: item.matches({"pages": QUERIES[3]}, []),
 }
@@ -103,6 +105,14 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
     "a string": (errors.DimensionError, lambda item: item.search_batch({"pages": "pages"})),
     "two axes for text": (errors.DimensionError, lambda item: item.search({"text": QUERIES[0]})),
     "nan": (errors.VectorError, lambda item: item.search({"pages": np.full((2, DIM), np.nan)})),
+    "recall of no list": (
+        errors.DimensionError,
+        lambda item: item.measure_recall({"pages": "pages"}),
+    ),
+    "recall of large queries": (
+        errors.RequestError,
+        lambda item: item.measure_recall({"pages": [np.ones((2_000, DIM))] * 132}),
+    ),
     "counts": (
         errors.RequestError,
         lambda item: item.search_batch({"pages": QUERIES, "text": TEXTS[:3]}),

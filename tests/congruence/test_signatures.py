@@ -18,7 +18,8 @@ NARROWER = {("snapshot", "target"): "str"}
 def _public(kind: type) -> dict[str, object]:
     return {
         name: inspect.signature(item) if inspect.isfunction(item) else type(item)
-        for name, item in vars(kind).items()
+        for base in reversed(kind.__mro__[:-1])
+        for name, item in vars(base).items()
         if not name.startswith("_") and not isinstance(item, classmethod)
     }
 

@@ -293,6 +293,44 @@ def test_wrong_calls(books: Pair, case: str) -> None:
     refused(books, *CALLS[case], _records)
 
 
+MEASUREMENTS: dict[str, tuple[type[Exception], str, Call]] = {
+    "nothing was asked": (errors.RequestError, "search first", lambda c: c.measure_recall()),
+    "nothing of a field": (
+        errors.RequestError,
+        "'pic'",
+        lambda c: c.measure_recall(field="pic", where="year = 1"),
+    ),
+    "limit": (errors.RequestError, "limit is 0", lambda c: c.measure_recall(limit=0)),
+    "where": (errors.FilterError, "yeer", lambda c: c.measure_recall(where="yeer = 1")),
+    "no str": (errors.FilterError, "7", lambda c: c.measure_recall({"text": ROWS}, where=7)),
+    "progress": (errors.RequestError, "'x'", lambda c: c.measure_recall(progress="x")),
+    "field": (errors.NotFoundError, "words", lambda c: c.measure_recall(field="words")),
+    "two ways": (
+        errors.RequestError,
+        "omit it",
+        lambda c: c.measure_recall({"text": ROWS}, field="text"),
+    ),
+    "one query": (errors.DimensionError, "4", lambda c: c.measure_recall({"text": ROWS[0]})),
+    "none": (errors.RequestError, "0 queries", lambda c: c.measure_recall({"text": ROWS[:0]})),
+    "many": (
+        errors.RequestError,
+        "1,001 queries",
+        lambda c: c.measure_recall({"text": np.ones((1_001, 4))}),
+    ),
+    "nothing to find": (
+        errors.RequestError,
+        "something to find",
+        lambda c: c.measure_recall({"text": ROWS}, where="year = 99"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MEASUREMENTS)
+def test_wrong_measurements(books: Pair, case: str) -> None:
+    """Recall that cannot be measured is refused with the same words, and none is stored."""
+    refused(books, *MEASUREMENTS[case], lambda c: c.stats().recalls)
+
+
 @pytest.mark.parametrize("case", DATABASE_CALLS)
 def test_wrong_database_calls(pair: Pair, books: Pair, case: str) -> None:
     """A name or schema that cannot be is refused with the same words, and nothing is made."""

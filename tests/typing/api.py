@@ -8,7 +8,8 @@ from typing import assert_type
 import numpy as np
 
 import vecstore as vs
-from vecstore.types import Array, CollectionStats, Float32, Id, Payload, StageReport
+from vecstore.reports import CollectionStats
+from vecstore.types import Array, Float32, Id, Payload, StageReport
 
 
 def embedded(path: Path, vectors: Float32, payloads: list[Payload]) -> None:
@@ -103,6 +104,8 @@ def records(path: str) -> None:
         assert_type(books.delete(["a"]), int)
         assert_type(books.delete(where="year < 1900"), int)
         assert_type(books.stats(), CollectionStats)
+        assert_type(books.measure_recall(), vs.Recall)
+        assert_type(books.measure_recall(np.ones((5, 384)), limit=20).overlap, float)
         books.flush()
 
 

@@ -21,18 +21,10 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
+from vecstore.reports import CollectionStats, Job, RepairReport, RepresentationStats, SnapshotInfo
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
-from vecstore.types import (
-    CollectionStats,
-    Hits,
-    Job,
-    Record,
-    RepairReport,
-    RepresentationStats,
-    SnapshotInfo,
-    StageReport,
-)
+from vecstore.types import Hits, Record, StageReport
 from vecstore_proto import convert, results, tensors, work
 from vecstore_proto.v1 import common_pb2, plan_pb2
 

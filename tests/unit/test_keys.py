@@ -16,6 +16,7 @@ def test_keys_parse_back(collection: int, seq: int, chunk: int, encoded_id: byte
     """Every key gives back what it was made of."""
     assert keys.parse_chunk_key(keys.chunk_key(collection, chunk)) == (collection, chunk)
     assert keys.parse_id_key(keys.id_key(collection, encoded_id)) == (collection, encoded_id)
+    assert keys.parse_recall_key(keys.recall_key(collection, "text")) == "text"
     assert keys.parse_codec_key(keys.codec_key(seq)) == seq
     assert keys.parse_number(keys.pack_number(seq)) == seq
 

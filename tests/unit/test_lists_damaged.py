@@ -14,6 +14,7 @@ from tests.unit.compaction import FOREGROUND, rows
 from tests.unit.damaged import flip
 from vecstore import options
 from vecstore.collection import Collection
+from vecstore.reports import RepairReport
 from vecstore.segment.format import Component
 from vecstore.segment.manifest import to_bytes
 from vecstore.segment.reader import Segment
@@ -21,7 +22,7 @@ from vecstore.segment.stream import write_component
 from vecstore.storage import keys
 from vecstore.storage import paths as names
 from vecstore.storage.files import RealFiles
-from vecstore.types import Array, RepairReport
+from vecstore.types import Array
 
 DIM, ROWS = 64, 2000
 BLOCK_ROWS = 65_536 // DIM  # of bits8

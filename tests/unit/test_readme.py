@@ -66,6 +66,9 @@ def test_limits_are_those_of_the_engine() -> None:
         f"`keep` {options.KEEP_MAX:,}",
         f"`where` of {options.WHERE_CHARS_MAX:,} characters",
         f"{options.QUERIES_MAX:,} queries, {options.RESULTS_MAX:,} hits",
+        f"{options.RECALL_QUERIES_MAX:,} queries, {options.RECALL_BYTES_MAX >> 20} MiB of them; it "
+        f"keeps {options.LIVE_QUERIES_MAX} queries a field, "
+        f"{options.LIVE_QUERIES_BYTES_MAX >> 20} MiB of them",
         f"{options.MESSAGE_BYTES_MAX >> 20} MiB in a message; {options.RPC_TIMEOUT_S:.0f} s",
     )
     assert [limit for limit in limits if limit not in table] == []

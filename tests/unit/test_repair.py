@@ -25,8 +25,8 @@ from tests.unit.damaged import (
 )
 from vecstore.database import Database
 from vecstore.errors import ReadOnlyError
+from vecstore.reports import RepairReport
 from vecstore.storage import failpoints, keys
-from vecstore.types import RepairReport
 
 
 def opened(path: Path) -> Database:

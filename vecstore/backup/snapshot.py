@@ -25,13 +25,14 @@ from vecstore.backup.manifest import VERSION, FileEntry, SnapshotManifest, read_
 from vecstore.backup.objects import Objects, ObjectStore, find_folder, find_objects
 from vecstore.backup.parallel import Tick, for_all
 from vecstore.errors import CorruptionError, FormatVersionError, RequestError
+from vecstore.reports import SnapshotInfo
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import ComponentInfo
 from vecstore.storage.failpoints import reach
 from vecstore.storage.files import FileSystem
 from vecstore.storage.paths import Paths
 from vecstore.storage.pins import ReaderPin
-from vecstore.types import Progress, SnapshotInfo
+from vecstore.types import Progress
 
 # Bytes that are read and hashed at a time.
 _CHUNK_BYTES = 8 << 20

@@ -13,6 +13,7 @@ from vecstore.cli.console import reporting, say
 from vecstore.cli.demonstrating import demo
 from vecstore.cli.importing import import_
 from vecstore.cli.inspecting import check, repair, stats
+from vecstore.cli.measuring import recall
 from vecstore.cli.searching import search
 from vecstore.cli.serving import serve
 from vecstore.cli.working import jobs
@@ -32,6 +33,7 @@ def make_app() -> typer.Typer:
     app.command("import")(reporting()(import_))
     app.command("search")(reporting()(search))
     app.command("stats")(reporting()(stats))
+    app.command("recall")(reporting()(recall))
     app.command("jobs")(reporting()(jobs))
     app.command("compact")(reporting()(compact))
     app.command("alter")(reporting()(alter))

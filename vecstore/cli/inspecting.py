@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 import vecstore
-from vecstore.cli.console import bars, counted, human_bytes, say, table
+from vecstore.cli.console import bars, counted, human_bytes, printable, say, table
 from vecstore.cli.working import show_jobs
-from vecstore.types import CollectionStats
+from vecstore.reports import CollectionStats, Recall
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of the database.")]
 
@@ -31,7 +31,7 @@ def stats(
         names = db.collections() if collection is None else [collection]
         found = {name: db.collection(name).stats() for name in names}
     if as_json:
-        say(json.dumps({name: asdict(item) for name, item in found.items()}))
+        say(json.dumps({name: asdict(item) for name, item in found.items()}, default=str))
         return
     if not found:
         say("no collections yet")
@@ -114,10 +114,26 @@ def _show(name: str, found: CollectionStats) -> None:
         ],
         left=2,
     )
+    for measured in found.recalls:
+        say(recall_line(measured))
     for text in found.quarantined:
         say(f"not read, as it is damaged: {text}", style="red")
     if found.jobs:
         show_jobs(found.jobs)
+
+
+def recall_line(found: Recall) -> str:
+    """What was measured, in a line."""
+    condition = "" if found.where is None else f" where {printable(found.where)}"
+    asked = f"{found.queries:,}{' live' if found.live else ''} queries"
+    return (
+        f"{found.field}: the default plan finds {found.overlap:.3f} of the exact top "
+        f"{found.limit:,} by {found.representation}{condition} ({found.overlap_low:.3f} to "
+        f"{found.overlap_high:.3f}; worst tenth of {asked} {found.overlap_worst:.3f}), "
+        f"{found.milliseconds:.3g} ms a query, exact {found.exact_milliseconds:.3g} ms; "
+        f"{found.measured_at:%Y-%m-%d %H:%M} UTC"
+        + (", stale: much changed since" if found.stale else "")
+    )
 
 
 def _size(count: int) -> str:

@@ -12,7 +12,7 @@ import typer
 
 import vecstore
 from vecstore.cli.arrays import load_array
-from vecstore.cli.console import human_bytes, say, table
+from vecstore.cli.console import human_bytes, printable, say, table
 from vecstore.cli.inspecting import Directory
 from vecstore.collection import Collection
 from vecstore.errors import NotFoundError, RequestError
@@ -157,12 +157,6 @@ def _explain(stages: tuple[StageReport, ...]) -> None:
         ],
         left=2,
     )
-
-
-def printable(value: object) -> str:
-    """A value on one line; what could move the cursor is escaped."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _shown(id_: Id) -> str:

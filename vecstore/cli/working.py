@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,10 @@ import vecstore
 from vecstore.cli.console import human_bytes, say, table
 from vecstore.cli.tokens import TokenVariable, read_token
 from vecstore.errors import NotADatabaseError, UnavailableError
-from vecstore.types import Job
+from vecstore.reports import Job
+
+if TYPE_CHECKING:
+    from vecstore_client import RemoteDatabase
 
 
 def jobs(
@@ -33,20 +36,25 @@ def jobs(
                 "server, ask it: vecstore jobs HOST:PORT"
             )
         return
-    missing = f"{target} is neither a directory nor the address of a server, host:port"
-    if "/" in target or Path(target).exists():
-        raise NotADatabaseError(missing)
-    try:
-        with vecstore.connect(target, token=read_token(token, token_env)) as db:
-            found = db.jobs()
-    except UnavailableError as error:
-        if ":" in target:
-            raise
-        raise UnavailableError(f"{missing}: {error}") from None
+    with connected(target, read_token(token, token_env)) as db:
+        found = db.jobs()
     if found:
         show_jobs(found)
     else:
         say("no background work")
+
+
+def connected(target: str, token: str | None) -> RemoteDatabase:
+    """A server, or an error that says what the target of a command may be."""
+    missing = f"{target} is neither a directory nor the address of a server, host:port"
+    if "/" in target or Path(target).exists():
+        raise NotADatabaseError(missing)
+    try:
+        return vecstore.connect(target, token=token)
+    except UnavailableError as error:
+        if ":" in target:
+            raise
+        raise UnavailableError(f"{missing}: {error}") from None
 
 
 def show_jobs(found: Iterable[Job]) -> None:

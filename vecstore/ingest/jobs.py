@@ -23,8 +23,8 @@ from traceback import clear_frames
 from typing import Literal
 
 from vecstore.errors import ClosedError, VecstoreError
+from vecstore.reports import Job, JobKind, JobState
 from vecstore.segment.stream import Pace
-from vecstore.types import Job, JobKind, JobState
 
 # Jobs of the lane "work" rest for this share of the time that a chunk took, and at most so long.
 REST_SHARE = 0.25

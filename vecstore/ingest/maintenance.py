@@ -25,10 +25,10 @@ from vecstore.ingest.compact import compact_all, plan_for
 from vecstore.ingest.jobs import Jobs, Task
 from vecstore.ingest.store import CollectionStore
 from vecstore.ingest.ttl import MICROSECONDS
+from vecstore.reports import JobKind
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import SegmentInfo
 from vecstore.segment.snapshot import Live, Snapshot
-from vecstore.types import JobKind
 
 TICK_S = 1.0
 RETRY_S_MAX = 60.0

@@ -56,7 +56,7 @@ def drop(environment: Environment, info: CollectionInfo, opened: Iterable[Segmen
         trained = _trained(txn, info)
         txn.delete(keys.COLLECTIONS, keys.name_key(info.name))
         start, stop = keys.collection_range(info.id)
-        for db in (keys.MANIFESTS, keys.IDS, keys.BUFFER, keys.TOMBSTONES, keys.JOBS):
+        for db in (keys.MANIFESTS, keys.IDS, keys.BUFFER, keys.TOMBSTONES, keys.JOBS, keys.RECALLS):
             txn.delete_range(db, start, stop)
         for codec in trained:
             txn.delete(keys.CODECS, keys.codec_key(codec))

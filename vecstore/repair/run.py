@@ -16,12 +16,13 @@ from vecstore.ingest.store import CollectionStore
 from vecstore.repair.collection import CollectionRepair
 from vecstore.repair.report import Findings
 from vecstore.repair.values import repair_codecs, repair_numbers, repair_order
+from vecstore.reports import RepairReport
 from vecstore.segment.catalog import AlterJob, CollectionInfo
 from vecstore.segment.environment import Environment
 from vecstore.segment.manifest import Manifest, from_bytes
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
-from vecstore.types import Progress, RepairReport
+from vecstore.types import Progress
 
 
 def repair_database(

@@ -61,6 +61,7 @@ def repair_numbers(environment: Environment, findings: Findings) -> None:
     with environment.kv.read() as txn:
         damaged = [key for key, value in txn.entries(keys.META) if value is None]
         jobs = [key for key, value in txn.entries(keys.JOBS) if value is None]
+        recalls = [key for key, value in txn.entries(keys.RECALLS) if value is None]
         collections = map(keys.parse_collection_key, txn.keys(keys.MANIFESTS))
         codecs = map(keys.parse_codec_key, txn.keys(keys.CODECS))
         used: dict[bytes, Iterable[int]] = {
@@ -68,7 +69,7 @@ def repair_numbers(environment: Environment, findings: Findings) -> None:
             keys.NEXT_SEGMENT: _numbers(files.list_dir(paths.segments)),
             keys.NEXT_CODEC: [*codecs, *_numbers(files.list_dir(paths.codecs))],
         }
-    if not damaged and not jobs:
+    if not damaged and not jobs and not recalls:
         return
     with environment.writing() as txn:
         for key in damaged:
@@ -82,6 +83,10 @@ def repair_numbers(environment: Environment, findings: Findings) -> None:
             txn.delete(keys.JOBS, key)
             number = keys.parse_collection_key(key)
             findings.gone(f"what `alter` did to collection {number}: call it again")
+        for key in recalls:
+            txn.delete(keys.RECALLS, key)
+            number = keys.parse_collection_key(key[:4])
+            findings.gone(f"a recall of collection {number}: measure it again")
 
 
 def _numbers(held: Iterable[str]) -> list[int]:

@@ -127,18 +127,13 @@ def _parts(
         return
     step = max(1, options.CANDIDATES_MAX // plan.candidates)
     for start in range(0, len(request.queries), step):
-        part = _some(request, slice(start, start + step))
+        part = request.part(slice(start, start + step))
         dense = replace(
             part, plan=plan.cascade, limit=plan.candidates, token_queries={}, token_budget=None
         )
         targets, found = answer_dense(dense, snapshot, workers)
         steps = _steps(plan, targets)
         yield _named(steps), _answers(part, steps, list(found), workers)
-
-
-def _some(request: SearchRequest, rows: slice) -> SearchRequest:
-    late = {name: queries[rows] for name, queries in request.token_queries.items()}
-    return replace(request, queries=request.queries[rows], token_queries=late)
 
 
 class _Step(NamedTuple):

@@ -8,10 +8,11 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.codec.table import usage_bits
+from vecstore.reports import CollectionStats, Job, Recall, RepresentationStats
 from vecstore.schema import Vector
 from vecstore.segment.base import Source
 from vecstore.segment.snapshot import Snapshot
-from vecstore.types import CollectionStats, Job, RepresentationStats, Uint8
+from vecstore.types import Uint8
 
 # Codes whose indices are counted: so many, in runs that share blocks.
 _USAGE_ROWS = 8_192
@@ -19,7 +20,10 @@ _USAGE_RUN = 512
 
 
 def collection_stats(
-    snapshot: Snapshot, quarantined: Mapping[int, str], jobs: Sequence[Job] = ()
+    snapshot: Snapshot,
+    quarantined: Mapping[int, str],
+    jobs: Sequence[Job] = (),
+    recalls: Sequence[Recall] = (),
 ) -> CollectionStats:
     """Counts and bytes of one snapshot; reads no vectors but a sample of table codes.
 
@@ -27,6 +31,7 @@ def collection_stats(
         snapshot: what is counted.
         quarantined: segment id -> what is wrong with it; these are not read.
         jobs: those of the collection.
+        recalls: what was measured of its fields.
     """
     manifest = snapshot.manifest
     records = snapshot.count_live(quarantined)
@@ -47,6 +52,7 @@ def collection_stats(
             quarantined[segment.id] for segment in manifest.segments if segment.id in quarantined
         ),
         jobs=tuple(jobs),
+        recalls=tuple(recalls),
     )
 
 

@@ -10,6 +10,7 @@
     codecs       codec u64                                CodecInfo
     scores       codec u64                                reserved: a score version
     jobs         collection u32                           AlterJob: an `alter` under way
+    recalls      collection u32 | field, UTF-8            RecallInfo: what was measured last
 
 Numbers in keys are big-endian, so that the order of bytes is the order of numbers.
 """
@@ -25,7 +26,19 @@ TOMBSTONES = "tombstones"
 CODECS = "codecs"
 SCORES = "scores"
 JOBS = "jobs"
-DATABASES = (META, COLLECTIONS, MANIFESTS, IDS, BUFFER, TOMBSTONES, CODECS, SCORES, JOBS)
+RECALLS = "recalls"
+DATABASES = (
+    META,
+    COLLECTIONS,
+    MANIFESTS,
+    IDS,
+    BUFFER,
+    TOMBSTONES,
+    CODECS,
+    SCORES,
+    JOBS,
+    RECALLS,
+)
 
 FORMAT = b"format"
 NEXT_COLLECTION = b"next_collection"
@@ -86,6 +99,16 @@ def chunk_key(collection: int, chunk: int) -> bytes:
 def parse_chunk_key(key: bytes) -> tuple[int, int]:
     """The inverse of chunk_key."""
     return int.from_bytes(key[:_PREFIX], "big"), int.from_bytes(key[_PREFIX:], "big")
+
+
+def recall_key(collection: int, field: str) -> bytes:
+    """The key of what was measured of a field in `recalls`."""
+    return collection_key(collection) + field.encode()
+
+
+def parse_recall_key(key: bytes) -> str:
+    """The field in a recall_key."""
+    return key[_PREFIX:].decode()
 
 
 def codec_key(codec: int) -> bytes:

@@ -1,6 +1,7 @@
 from vecstore_proto.v1 import codec_pb2 as _codec_pb2
 from vecstore_proto.v1 import common_pb2 as _common_pb2
 from vecstore_proto.v1 import plan_pb2 as _plan_pb2
+from vecstore_proto.v1 import recall_pb2 as _recall_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -162,7 +163,7 @@ class RepresentationStats(_message.Message):
     def __init__(self, field: _Optional[str] = ..., spec: _Optional[str] = ..., vectors: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_vector: _Optional[float] = ..., compression: _Optional[float] = ..., usage_bits_min: _Optional[float] = ..., usage_bits_mean: _Optional[float] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("records", "buffered", "deleted", "segments", "disk_bytes", "representations", "buffer_bytes", "quarantined", "jobs")
+    __slots__ = ("records", "buffered", "deleted", "segments", "disk_bytes", "representations", "buffer_bytes", "quarantined", "jobs", "recalls")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     BUFFERED_FIELD_NUMBER: _ClassVar[int]
     DELETED_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +173,7 @@ class GetStatsResponse(_message.Message):
     BUFFER_BYTES_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    RECALLS_FIELD_NUMBER: _ClassVar[int]
     records: int
     buffered: int
     deleted: int
@@ -181,7 +183,8 @@ class GetStatsResponse(_message.Message):
     buffer_bytes: int
     quarantined: _containers.RepeatedScalarFieldContainer[str]
     jobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.Job]
-    def __init__(self, records: _Optional[int] = ..., buffered: _Optional[int] = ..., deleted: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., representations: _Optional[_Iterable[_Union[RepresentationStats, _Mapping]]] = ..., buffer_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ..., jobs: _Optional[_Iterable[_Union[_common_pb2.Job, _Mapping]]] = ...) -> None: ...
+    recalls: _containers.RepeatedCompositeFieldContainer[_recall_pb2.Recall]
+    def __init__(self, records: _Optional[int] = ..., buffered: _Optional[int] = ..., deleted: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., representations: _Optional[_Iterable[_Union[RepresentationStats, _Mapping]]] = ..., buffer_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ..., jobs: _Optional[_Iterable[_Union[_common_pb2.Job, _Mapping]]] = ..., recalls: _Optional[_Iterable[_Union[_recall_pb2.Recall, _Mapping]]] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
     __slots__ = ("collection", "collection_id")

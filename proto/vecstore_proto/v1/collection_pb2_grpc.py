@@ -5,6 +5,7 @@ import warnings
 
 from vecstore_proto.v1 import codec_pb2 as vecstore__proto_dot_v1_dot_codec__pb2
 from vecstore_proto.v1 import collection_pb2 as vecstore__proto_dot_v1_dot_collection__pb2
+from vecstore_proto.v1 import recall_pb2 as vecstore__proto_dot_v1_dot_recall__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -121,6 +122,11 @@ class CollectionServiceStub(object):
                 '/vecstore.v1.CollectionService/MatchTokens',
                 request_serializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.SerializeToString,
                 response_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.FromString,
+                _registered_method=True)
+        self.MeasureRecall = channel.unary_stream(
+                '/vecstore.v1.CollectionService/MeasureRecall',
+                request_serializer=vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallRequest.SerializeToString,
+                response_deserializer=vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallResponse.FromString,
                 _registered_method=True)
 
 
@@ -248,6 +254,14 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MeasureRecall(self, request, context):
+        """Measures how much of the exact answers the default plan finds. It answers with how far it has
+        come; call it without a deadline, and cancel the call to end the work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -330,6 +344,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.MatchTokens,
                     request_deserializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.FromString,
                     response_serializer=vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.SerializeToString,
+            ),
+            'MeasureRecall': grpc.unary_stream_rpc_method_handler(
+                    servicer.MeasureRecall,
+                    request_deserializer=vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallRequest.FromString,
+                    response_serializer=vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -771,6 +790,33 @@ class CollectionService(object):
             '/vecstore.v1.CollectionService/MatchTokens',
             vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensRequest.SerializeToString,
             vecstore__proto_dot_v1_dot_collection__pb2.MatchTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureRecall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vecstore.v1.CollectionService/MeasureRecall',
+            vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallRequest.SerializeToString,
+            vecstore__proto_dot_v1_dot_recall__pb2.MeasureRecallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""How much of the exact answers a plan finds, measured."""
