@@ -20,6 +20,7 @@ from vecstore import errors
 from vecstore.options import RPC_TIMEOUT_S, Options
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
+from vecstore.tokens import Tokens
 from vecstore.types import (
     Codes,
     CollectionStats,
@@ -32,7 +33,6 @@ from vecstore.types import (
     SnapshotInfo,
     StageReport,
     TokenMatches,
-    Tokens,
 )
 
 if TYPE_CHECKING:

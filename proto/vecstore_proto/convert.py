@@ -17,6 +17,7 @@ from vecstore import options
 from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
+from vecstore.tokens import Tokens
 from vecstore.types import (
     CollectionStats,
     ColumnType,
@@ -25,7 +26,6 @@ from vecstore.types import (
     Metric,
     Payload,
     RepresentationStats,
-    Tokens,
 )
 from vecstore_proto.tensors import Vectors, field_vectors_from_wire, token_sets
 from vecstore_proto.v1 import collection_pb2, common_pb2, plan_pb2

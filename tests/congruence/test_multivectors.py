@@ -77,6 +77,18 @@ SEARCHES: dict[str, Call] = {
     "batch": lambda item: item.search_batch({"pages": QUERIES}, limit=3, with_payload=False),
     "both": lambda item: item.search({"text": TEXT, "pages": QUERIES[0]}, limit=5),
     "both in a batch": lambda item: item.search_batch({"text": TEXTS[:4], "pages": QUERIES}),
+    "matches of hits": lambda item: item.search_batch({"pages": QUERIES}, explain=True),
+    "matches of no hits": lambda item: item.search(
+        {"pages": QUERIES[0]}, where="year < 0", explain=True
+    ),
+    "matches after another field": lambda item: item.search(
+        {"text": TEXT, "pages": QUERIES[0]},
+        plan=vs.Cascade([vs.Scan("float16", 20), vs.MaxSim("pages", 5)]),
+        explain=True,
+    ),
+    "matches of many hits": lambda item: item.search(
+        {"pages": QUERIES[0]}, limit=40, token_budget=2, with_payload=False, explain=True
+    ),
     "plan": lambda item: item.search(
         {"text": TEXT, "pages": QUERIES[0]},
         plan=vs.Cascade([vs.Scan("float16", 20), vs.MaxSim("pages", 5, token_budget=3)]),
@@ -84,6 +96,7 @@ SEARCHES: dict[str, Call] = {
     "rerank": lambda item: item.rerank({"pages": QUERIES[2]}, [3, 99, 27, 39, 3]),
     "rerank by text": lambda item: item.rerank({"text": TEXT}, [3, 99, 27], limit=1),
     "matches": lambda item: item.matches({"pages": QUERIES[3]}, [3, 99, 27, 39]),
+    "matches of one again": lambda item: item.matches({"pages": QUERIES[3]}, [3, 99, 3, 39, 3]),
     "matches of none": lambda item: item.matches({"pages": QUERIES[3]}, []),
 }
 
