@@ -21,6 +21,7 @@ from vecstore.options import RPC_TIMEOUT_S, Options
 from vecstore.reports import CollectionStats, Job, Recall, RepairReport, SnapshotInfo
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
+from vecstore.tokens import Tokens
 from vecstore.types import (
     Codes,
     Hit,
@@ -29,7 +30,6 @@ from vecstore.types import (
     Record,
     StageReport,
     TokenMatches,
-    Tokens,
 )
 
 if TYPE_CHECKING:

@@ -195,7 +195,8 @@ class Collection(Holdings):
                 important first; None: all.
             with_payload: hits carry payloads (read when first asked for).
             with_vectors: hits carry vectors (read when first asked for).
-            explain: hits carry a report for each stage.
+            explain: hits carry a report for each stage, and those of a multivector field which of
+                their vectors matched (read when first asked for).
 
         Returns:
             Hits, best first: score descending, then oldest write first.
@@ -275,7 +276,8 @@ class Collection(Holdings):
             token_budget, with_payload, with_vectors: as in `search`.
 
         Returns:
-            Hits, best first, each record once.
+            Hits, best first, each record once; `partial` where records in a damaged segment are
+            left out.
         """
         encoded = list(dict.fromkeys(check_ids_asked(ids, "rerank", options.LIMIT_MAX)))
         schema, store = self.schema, self._store
@@ -290,7 +292,7 @@ class Collection(Holdings):
             token_budget=token_budget,
         )
         scored = Given(request, schema, self._workers, store.quarantine)
-        return store.sparing(lambda quarantined: scored.rerank(store.find(encoded), quarantined))
+        return store.sparing(lambda quarantined: scored.rerank(store.find(encoded, quarantined)))
 
     def matches(self, vectors: Mapping[str, Any] | Any, ids: Ids) -> list[TokenMatches | None]:
         """Which vector of each record matches each vector of a query best: what MaxSim adds up.
@@ -300,11 +302,15 @@ class Collection(Holdings):
             ids: records.
 
         Returns:
-            For each id its matches; None where there is no such record, or it lacks the field.
+            For each id its matches; None where there is no such record, it lacks the field, or is
+            in a damaged segment.
         """
         encoded = check_ids_asked(ids, "matches", options.LIMIT_MAX)
-        field, _, token_queries = check_queries(self.schema, vectors, many=False)
-        return match_tokens(field, token_queries, self._store.find(encoded))
+        unique, store = list(dict.fromkeys(encoded)), self._store
+        field, _, queries = check_queries(self.schema, vectors, many=False)
+        found = store.sparing(lambda wrong: match_tokens(field, queries, store.find(unique, wrong)))
+        by_id = dict(zip(unique, found, strict=True))
+        return [by_id[id_] for id_ in encoded]
 
     def measure_recall(
         self,

@@ -47,7 +47,8 @@ class Holdings:
         Codes of the finest representation can be uploaded; they are kept byte for byte, and the
         coarser ones are made from them. With cosine they are codes of vectors of unit length.
         While codes of a trained codec come, that codec is not trained again; where rows of two of
-        them are merged, those of the one with fewer rows are encoded again.
+        them are merged, those of the one with fewer rows are encoded again, or of the one whose
+        ranges clip the others.
 
         Args:
             field: the vector field.

@@ -84,40 +84,6 @@ class Codes:
         return Codes(self.spec, self.fingerprint, self.codes[rows])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tokens:
-    """The vectors of N records of a multivector field, end to end.
-
-    Attributes:
-        vectors: [T, D] numbers.
-        offsets: int [N + 1], ascending from 0 to T: record i has the vectors [offsets[i],
-            offsets[i + 1]); a record with none lacks the field.
-        salience: [T] numbers, how important each vector is to its record; None where that is not
-            known. The most important are read first where a search has a token budget.
-    """
-
-    vectors: Array
-    offsets: Array
-    salience: Array | None = None
-
-    def __len__(self) -> int:
-        return max(0, len(self.offsets) - 1)
-
-    def take(self, rows: Sequence[int]) -> Tokens:
-        """Some records, in the given order."""
-        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
-        picked = [np.arange(*bound) for bound in bounds] or [np.arange(0)]
-        every = np.concatenate(picked)
-        salience = None if self.salience is None else self.salience[every]
-        return Tokens(self.vectors[every], np.cumsum([0, *map(len, picked[: len(rows)])]), salience)
-
-    def __getitem__(self, rows: slice) -> Tokens:
-        bounds = self.offsets[rows.start or 0 : (len(self) if rows.stop is None else rows.stop) + 1]
-        own = slice(int(bounds[0]), int(bounds[-1]))
-        salience = None if self.salience is None else self.salience[own]
-        return Tokens(self.vectors[own], bounds - bounds[0], salience)
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """One user item.
@@ -203,21 +169,25 @@ class HitLoader(Protocol):
         """The vectors by field; empty where none were asked for."""
         ...
 
+    def matches(self) -> list[TokenMatches] | None:
+        """Which vectors of each hit matched; None where that was not asked for."""
+        ...
+
 
 class Hits(Sequence[Hit]):
     """The results of one query, best first: score descending, then oldest write first.
 
     Behaves as a sequence of `Hit`. `ids` (int64, or object where an id is a string) and
-    `scores` (float32) are arrays; payloads and vectors are read when first asked for.
+    `scores` (float32) are arrays; payloads, vectors and matches are read when first asked for.
 
     Attributes:
         scores: float32 [n], descending.
         partial: True when something could not be read and hits may be missing.
         explain: one report for each stage, where asked for.
-        loader: what ids, payloads and vectors are read from.
+        loader: what ids, payloads, vectors and matches are read from.
     """
 
-    __slots__ = ("_hits", "_ids", "explain", "loader", "partial", "scores")
+    __slots__ = ("_hits", "_ids", "_matches", "explain", "loader", "partial", "scores")
 
     def __init__(
         self,
@@ -232,6 +202,7 @@ class Hits(Sequence[Hit]):
         self.explain = explain
         self.loader = loader
         self._ids: Array | None = None
+        self._matches: tuple[TokenMatches, ...] | None = None
         self._hits: list[Hit] | None = None
 
     @property
@@ -245,6 +216,17 @@ class Hits(Sequence[Hit]):
                 self._ids = np.empty(len(found), dtype=object)
                 self._ids[:] = found
         return self._ids
+
+    @property
+    def matches(self) -> tuple[TokenMatches, ...] | None:
+        """Which vectors of each hit matched, of those that made its score.
+
+        Of the multivector field that was scored last, where the search was explained; else None.
+        """
+        if self._matches is None:
+            found = self.loader.matches()
+            self._matches = None if found is None else tuple(found)
+        return self._matches
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -28,7 +28,8 @@ from vecstore.errors import (
     VectorError,
 )
 from vecstore.schema import Schema, check_name, check_ttl
-from vecstore.types import Codes, Id, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Codes, Id
 from vecstore_proto.codecs import CodecValues
 from vecstore_proto.convert import ids_to_wire, payloads_to_wire
 from vecstore_proto.results import spans

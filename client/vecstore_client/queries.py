@@ -14,7 +14,8 @@ from vecstore import options
 from vecstore.errors import RequestError, VectorError
 from vecstore.request import TokenQueries
 from vecstore.schema import Schema
-from vecstore.types import Array, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Array
 from vecstore_client.inputs import Fields, column, fields_in, or_refuse, row_bytes, tokens_in
 from vecstore_proto.results import spans
 from vecstore_proto.tensors import field_vectors_to_wire

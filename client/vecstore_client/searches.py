@@ -10,7 +10,8 @@ import numpy as np
 from vecstore import options
 from vecstore.reports import Recall
 from vecstore.request import Cascade, SearchRequest, check_count, check_recall
-from vecstore.types import Hits, Ids, Progress, TokenMatches, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Hits, Ids, Progress, TokenMatches
 from vecstore_client import inputs
 from vecstore_client.calls import Call, Found, Work
 from vecstore_client.queries import ReadQueries, read_queries

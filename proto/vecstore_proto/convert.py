@@ -18,7 +18,8 @@ from vecstore.errors import IdError, PayloadError, RequestError, SchemaError
 from vecstore.reports import CollectionStats, Job, RepresentationStats
 from vecstore.request import Cascade, MaxSim, Probe, Rescore, Scan
 from vecstore.schema import Column, MultiVector, Schema, Vector
-from vecstore.types import ColumnType, Id, Metric, Payload, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import ColumnType, Id, Metric, Payload
 from vecstore_proto.recalls import recall_from_wire, recall_to_wire
 from vecstore_proto.tensors import Vectors, field_vectors_from_wire, token_sets
 from vecstore_proto.v1 import collection_pb2, common_pb2, plan_pb2

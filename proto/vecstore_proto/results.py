@@ -57,10 +57,14 @@ class _Columns(NamedTuple):
     ids: list[Id]
     payloads: list[bytes]
     vectors: list[Mapping[str, Float32]]
+    matches: list[TokenMatches] | None = None
 
     def spans(self) -> list[tuple[int, int, int]]:
         """(start, stop, bytes) of runs that fit into a part."""
-        sizes = [_row_bytes(*row) for row in zip(*self, strict=True)]
+        rows = zip(self.ids, self.payloads, self.vectors, strict=True)
+        sizes = [_row_bytes(*row) for row in rows]
+        for place, found in enumerate(self.matches or ()):
+            sizes[place] += found.tokens.nbytes + found.scores.nbytes
         return [
             (start, stop, sum(sizes[start:stop])) for start, stop in spans(sizes, PART_BYTES_MAX)
         ]
@@ -114,11 +118,17 @@ class RecordsPart:
 class WireLoader:
     """Reads what hits carry from a message, when it is asked for."""
 
-    __slots__ = ("_count", "_records")
+    __slots__ = ("_count", "_matches", "_records")
 
-    def __init__(self, records: common_pb2.Records, count: int) -> None:
+    def __init__(
+        self,
+        records: common_pb2.Records,
+        count: int,
+        matches: collection_pb2.MatchTokensResponse | None = None,
+    ) -> None:
         self._records = records
         self._count = count
+        self._matches = matches
 
     def ids(self) -> list[Id]:
         """The ids of the hits."""
@@ -135,6 +145,13 @@ class WireLoader:
     def vectors(self) -> list[Mapping[str, Float32]]:
         """Field -> vector of each hit."""
         return list(mappings_from_wire(self._records.vectors, self._count))
+
+    def matches(self) -> list[TokenMatches] | None:
+        """What matched of each hit, None where that was not asked for."""
+        if self._matches is None:
+            return None
+        found = matches_from_wire(self._matches, self._count)
+        return [item for item in found if item is not None]
 
 
 def hits_to_wire(
@@ -158,6 +175,8 @@ def hits_to_wire(
                     query=query, partial=hits.partial, explanation=_explain_to_wire(hits.explain)
                 )
                 columns.to_wire(start, stop, piece.records)
+                if columns.matches is not None:
+                    piece.matches.CopyFrom(matches_to_wire(columns.matches[start:stop]))
                 tensor_to_wire(hits.scores[first + start : first + stop], piece.scores)
     yield part
 
@@ -168,7 +187,10 @@ def _read_hits(hits: Hits) -> Iterator[tuple[int, _Columns]]:
     step = len(hits) if cut is None else READ_ROWS
     for start in range(0, max(len(hits), 1), max(step, 1)):
         loader: HitLoader = hits.loader if cut is None else cut(start, start + step)
-        yield start, _Columns(loader.ids(), loader.raw_payloads(), loader.vectors())
+        yield (
+            start,
+            _Columns(loader.ids(), loader.raw_payloads(), loader.vectors(), loader.matches()),
+        )
 
 
 def hits_from_wire(parts: Iterable[collection_pb2.SearchResponse]) -> list[Hits]:
@@ -188,7 +210,8 @@ def _hits_from_wire(pieces: Sequence[collection_pb2.QueryHits]) -> Hits:
     scores = []
     for piece in pieces:
         scores.append(tensor_from_wire(piece.scores))
-        loaders.append(WireLoader(piece.records, len(scores[-1])))
+        matches = piece.matches if piece.HasField("matches") else None
+        loaders.append(WireLoader(piece.records, len(scores[-1]), matches))
     return Hits(
         np.concatenate(scores),
         loaders[0] if len(loaders) == 1 else _JoinedLoader(loaders),
@@ -216,6 +239,10 @@ class _JoinedLoader:
 
     def vectors(self) -> list[Mapping[str, Float32]]:
         return [item for loader in self._loaders for item in loader.vectors()]
+
+    def matches(self) -> list[TokenMatches] | None:
+        found = [loader.matches() for loader in self._loaders]
+        return None if None in found else [item for own in found for item in own or ()]
 
 
 def _explain_to_wire(

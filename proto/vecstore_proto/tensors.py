@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vecstore.errors import DimensionError, RequestError, VectorError
-from vecstore.types import Array, Codes, Float32, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Array, Codes, Float32
 from vecstore_proto.v1 import common_pb2 as pb
 
 AXES_MAX = 8

@@ -11,7 +11,8 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.types import Codes, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Codes
 from vecstore_proto.convert import Batch, batch_from_wire
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import common_pb2

@@ -82,8 +82,8 @@ def plain(value: Any, tell: Tell = str) -> Any:
         data = value.tolist() if value.dtype == object else value.tobytes()
         return value.dtype.str, value.shape, data
     if isinstance(value, Hits):
-        hits = [plain(hit) for hit in value]
-        return plain(value.ids), plain(value.scores), hits, value.partial, plain(value.explain)
+        rest = [value.ids, value.scores, value.partial, value.explain, value.matches]
+        return [plain(hit) for hit in value], plain(rest)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return type(value).__name__, {
             field.name: plain(getattr(value, field.name), tell)

@@ -77,6 +77,18 @@ SEARCHES: dict[str, Call] = {
     "batch": lambda item: item.search_batch({"pages": QUERIES}, limit=3, with_payload=False),
     "both": lambda item: item.search({"text": TEXT, "pages": QUERIES[0]}, limit=5),
     "both in a batch": lambda item: item.search_batch({"text": TEXTS[:4], "pages": QUERIES}),
+    "matches of hits": lambda item: item.search_batch({"pages": QUERIES}, explain=True),
+    "matches of no hits": lambda item: item.search(
+        {"pages": QUERIES[0]}, where="year < 0", explain=True
+    ),
+    "matches after another field": lambda item: item.search(
+        {"text": TEXT, "pages": QUERIES[0]},
+        plan=vs.Cascade([vs.Scan("float16", 20), vs.MaxSim("pages", 5)]),
+        explain=True,
+    ),
+    "matches of many hits": lambda item: item.search(
+        {"pages": QUERIES[0]}, limit=40, token_budget=2, with_payload=False, explain=True
+    ),
     "plan": lambda item: item.search(
         {"text": TEXT, "pages": QUERIES[0]},
         plan=vs.Cascade([vs.Scan("float16", 20), vs.MaxSim("pages", 5, token_budget=3)]),
@@ -86,6 +98,7 @@ SEARCHES: dict[str, Call] = {
     "recall": lambda item: item.measure_recall({"pages": QUERIES}, limit=3, where="year < 2030"),
     "recall of both": lambda item: item.measure_recall({"text": TEXTS[:4], "pages": QUERIES}),
     "matches": lambda item: item.matches({"pages": QUERIES[3]}, [3, 99, 27, 39]),
+    "matches of one again": lambda item: item.matches({"pages": QUERIES[3]}, [3, 99, 3, 39, 3]),
     "matches of none": lambda item: item.matches({"pages": QUERIES[3]}, []),
 }
 

@@ -111,9 +111,13 @@ class LateMachine(RuleBasedStateMachine):
                 limit=limit,
                 where=f"year >= {year}",
                 token_budget=budget,
+                explain=True,
                 **plan,
             )
             assert [(hit.id, hit.score) for hit in hits] == expected
+            for (id_, score), found in zip(expected, hits.matches or (), strict=True):
+                tokens = self.model.matches("pages", query, id_, budget)
+                assert (found.tokens.tolist(), found.scores.sum()) == (tokens, score)
 
     @rule(queries=st.lists(st.tuples(SETS, DENSE), max_size=9), budget=BUDGETS)
     def search_after_another_field(
@@ -149,7 +153,8 @@ class LateMachine(RuleBasedStateMachine):
         hits = self.collection.rerank({"pages": query}, ids, token_budget=budget)
         expected = self.model.search("pages", query, budget=budget, among=ids)
         assert [(hit.id, hit.score) for hit in hits] == expected
-        for id_, found in zip(ids, self.collection.matches({"pages": query}, ids), strict=True):
+        twice = [*ids, *ids]
+        for id_, found in zip(twice, self.collection.matches({"pages": query}, twice), strict=True):
             tokens = self.model.matches("pages", query, id_)
             assert (None if found is None else found.tokens.tolist()) == tokens
             if found is not None:

@@ -76,9 +76,12 @@ class ModelSets:
         ]
         return [(id_, -score) for score, _, id_ in sorted(found, key=lambda item: item[:2])]
 
-    def matches(self, name: str, query: Float32, id_: Id) -> list[int] | None:
+    def matches(
+        self, name: str, query: Float32, id_: Id, budget: int | None = None
+    ) -> list[int] | None:
         """For each vector of a query the first of the record's, as given, that scores best."""
         entry = self.entries.get(id_)
         if entry is None or name not in entry.sets:
             return None
-        return [int(np.argmax(entry.sets[name] @ vector)) for vector in query]
+        read = np.sort(entry.order[name][:budget])
+        return [int(read[np.argmax(entry.sets[name][read] @ vector)]) for vector in query]

@@ -62,6 +62,8 @@ def sets(path: Path, pages: list[Float32 | None], query: Float32) -> None:
         assert_type(scans.search(given, plan=plan, token_budget=20), vs.Hits)
         assert_type(scans.search_batch({"pages": [query, query[:1]]}), list[vs.Hits])
         assert_type(scans.rerank({"pages": query}, ["a", 7], limit=1), vs.Hits)
+        hits = scans.search({"pages": query}, explain=True)
+        assert_type(hits.matches, tuple[vs.TokenMatches, ...] | None)
         for found in scans.matches({"pages": query}, [7]):
             assert found is None or assert_type(found, vs.TokenMatches).scores.sum() > 0
 

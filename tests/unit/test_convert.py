@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from vecstore.errors import (
 from vecstore.reports import CollectionStats, Job, RepairReport, RepresentationStats, SnapshotInfo
 from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.schema import Column, Schema, Vector
-from vecstore.types import Hits, Record, StageReport
+from vecstore.types import Hits, Record, StageReport, TokenMatches
 from vecstore_proto import convert, results, tensors, work
 from vecstore_proto.v1 import common_pb2, plan_pb2
 
@@ -255,12 +256,12 @@ def test_fields_that_come_twice_are_refused() -> None:
     assert isinstance(convert.vectors_from_wire([other], 1), np.ndarray)
 
 
+@dataclass
 class Loader:
-    """Hits with everything, some of which lack a payload or a vector."""
+    """Hits with everything, some of which lack a payload or a vector; few have no matches."""
 
-    def __init__(self, count: int, payload: bytes = b'{"a":1}') -> None:
-        self.count = count
-        self.payload = payload
+    count: int
+    payload: bytes
 
     def ids(self) -> list[int | str]:
         return [str(row) if row % 2 else row for row in range(self.count)]
@@ -274,6 +275,10 @@ class Loader:
     def vectors(self) -> list[dict[str, Any]]:
         vector = np.ones(2, np.float32)
         return [{"f": vector} if row % 2 else {"g": vector * 2} for row in range(self.count)]
+
+    def matches(self) -> list[TokenMatches] | None:
+        found = [TokenMatches(np.arange(3) + row, np.float32([row])) for row in range(self.count)]
+        return found if self.count > 5 else None
 
 
 REPORT = StageReport(
@@ -300,6 +305,7 @@ def same(found: Hits, expected: Hits) -> None:
         for field, vector in mine.vectors.items():
             assert vector.tobytes() == other.vectors[field].tobytes()
             assert vector.flags.writeable
+    assert str(found.matches) == str(expected.matches)
 
 
 def hits(count: int, payload: bytes = b'{"a":1}', **keywords: Any) -> Hits:
@@ -308,12 +314,10 @@ def hits(count: int, payload: bytes = b'{"a":1}', **keywords: Any) -> Hits:
 
 
 def test_hits_survive() -> None:
-    """Hits come back equal, also none, partial ones, and ones with reports."""
+    """Hits come back equal, also none, partial ones, and ones with reports and matches."""
     sent = [hits(0), hits(7, explain=(REPORT,)), hits(1, partial=True, explain=())]
     (part,) = results.hits_to_wire(sent)
-    found = results.hits_from_wire([read(part)])
-    assert len(found) == 3
-    for mine, other in zip(found, sent, strict=True):
+    for mine, other in zip(results.hits_from_wire([read(part)]), sent, strict=True):
         same(mine, other)
 
 
@@ -338,7 +342,7 @@ def test_hits_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     class Part:
         def __init__(self, start: int, stop: int) -> None:
             asked.append(len(whole.loader.ids()[start:stop]))
-            for name in ("ids", "raw_payloads", "payloads", "vectors"):
+            for name in ("ids", "raw_payloads", "payloads", "vectors", "matches"):
                 values = getattr(whole.loader, name)()[start:stop]
                 setattr(self, name, lambda values=values: values)
 

@@ -17,6 +17,7 @@ from vecstore.collection import Collection
 from vecstore.database import Database
 from vecstore.errors import DimensionError, InvalidInputError, NotFoundError, RequestError
 from vecstore.request import SearchRequest
+from vecstore.search import matching
 from vecstore.search.plan import make_late_plan, thinned
 from vecstore.types import Float32
 
@@ -177,24 +178,63 @@ def test_kinds_are_not_compared_before_the_last_stage(items: Collection) -> None
     assert (coarse.rows_out, fine.rows_in, fine.rows_out) == (20, 20, 10)
 
 
-def test_a_damaged_segment_is_left_out(tmp_path: Path) -> None:
-    """Searches and reranks go on without a damaged segment, and say that they are partial."""
+@pytest.mark.parametrize("file", ["codes-0-0", "rows", "tokens-0"])
+@pytest.mark.parametrize("method", ["search", "rerank", "matches"])
+def test_a_damaged_segment_is_left_out(tmp_path: Path, file: str, method: str) -> None:
+    """What reads pages goes on without a damaged segment, and says what it leaves out."""
     opened = vs.Options(background=False, threads=1)
     with vs.open(tmp_path, options=opened) as db:
-        fill(db.create_collection("items", schema("float16")), 3)
-    flip(segment_file(tmp_path, 1, "codes-0-0"), 320)
-    for method in ("search", "rerank"):
-        with vs.open(tmp_path, options=opened) as db:
-            items = db.collection("items")
-            ids = range(3 * ROWS)
-            if method == "search":
-                hits = items.search({"pages": query_of(4)}, limit=1000)
-            else:
-                hits = items.rerank({"pages": query_of(4)}, ids)
-            assert hits.partial
-            assert set(hits.ids.tolist()) == {*range(ROWS), *range(2 * ROWS, 3 * ROWS)}
-            assert not items.search({"views": query_of(4)}).partial
-            assert items.search({"text": query_of(4)[0], "pages": query_of(4)}).partial
+        made = db.create_collection("items", schema("float16"))
+        fill(made, 3)
+        made.delete([ROWS + 1])
+    flip(segment_file(tmp_path, 1, file), 320)
+    rest = [*range(ROWS), *range(2 * ROWS, 3 * ROWS)]
+    with vs.open(tmp_path, options=opened) as db:
+        items = db.collection("items")
+        ids = range(3 * ROWS)
+        if method == "matches":
+            for _ in range(2):
+                found = items.matches({"pages": query_of(4)}, ids)
+                assert [id_ for id_ in ids if found[id_] is not None] == rest
+            return
+        if method == "search":
+            hits = items.search({"pages": query_of(4)}, limit=1000, explain=True)
+            assert len(hits.matches or ()) == 2 * ROWS
+        else:
+            hits = items.rerank({"pages": query_of(4)}, ids)
+            assert not items.rerank({"pages": query_of(4)}, rest).partial
+            assert items.rerank({"text": query_of(4)[0]}, ids).partial
+            assert not items.rerank({"views": query_of(4)}, ids).partial
+            assert not items.rerank({"pages": query_of(4)}, [ROWS + 1]).partial
+        assert hits.partial
+        assert sorted(hits.ids.tolist()) == rest
+        assert not items.search({"views": query_of(4)}).partial
+        assert items.search({"text": query_of(4)[0], "pages": query_of(4)}).partial
+
+
+def test_explained_searches_say_what_matched(items: Collection) -> None:
+    """Each hit has the matches of the field that made its score, as `matches` gives them."""
+    query = query_of(5)
+    hits = items.search({"pages": query}, limit=20, explain=True)
+    asked = items.matches({"pages": query}, hits.ids)
+    for score, found, given in zip(hits.scores, hits.matches or (), asked, strict=True):
+        assert given is not None
+        assert found.tokens.tolist() == given.tokens.tolist()
+        assert found.scores.tolist() == given.scores.tolist()
+        assert found.scores.sum() == pytest.approx(score, abs=1e-3)
+    assert items.search({"pages": query}).matches is None
+    assert items.search({"text": query[0]}, explain=True).matches is None
+    assert items.rerank({"pages": query}, [1]).matches is None
+    assert items.search({"views": query}, explain=True).matches == ()
+
+
+def test_each_record_is_matched_once(items: Collection) -> None:
+    """`matches` reads a record once, however often its id is given."""
+    with mock.patch.object(matching, "matches", wraps=matching.matches) as matched:
+        found = items.matches({"pages": query_of(5)}, [3, 99, 3, 3, 1000, 99])
+    assert matched.call_count == 2
+    assert found[0] is found[2] is found[3]
+    assert (found[1] is found[5], found[4]) == (True, None)
 
 
 def test_a_small_filter_verifies_what_it_reads(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from vecstore.errors import DimensionError, SchemaError, VectorError
 from vecstore.multivector.draw import draw_heat, draw_report
-from vecstore.multivector.heat import matches, token_scores
+from vecstore.multivector.heat import matched_scores, matches, token_scores
 from vecstore.multivector.policy import parse
 from vecstore.multivector.reduce import apply
 from vecstore.multivector.report import ndcg, reciprocal_rank, token_report
 from vecstore.multivector.sets import TokenSets, offsets_of
-from vecstore.types import Float32
+from vecstore.types import Float32, TokenMatches
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,16 @@ def test_matches_name_the_best_token() -> None:
     assert found.tokens.tolist() == [1, 0]
     assert found.scores.tolist() == [1, 2]
     placed = matches(query, tokens, places=np.array([7, 4, 5], dtype=np.uint16))
-    assert placed.tokens.tolist() == [4, 7]
+    assert placed.tokens.tolist() == [4, 5]
     assert token_scores(query, tokens).tolist() == [[0, 1, 0.5], [2, 0, 2]]
+
+
+def test_what_matched_adds_up() -> None:
+    """Tokens score the sum of what they match; those that match nothing, and are asked for, 0."""
+    found = TokenMatches(np.array([2, 0, 2]), np.array([1, 2, 4], dtype=np.float32))
+    assert matched_scores(found, range(1, 5)).tolist() == [0, 5, 0, 0]
+    assert matched_scores(found, range(3)).sum() == found.scores.sum()
+    assert matched_scores(found, range(0)).shape == (0,)
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:

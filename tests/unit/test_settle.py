@@ -97,7 +97,7 @@ def test_other_tokens_get_another_codebook(
     made.flush()
     sources = [live.source for live in made._store.snapshot().segments]
     assert len({source.codec_id("pages", "res2") for source in sources}) == 1
-    monkeypatch.setattr(flushing, "DRIFT_TOKENS", 300)
+    monkeypatch.setattr(flushing, "DRIFT_ROWS", 300)
     made.upsert(range(70, 90), pages(20, seed=3, topics=1))
     made.flush()
     sources = [live.source for live in made._store.snapshot().segments]

@@ -29,6 +29,22 @@ IDS = ["a", "b"]
 NAN, HUGE = np.full((2, DIM), np.nan), np.full((1, DIM), 1e6)
 
 
+def test_lengths_become_offsets() -> None:
+    """Tokens are made of lengths, also of none; those that do not fit are refused."""
+    made = vs.Tokens.of_lengths(np.ones((5, DIM)), [2, 0, 3], np.arange(5))
+    assert made.offsets.tolist() == [0, 2, 2, 5]
+    assert made.salience is not None
+    assert len(vs.Tokens.of_lengths(np.empty((0, DIM)), [])) == 0
+    for lengths, words in (
+        ([2, 2], "add up to 4, expected none below 0, and 5 in all"),
+        ([6, -1], "lengths from -1 on add up to 5"),
+        ([2.0, 3.0], "lengths are float64"),
+        ([[5]], r"shape \(1, 1\), expected a list of ints"),
+    ):
+        with pytest.raises(DimensionError, match=words):
+            vs.Tokens.of_lengths(np.ones((5, DIM)), lengths)
+
+
 @pytest.fixture
 def items(tmp_path: Path) -> Any:
     """A collection with a multivector field of float16, and one of float32."""

@@ -8,7 +8,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vecstore.errors import RequestError
-from vecstore.types import Array, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Array
 
 
 def load_array(path: Path) -> Array:

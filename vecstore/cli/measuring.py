@@ -20,7 +20,7 @@ from vecstore.cli.tokens import TokenVariable, read_token
 from vecstore.cli.working import connected
 from vecstore.errors import LockedError
 from vecstore.schema import Vector
-from vecstore.types import Tokens
+from vecstore.tokens import Tokens
 
 
 def recall(

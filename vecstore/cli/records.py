@@ -22,7 +22,8 @@ import numpy as np
 
 from vecstore.cli.arrays import load_array, load_tokens
 from vecstore.errors import InvalidInputError, RequestError
-from vecstore.types import Array, Id, Payload, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Array, Id, Payload
 
 CHUNK_ROWS_MAX = 4_096
 CHUNK_BYTES_TARGET = 16 << 20

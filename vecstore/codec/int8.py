@@ -73,6 +73,13 @@ class Int8Codec:
         vectors = self._values(codes)
         return normalized(vectors) if self.metric == "cosine" else vectors
 
+    def clipping(self, vectors: Float32) -> float:
+        """The squared error of vectors [N, D] over that of rounding; 1 where none is clipped."""
+        high = self.low + self.step * _LEVELS
+        beyond = vectors.astype(np.float64) - np.clip(vectors, self.low, high)
+        rounding = (self.step.astype(np.float64) ** 2).sum() / 12 * len(vectors)
+        return float(1 + np.einsum("nd,nd->", beyond, beyond) / rounding)
+
     def _values(self, codes: Uint8) -> Float32:
         return self.low + self.step * codes.astype(np.float32)
 

@@ -153,6 +153,11 @@ class Spec:
         return self.codec in TOKENS
 
     @property
+    def drifts(self) -> bool:
+        """True if it can be told that vectors are unlike those that were learned from."""
+        return self.learns_from_tokens or self.codec == "int8"
+
+    @property
     def contained(self) -> tuple[str, ...]:
         """Representations that its codes begin with, finest first; they can be read in its place.
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from vecstore.encoders.parts import joined, missing
 from vecstore.errors import RequestError
-from vecstore.types import Float32, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Float32
 
 
 class LateInteraction:

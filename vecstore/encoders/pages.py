@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vecstore.encoders.parts import batches, joined, missing, to_numpy
-from vecstore.types import Float32, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Float32
 
 
 class Pages:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vecstore.errors import MissingExtraError, RequestError
-from vecstore.types import Float32, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Float32
 
 T = TypeVar("T")
 
@@ -35,13 +36,10 @@ def to_numpy(tensor: Any) -> Float32:
 
 def joined(sets: Sequence[Float32], dim: int, salience: Sequence[Float32] | None = None) -> Tokens:
     """The vectors of N inputs [t, D], end to end."""
-    lengths = [len(own) for own in sets]
-    return Tokens(
-        vectors=np.concatenate([np.empty((0, dim), dtype=np.float32), *sets]),
-        offsets=np.cumsum([0, *lengths]),
-        salience=None
-        if salience is None
-        else np.concatenate([np.empty(0, dtype=np.float32), *salience]),
+    return Tokens.of_lengths(
+        np.concatenate([np.empty((0, dim), dtype=np.float32), *sets]),
+        [len(own) for own in sets],
+        None if salience is None else np.concatenate([np.empty(0, dtype=np.float32), *salience]),
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from vecstore.encoders.parts import batches, joined, missing, to_numpy, unit
 from vecstore.errors import RequestError
-from vecstore.types import Float32, Tokens
+from vecstore.tokens import Tokens
+from vecstore.types import Float32
 
 Attention = Literal["first", "all"]
 

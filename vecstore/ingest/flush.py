@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 SAMPLE_SHARE = 16
 # How many times the rows that a codec learned from there must be for another to learn.
 GROWTH, GROWTH_TOKENS = 2, 4
-# Of so many tokens, centroids may leave so many times what they left of their sample.
-DRIFT_TOKENS, DRIFT_MAX = 4_096, 1.25
+# Of so many rows, centroids may leave so many times what they left of their sample, and clipped
+# ranges so many times what rounding leaves, which costs .01 of the overlap (see DECISIONS.md).
+DRIFT_ROWS, DRIFT_MAX, CLIPPING_MAX = 4_096, 1.25, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +193,9 @@ def choose_codecs(
     """The codec of each representation of the rows of all parts.
 
     A trained codec serves until there are at least twice the rows it was trained on, up to the
-    most that one learns from. One whose codes are all that there is of rows is not trained again:
-    its codes are copied, byte for byte, and nothing could be learned from them.
+    most that one learns from, or rows are unlike these. One whose codes are all that there is of
+    rows is not trained again: its codes are copied, byte for byte, and nothing could be learned
+    from them.
 
     Args:
         store: the collection.
@@ -208,7 +210,7 @@ def choose_codecs(
     infos = trained_codecs(store)
     budget = store.environment.options.memory_bytes_max // SAMPLE_SHARE
     newest = {(info.field, info.spec): info for info in infos}
-    rows = {info.id: info.rows for info in infos}
+    known = {info.id: info for info in infos}
     chosen: dict[tuple[str, str], StoredCodec] = {}
     for vector in schema.vectors:
         own = field_parts(parts, vector.name)
@@ -218,12 +220,16 @@ def choose_codecs(
             enough = min(count, sample_rows(vector.dim, budget, parsed))
             if parsed.trained:
                 codec = _coded(parts, vector.name, spec)
-                if parsed.learns_from_tokens and enough >= GROWTH_TOKENS * rows.get(codec, enough):
-                    codec = 0  # more is gained by centroids than is lost by coding codes again
+                if codec in known and _outgrown(store, known[codec], own, enough):
+                    codec = 0  # more is gained than is lost by coding codes again
             if parsed.trained and not codec:
                 info = newest.get((vector.name, spec))
                 growth = GROWTH_TOKENS if parsed.learns_from_tokens else GROWTH
-                if info is None or enough >= growth * info.rows or _drifted(store, info, own):
+                if (
+                    info is None
+                    or enough >= growth * info.rows
+                    or _drifted(store, info, own, enough)
+                ):
                     sample = sample_vectors(own, vector.name, enough)
                     if isinstance(pace, Task):
                         pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
@@ -250,14 +256,28 @@ def _coded(parts: Sequence[Part], field: str, spec: str) -> int:
     return max(counts, key=lambda codec: (counts[codec], codec), default=0)
 
 
-def _drifted(store: CollectionStore, info: CodecInfo, parts: Sequence[FieldPart]) -> bool:
-    """Whether the tokens of all parts want another codebook, and can teach it."""
+def _outgrown(
+    store: CollectionStore, info: CodecInfo, parts: Sequence[FieldPart], enough: int
+) -> bool:
+    """Whether a codec that made most of the codes is not to make those of the other rows."""
+    if parse_spec(info.spec, info.dim).learns_from_tokens:
+        return enough >= GROWTH_TOKENS * info.rows
+    return _drifted(store, info, parts, enough)
+
+
+def _drifted(
+    store: CollectionStore, info: CodecInfo, parts: Sequence[FieldPart], enough: int
+) -> bool:
+    """Whether the rows of all parts want another codec, and can teach it."""
     spec = parse_spec(info.spec, info.dim)
-    if not spec.learns_from_tokens or sum(len(part.numbers) for part in parts) < tokens_min(spec):
+    if not spec.drifts:
+        return False
+    if spec.learns_from_tokens and sum(len(part.numbers) for part in parts) < tokens_min(spec):
         return False
     codec = store.shelf.stored(info.field, info.spec, info.id).codec
-    found = drift(codec, sample_vectors(parts, info.field, DRIFT_TOKENS))
-    return found is not None and found > DRIFT_MAX
+    found = drift(codec, sample_vectors(parts, info.field, min(enough, DRIFT_ROWS)))
+    most = DRIFT_MAX if spec.learns_from_tokens else CLIPPING_MAX
+    return found is not None and found > most
 
 
 def _train(

@@ -107,17 +107,19 @@ class CollectionStore:
                 self._refresh(txn)
         return self._snapshot
 
-    def find(self, ids: Sequence[bytes]) -> list[Place | None]:
+    def find(self, ids: Sequence[bytes], left_alone: Container[int] = ()) -> list[Place | None]:
         """Where the records of some encoded ids are, all as of one commit; None: no such id.
+
+        Segments whose ids are in `left_alone` are not read.
 
         Raises:
             CorruptionError: an id leads to a record that is nowhere.
         """
         self.snapshot()
-        found = self._find(ids)
+        found = self._find(ids, left_alone)
         if found is None:
             with self.environment.lock:  # a write was published while this looked
-                found = self._find(ids)
+                found = self._find(ids, left_alone)
         if found is None:
             raise CorruptionError(
                 f"an id of collection {self.name!r} leads to a record that is nowhere; "
@@ -125,14 +127,14 @@ class CollectionStore:
             )
         return [None if place is None or is_expired(place) else place for place in found]
 
-    def _find(self, ids: Sequence[bytes]) -> list[Place | None] | None:
+    def _find(self, ids: Sequence[bytes], left_alone: Container[int]) -> list[Place | None] | None:
         environment = self.environment
         with reading(environment.pins), environment.kv.read() as txn:
             seqs = self._seqs(txn, ids, careful=True)
             if not environment.writable:
                 self._refresh(txn)
         snapshot = self._snapshot
-        found = [None if seq is None else snapshot.locate(seq) for seq in seqs]
+        found = [None if seq is None else snapshot.locate(seq, left_alone) for seq in seqs]
         moved = any(
             seq is not None and place is None for seq, place in zip(seqs, found, strict=True)
         )

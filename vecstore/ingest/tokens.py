@@ -21,7 +21,8 @@ from vecstore.schema import MultiVector, Schema
 from vecstore.segment.ragged import make_offsets
 from vecstore.segment.rows import FieldVectors
 from vecstore.segment.tokens import TokenBounds
-from vecstore.types import Array, Float16, Float32, Id, Int64, Tokens, Uint64
+from vecstore.tokens import Tokens
+from vecstore.types import Array, Float16, Float32, Id, Int64, Uint64
 
 _SALIENCE_MAX = float(np.finfo(np.float16).max)
 

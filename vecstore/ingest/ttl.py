@@ -65,7 +65,9 @@ def to_expires(ttl: Ttl, default: float | None, count: int) -> Int64 | None:
 
 
 def is_expired(place: Place) -> bool:
-    """Whether a record has expired."""
+    """Whether a record has expired; one that is not read has not."""
+    if place.unread:
+        return False
     expires, clock = place.live.source.expires, place.live.clock
     return expires is not None and bool(0 < expires[place.row] <= int(clock() * MICROSECONDS))
 

@@ -50,8 +50,8 @@ def draw_heat(image: Array, grid: tuple[int, int], scores: Float32, path: Path) 
     Args:
         image: the page, [height, width] or [height, width, 3 or 4], uint8 or from 0 to 1.
         grid: patches from top to bottom, and from left to right.
-        scores: [patches], row after row; see `token_scores` of vecstore.multivector.heat. The
-            vectors of a page that are of no patch must be left out.
+        scores: [patches], row after row; see `matched_scores` and `token_scores` of
+            vecstore.multivector.heat. Vectors of a page that are of no patch must be left out.
 
     Returns:
         `path`.

@@ -17,12 +17,13 @@ from vecstore.request import MaxSim, Probe, SearchRequest
 from vecstore.search.candidates import Answer, Queries, Target, pick
 from vecstore.search.cascade import Route, make_route, run_cascade
 from vecstore.search.mask import evaluate
+from vecstore.search.matching import Matching
 from vecstore.search.parallel import Workers
 from vecstore.search.plan import coarse_of, lists_to_probe, make_plan, widened, without_probe
 from vecstore.search.where import Node, parse_where
 from vecstore.segment.snapshot import Live, Snapshot
 from vecstore.segment.vectors import read_vectors
-from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload
+from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload, TokenMatches
 
 Value = TypeVar("Value")
 OnDamage: TypeAlias = Callable[[CorruptionError], object]
@@ -219,6 +220,7 @@ def make_hits(
         request.with_payload,
         request.with_vectors,
         on_damage,
+        found.matching,
     )
     return Hits(candidates.score, loader, explain=found.reports if request.explain else None)
 
@@ -232,6 +234,7 @@ class _Loader(NamedTuple):
     with_payload: bool
     with_vectors: bool
     on_damage: OnDamage
+    matching: Matching | None
 
     def part(self, start: int, stop: int) -> _Loader:
         """The same for some of the hits, as a server reads them that sends them in parts."""
@@ -255,6 +258,13 @@ class _Loader(NamedTuple):
         if not self.with_vectors:
             return [{} for _ in self.row]
         return self._gather(lambda live, rows: read_vectors(live.source, rows))
+
+    def matches(self) -> list[TokenMatches] | None:
+        matching = self.matching
+        if matching is None:
+            return None
+        field = self.targets[0].field if self.targets else ""
+        return self._gather(lambda live, rows: matching.match(live.source, field, rows)[1])
 
     def _gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
         try:

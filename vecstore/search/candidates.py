@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore.codec import Codec, Prepared
+from vecstore.search.matching import Matching
 from vecstore.segment.base import Codes
 from vecstore.segment.snapshot import Allowed, Live
 from vecstore.types import Float32, Int64, StageReport, Uint64
@@ -73,12 +74,14 @@ class Answer(NamedTuple):
         reports: one for each stage, where asked for.
         cut: whether the scan may have cut off one that belongs among them.
         scanned: how many candidates the first stage found, where it may be a probe.
+        matching: of an explained search of a multivector field, what the hits are matched with.
     """
 
     candidates: Candidates
     reports: tuple[StageReport, ...] = ()
     cut: bool = False
     scanned: int = 0
+    matching: Matching | None = None
 
 
 class Queries:

@@ -21,6 +21,7 @@ from vecstore.request import MaxSim, SearchRequest
 from vecstore.search.answer import OnDamage, answer_dense, find_targets, make_hits, without
 from vecstore.search.candidates import Answer, Candidates, Target
 from vecstore.search.cascade import KERNEL, NOTHING
+from vecstore.search.matching import Matching
 from vecstore.search.parallel import Workers
 from vecstore.search.plan import LatePlan, after_dense, coarse_of, make_late_plan, thinned
 from vecstore.search.stages.maxsim import (
@@ -177,7 +178,10 @@ def _answers(
 ) -> list[Answer]:
     """Answer each query, from the candidates that the cascade of a vector field found, or all."""
     if not steps[0].came:
-        return [Answer(NOTHING)] * len(seeds)
+        return [
+            Answer(NOTHING, matching=_matching(request, steps, place))
+            for place in range(len(seeds))
+        ]
     threads = workers.share(len(seeds) * options.PARALLEL_BYTES_MIN // QUERIES_MIN)
     places = range(len(seeds))
     if threads == 1 or len(seeds) == 1:
@@ -221,7 +225,15 @@ class _Run(NamedTuple):
                     _report(step.stage, (rows or query.rows, len(found.row)), query, spent),
                 )
         assert found is not None
-        return Answer(found, reports)
+        return Answer(found, reports, matching=_matching(self.request, self.steps, place))
+
+
+def _matching(request: SearchRequest, steps: Sequence[_Step], place: int) -> Matching | None:
+    """What the hits of one query are matched with: what the last stage scored them by."""
+    if not request.explain:
+        return None
+    last = steps[-1].stage
+    return Matching(request.token_queries[last.field][place], last.token_budget)
 
 
 def _run(step: _Step, found: Candidates | None, query: TokenQuery) -> Candidates:

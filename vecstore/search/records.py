@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,17 +13,14 @@ from vecstore.request import MaxSim, Rescore, SearchRequest, TokenQueries
 from vecstore.schema import Schema, Vector
 from vecstore.search.answer import OnDamage, make_hits, passing
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
+from vecstore.search.matching import Matching
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.maxsim import TokenQuery, rescore_sets
 from vecstore.search.stages.rescore import rescore
 from vecstore.search.where import Node
-from vecstore.segment.reader import Segment
 from vecstore.segment.snapshot import Allowed, Live, Place, Snapshot
-from vecstore.segment.vectors import field_vectors, owners, read_vectors
-from vecstore.types import Float32, Hits, Int64, Record, TokenMatches
-
-# Scores of query vectors with tokens that are held at a time.
-_SCORES_MAX = 1 << 22
+from vecstore.segment.vectors import owners, read_vectors
+from vecstore.types import Hits, Int64, Record, TokenMatches
 
 
 def records_at(places: Sequence[Place | None], *, with_vectors: bool) -> list[Record | None]:
@@ -84,20 +81,22 @@ class Given(NamedTuple):
     workers: Workers
     on_damage: OnDamage
 
-    def rerank(self, places: Sequence[Place | None], quarantined: Container[int]) -> Hits:
+    def rerank(self, places: Sequence[Place | None]) -> Hits:
         """Score the records at some places.
 
         Args:
-            places: each record once; None, and records without the field, are left out.
-            quarantined: ids of segments that are left out; hits say where that matters.
+            places: each record once; None, and records without the field, are left out, and those
+                in segments that are not read; hits say where that matters.
         """
-        sound = [None if _lies_in(place, quarantined) else place for place in places]
         vector = self.schema.vector(_only(self.request.field, self.request.token_queries))
-        targets, candidates = _candidates(sound, vector.name)
+        targets, candidates = _candidates(places, vector.name)
         if len(candidates.row):
             candidates = self._scored(vector, targets, candidates)
         hits = make_hits(self.request, targets, Answer(candidates), self.on_damage)
-        hits.partial = sound != list(places)
+        hits.partial = any(
+            place is not None and place.unread and place.live.source.field_count(vector.name)
+            for place in places
+        )
         return hits
 
     def _scored(
@@ -124,19 +123,19 @@ def match_tokens(
         places: where records are.
 
     Returns:
-        As many as places; None where there is no place, or the record lacks the field.
+        As many as places; None where there is no place, the record lacks the field, or is in a
+        segment that is not read.
     """
     name = _only(field, token_queries)
     if name == field:
         raise RequestError(
             f"matches has a query for vector field {name!r}, not a multivector field"
         )
-    query = token_queries[name][0]
+    matching = Matching(token_queries[name][0])
     found: list[TokenMatches | None] = [None] * len(places)
     for live, (own, rows) in _by_source(places).items():
-        for position, row in zip(own, rows, strict=True):
-            for tokens in field_vectors(live.source, name, row[None])[1]:
-                found[position] = _matches(query, tokens)
+        for at, matched in zip(*matching.match(live.source, name, rows), strict=True):
+            found[own[at]] = matched
     return found
 
 
@@ -150,16 +149,11 @@ def _only(field: str, token_queries: TokenQueries) -> str:
     return names[0]
 
 
-def _lies_in(place: Place | None, segments: Container[int]) -> bool:
-    source = None if place is None else place.live.source
-    return isinstance(source, Segment) and source.info.id in segments
-
-
 def _by_source(places: Sequence[Place | None]) -> dict[Live, tuple[list[int], Int64]]:
-    """For each source the positions of its places, and their rows."""
+    """For each source that is read the positions of its places, and their rows."""
     wanted: dict[Live, list[int]] = {}
     for position, place in enumerate(places):
-        if place is not None:
+        if place is not None and not place.unread:
             wanted.setdefault(place.live, []).append(position)
     return {
         live: (own, np.array([place.row for at in own if (place := places[at]) is not None]))
@@ -178,15 +172,3 @@ def _candidates(places: Sequence[Place | None], field: str) -> tuple[list[Target
     target = np.repeat(np.arange(len(targets)), [len(own) for own in rows[1:]])
     row = np.concatenate(rows)
     return targets, Candidates(target, row, np.zeros(len(row), dtype=np.float32))
-
-
-def _matches(query: Float32, tokens: Float32) -> TokenMatches:
-    """Of tokens [t, D] in the order given, t >= 1; the first of those that score as well."""
-    step = max(1, _SCORES_MAX // len(tokens))
-    best: list[Int64] = []
-    scores: list[Float32] = []
-    for start in range(0, len(query), step):
-        every = query[start : start + step] @ tokens.T
-        best.append(every.argmax(axis=1))
-        scores.append(every.max(axis=1))
-    return TokenMatches(np.concatenate(best), np.concatenate(scores))

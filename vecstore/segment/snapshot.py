@@ -143,11 +143,19 @@ class Live:
         return seqs[start:stop]
 
 
+UNREAD = -1
+
+
 class Place(NamedTuple):
-    """A row of a source."""
+    """A row of a source, or UNREAD in a segment that is not read."""
 
     live: Live
     row: int
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is in a segment that is not read."""
+        return self.row == UNREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +214,18 @@ class Snapshot:
         pairs = zip(self.manifest.segments, self.segments, strict=True)
         return (*(live for info, live in pairs if info.id not in left_alone), *self.blocks)
 
-    def locate(self, seq: int) -> Place | None:
-        """Where a record is, or None where this snapshot has no such seq."""
+    def locate(self, seq: int, left_alone: Container[int] = ()) -> Place | None:
+        """Where a record is, or None where this snapshot has no such seq.
+
+        Args:
+            seq: of a record that was not deleted.
+            left_alone: ids of segments that are not read.
+        """
         for live in reversed(self.sources):
             if not live.source.seq_min <= seq <= live.source.seq_max:
                 continue
+            if left_alone and live not in self.readable(left_alone):
+                return Place(live, UNREAD)
             seqs = live.source.seqs
             row = int(np.searchsorted(seqs, np.uint64(seq)))
             if seqs[row] == seq:

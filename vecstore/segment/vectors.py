@@ -8,6 +8,7 @@ import numpy as np
 
 from vecstore.segment.base import Codes, Source
 from vecstore.segment.ragged import make_offsets, spans_of
+from vecstore.segment.tokens import TokenBounds
 from vecstore.types import Float32, Int64
 
 
@@ -40,14 +41,29 @@ def field_vectors(source: Source, field: str, rows: Int64) -> tuple[Int64, Seque
     places, numbers = owners(source, field, rows)
     if not len(places):
         return places, []
-    codes, tokens = source.codes(field, source.specs(field)[-1]), source.tokens(field)
-    assert codes is not None
-    if tokens is None:
-        return places, list(decode_rows(codes, numbers))
-    values, own = decode_rows(codes, tokens.rows(numbers)), tokens.take(numbers)
+    if source.tokens(field) is None:
+        return places, list(decode_rows(_finest(source, field), numbers))
+    values, own = token_vectors(source, field, numbers)
     order = own.as_given()
     bounds = own.offsets[1:-1].astype(np.int64)
     return places, np.split(values if order is None else values[order], bounds)
+
+
+def token_vectors(source: Source, field: str, numbers: Int64) -> tuple[Float32, TokenBounds]:
+    """The tokens of some rows of a multivector field, the most important first.
+
+    Returns:
+        float32 [T, D], end to end, decoded from the finest representation; and where they lie.
+    """
+    tokens = source.tokens(field)
+    assert tokens is not None, field
+    return decode_rows(_finest(source, field), tokens.rows(numbers)), tokens.take(numbers)
+
+
+def _finest(source: Source, field: str) -> Codes:
+    codes = source.codes(field, source.specs(field)[-1])
+    assert codes is not None, field
+    return codes
 
 
 def code_rows(source: Source, field: str, numbers: Int64) -> Int64:

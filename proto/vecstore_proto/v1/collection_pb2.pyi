@@ -287,18 +287,20 @@ class Explanation(_message.Message):
     def __init__(self, stages: _Optional[_Iterable[_Union[StageReport, _Mapping]]] = ...) -> None: ...
 
 class QueryHits(_message.Message):
-    __slots__ = ("query", "records", "scores", "partial", "explanation")
+    __slots__ = ("query", "records", "scores", "partial", "explanation", "matches")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
     query: int
     records: _common_pb2.Records
     scores: _common_pb2.Tensor
     partial: bool
     explanation: Explanation
-    def __init__(self, query: _Optional[int] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., scores: _Optional[_Union[_common_pb2.Tensor, _Mapping]] = ..., partial: bool = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    matches: MatchTokensResponse
+    def __init__(self, query: _Optional[int] = ..., records: _Optional[_Union[_common_pb2.Records, _Mapping]] = ..., scores: _Optional[_Union[_common_pb2.Tensor, _Mapping]] = ..., partial: bool = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ..., matches: _Optional[_Union[MatchTokensResponse, _Mapping]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("results",)
