@@ -115,8 +115,9 @@ class Collection(Holdings):
     def compact(self) -> None:
         """Flush, and write the segments again as few as fit, without what died.
 
-        Records that were deleted, written again or have expired leave the disk; files that a
-        search or a reader still reads go when it ends. Searches and writes go on meanwhile, and an
+        Records that were deleted, written again or have expired leave the disk, and so does the
+        space that the write buffer took (on Linux); files that a search or a reader still reads
+        go when it ends. Searches and writes go on meanwhile, and an
         `alter` under way afterwards. With `Options.background` this is done by and by, where it is
         worth it.
 

@@ -120,6 +120,11 @@ TTL_S_MAX = 100 * 366 * 86_400
 BUFFER_BATCHES_MAX = 4_000
 # Blocks likewise, which stay many where batches of vectors and of codes alternate.
 BUFFER_BLOCKS_MAX = 1_000
+# LMDB's file gives back unused space from so many bytes on, where they are such a share of it, in
+# holes of at least so many bytes.
+SPARE_BYTES_MIN = 16 << 20
+SPARE_SHARE_MIN = 0.25
+HOLE_BYTES_MIN = 256 << 10
 # How many standard deviations an error bound spans.
 ERROR_BOUND_SIGMAS = 3.0
 # The default plan scans again, keeping KEEP_GROWTH times as many, where an error of so many

@@ -17,8 +17,8 @@ from vecstore.storage.failpoints import EXIT_CODE, NAMES
 
 FULL = os.environ.get("VECSTORE_FAULT") == "full"
 SEED = 5
-# The workload drops nothing, and uploads no snapshot.
-ELSEWHERE = {"drop.committed"}
+# The workload drops nothing, and uploads no snapshot; only Linux makes holes.
+ELSEWHERE = {"drop.committed", *(() if sys.platform == "linux" else ("space.released",))}
 
 
 def run(folder: Path, place: str, *, background: bool) -> tuple[int, int]:

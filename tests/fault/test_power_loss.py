@@ -71,6 +71,7 @@ def test_power_loss(
     seed = 11 + background
     inode, records = record(shim, tmp_path, seed, background=background)
     assert any(b"listed" in item.data for item in records)
+    assert any(item.operation == "P" for item in records)
     stride = 1 if FULL else len(records) // CUTS
     rng = np.random.default_rng(seed)
     disk = Disk(inode)

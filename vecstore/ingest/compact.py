@@ -51,7 +51,8 @@ def compact_now(store: CollectionStore, jobs: Jobs) -> None:
 
     Raises:
         ClosedError: the database was closed meanwhile.
-        DatabaseFullError, StorageError: see `compact_all`.
+        DatabaseFullError, StorageError: see `compact_all`; or space of LMDB's file could not be
+            given back, when all else is done.
     """
     environment = store.environment
     store.expire(int(environment.clock() * MICROSECONDS))
@@ -59,6 +60,7 @@ def compact_now(store: CollectionStore, jobs: Jobs) -> None:
     with jobs.set_aside(store.name):
         compact_all(store, resting(lambda _: environment.check_open()), everything=True)
     environment.reclaimer.sweep()
+    environment.give_back()
 
 
 def compact_all(store: CollectionStore, pace: Pace = no_pace, *, everything: bool = False) -> None:

@@ -5,6 +5,7 @@
                     compact   where segments changed, and some are worth writing again
                     expire    where a record has expired
                     removal of files that no one reads any more
+    every minute    space that LMDB's file does not need is given back
 
 What failed is tried again after 2, 4, 8 ... seconds, a minute at most.
 """
@@ -20,7 +21,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from vecstore import options
-from vecstore.errors import ClosedError, NotFoundError, StorageError
+from vecstore.errors import ClosedError, NotFoundError, ReadOnlyError, StorageError
 from vecstore.ingest.compact import compact_all, plan_for
 from vecstore.ingest.jobs import Jobs, Task
 from vecstore.ingest.store import CollectionStore
@@ -32,7 +33,8 @@ from vecstore.segment.snapshot import Live, Snapshot
 
 TICK_S = 1.0
 RETRY_S_MAX = 60.0
-# How often slots of readers that died are freed.
+# How often slots of readers that died are freed, and then space of LMDB's file. The next writes
+# take longer where their space was given back.
 READERS_S = 60.0
 
 
@@ -105,12 +107,14 @@ class Maintenance:
             except (StorageError, MemoryError):
                 pass  # reads of the collection raise it too; the next tick looks again
         now = monotonic()
-        # What cannot be removed now is tried again at the next tick, and when opened again.
-        with suppress(StorageError, ClosedError, MemoryError):
+        # What cannot be removed now is tried again at the next tick, and when opened again; space
+        # that cannot be given back after a minute.
+        with suppress(StorageError, ClosedError, ReadOnlyError, MemoryError):
             self._environment.reclaimer.sweep()
             if now >= self._readers_at + READERS_S:
                 self._readers_at = now
                 self._environment.kv.check_readers()
+                self._environment.give_back()
 
     def _look(self, watched: _Watched) -> None:
         store = watched.store

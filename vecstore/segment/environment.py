@@ -134,3 +134,9 @@ class Environment:
             if codes & _DISK_FAILED:
                 self.failure = str(error)
             raise
+
+    def give_back(self) -> None:
+        """Return unused space of LMDB's file to the file system; see `Kv.give_back`."""
+        self.check_writable()
+        with self.lock, self.guard():
+            self.kv.give_back()

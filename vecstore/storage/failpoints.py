@@ -34,6 +34,7 @@ NAMES = frozenset(
         "alter.commit",
         "alter.committed",
         "reclaim.removed",
+        "space.released",
         "snapshot.copied",
         "snapshot.linked",
         "snapshot.renamed",

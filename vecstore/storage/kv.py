@@ -33,6 +33,7 @@ from vecstore.storage.files import FileSystem, RealFiles, storage_errors
 from vecstore.storage.gate import Gate
 from vecstore.storage.keys import IDS
 from vecstore.storage.pages import PageDamage, check_metas, damaged_pages
+from vecstore.storage.spare import release, spare
 from vecstore.storage.txn import Txn, typed
 
 __all__ = ["Kv", "Txn", "verify_pages"]
@@ -58,6 +59,7 @@ class Kv:
         self._read_only = read_only
         self._closed = False
         self._unsure = ""
+        self._has_holes = True  # until the system says no
         self._write_turn = RLock()
         self._opening = Lock()
         self._env, self._dbs = self._opened()
@@ -151,6 +153,34 @@ class Kv:
         """
         with self._errors(), self._gate:
             return self._env.reader_check()
+
+    def give_back(self) -> int:
+        """Return space of the file that nothing needs to the file system, where there is much.
+
+        See spare.py. Other writes wait meanwhile. Only Linux can do it, and not on every file
+        system; elsewhere nothing happens.
+
+        Returns:
+            How many bytes the file takes less.
+
+        Raises:
+            CorruptionError: LMDB's lists of free pages are damaged.
+            DatabaseFullError, StorageError: nothing is lost, and some may be given back.
+        """
+        data = self._path / "data.mdb"
+        with self._writing() as txn:
+            found = spare(data, txn.id() - 1, txn.id(), self._env.readers())
+            if not self._has_holes or not found.worth:
+                return 0
+            # One commit more, after which what the last one freed is as free as the rest.
+            cursor = txn.cursor(db=self._dbs[self._databases[0]])
+            if cursor.first():
+                txn.put(cursor.key(), cursor.value(), db=self._dbs[self._databases[0]])
+        with self._writing() as txn:
+            last = txn.id() - 1
+            given = release(data, spare(data, last, last, self._env.readers()))
+        self._has_holes = given is not None
+        return given or 0
 
     def damaged_pages(self) -> list[PageDamage]:
         """What is wrong with the pages of the last commit; for a thread that has one open."""

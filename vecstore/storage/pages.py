@@ -141,6 +141,35 @@ def damaged_pages(
     return list(_Walk(path, RealFiles().map(path), last, without_leaves, ordered=ordered).run())
 
 
+class FreePages(NamedTuple):
+    """The pages that LMDB holds free, as the last commit says.
+
+    Attributes:
+        page_bytes: of each page.
+        commit: its number.
+        pages: how many it counts, used and free.
+        lists: commit -> the pages that it freed, int64 [n], descending.
+    """
+
+    page_bytes: int
+    commit: int
+    pages: int
+    lists: dict[int, Int64]
+
+
+def free_pages(path: Path) -> FreePages:
+    """The free pages of the last commit; a transaction is open, so that their lists stay.
+
+    Raises:
+        CorruptionError: their lists are damaged.
+    """
+    last = _last(path, RealFiles().map(path))
+    walk = _Walk(path, RealFiles().map(path), last, (), ordered=True)
+    for damage in walk.free():
+        raise CorruptionError(f"{damage.text}; restore a snapshot")
+    return FreePages(last.free.page_bytes, last.commit, last.last + 1, walk.freed)
+
+
 def _last(path: Path, data: Uint8) -> _Meta:
     """The meta page of the last commit."""
     attempts = 3  # a writer may be writing one of them
@@ -203,10 +232,15 @@ class _Walk:
         self._ordered = ordered
         self._used = np.zeros(meta.last + 1, dtype=np.bool_)
         self._used[:2] = True
+        self.freed: dict[int, Int64] = {}
+
+    def free(self) -> Iterator[PageDamage]:
+        """What is wrong with the lists of free pages; fills `freed`, as `run` does."""
+        yield from self._follow(self._meta.free)
 
     def run(self) -> Iterator[PageDamage]:
         """What is wrong."""
-        yield from self._follow(self._meta.free)
+        yield from self.free()
         yield from self._follow(self._meta.main)
         if not self._skipped and not self._used.all():
             page = np.argmin(self._used)
@@ -316,10 +350,11 @@ class _Walk:
             self._take(first + needed, pages - needed)
             place += 16
         if tree is self._meta.free:
-            self._release(self._data[place : place + size])
+            commit = int.from_bytes(nodes.key(node), "little")
+            self.freed[commit] = self._release(self._data[place : place + size])
         return pages
 
-    def _release(self, data: Uint8) -> None:
+    def _release(self, data: Uint8) -> Int64:
         """Take note of a list of free pages: its length, and their numbers, descending."""
         if len(data) < 8 or len(data) % 8:
             raise _Damage("a list of free pages has no such length")
@@ -333,6 +368,7 @@ class _Walk:
         if self._used[places].any():
             raise _Damage("a page is free and in use")
         self._used[places] = True
+        return places
 
     def _subtree(self, nodes: _Nodes, node: int) -> _Tree:
         if nodes.numbers[node] != _TREE_FORM.size or nodes.flags[node] & _BIG:

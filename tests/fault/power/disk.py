@@ -112,6 +112,8 @@ class Disk:
                 _apply(node.durable, record.b, record.data)
             else:
                 node.pending.append((record.b, record.data))
+        elif operation == "P" and isinstance(node, File):  # zeros, each there or not until synced
+            node.pending.append((record.b, bytes(int.from_bytes(record.data, "little"))))
         elif operation == "T" and isinstance(node, File):
             node.pending.append((record.b, None))
         elif operation == "S":

@@ -5,6 +5,7 @@
 //   'W' write       a inode, b offset, the bytes written
 //   'D' write       the same, through a descriptor that syncs each write
 //   'T' truncate    a inode, b size
+//   'P' punch       a inode, b offset; the length, u64
 //   'S' sync        a inode (of a file or a directory)
 //   'C' create      a directory inode, b inode; the name; a file
 //   'M' mkdir       a directory inode, b inode; the name
@@ -209,6 +210,23 @@ RESIZE(ftruncate64)
     }
 RESERVE(posix_fallocate, )
 RESERVE(posix_fallocate64, )
+
+static void punched(int fd, off_t at, off_t size) {
+    char path[PATH_MAX];
+    struct stat found;
+    uint64_t length = (uint64_t)size;
+    if (log_fd >= 0 && path_of(fd, path) && inside(path) && !fstat(fd, &found))
+        put('P', (uint64_t)found.st_ino, (uint64_t)at, &length, sizeof length);
+}
+
+#define PUNCH(name) \
+    int name(int fd, int mode, off_t at, off_t size) { \
+        typedef int (*punch_t)(int, int, off_t, off_t); \
+        REAL(#name, punch_t); \
+        LOCKED(real(fd, mode, at, size), punched(fd, at, size)); \
+    }
+PUNCH(fallocate)
+PUNCH(fallocate64)
 
 static void opened(int existed, const char* path, int flags) {
     if (!inside(path)) return;

@@ -104,6 +104,7 @@ def main() -> None:
     """Run every step, and acknowledge each."""
     folder, ack, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     options.LISTS_ROWS_MIN = 10  # what is compacted has lists
+    options.SPARE_BYTES_MIN, options.SPARE_SHARE_MIN, options.HOLE_BYTES_MIN = 1, 0.0, 4096
     chosen = vs.Options(flush_bytes_max=6_000, background=sys.argv[4] == "1")
     answers = os.open(ack, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with vs.open(folder / "db", options=chosen) as db:
