@@ -19,14 +19,13 @@ from vecstore.ingest.jobs import Jobs
 from vecstore.ingest.precision import buffer_dtypes
 from vecstore.ingest.store import CollectionStore
 from vecstore.ingest.ttl import Ttl
-from vecstore.request import Cascade, SearchRequest, check_count
+from vecstore.request import Aggregate, Cascade, SearchOptions, SearchRequest, check_count
 from vecstore.schema import Schema
-from vecstore.search.answer import answer, passing
-from vecstore.search.late import answer_late
+from vecstore.search.answer import passing
+from vecstore.search.groups import answer_request
 from vecstore.search.parallel import Workers
 from vecstore.search.records import Given, match_tokens, page, records_at
 from vecstore.search.where import Node, parse_where
-from vecstore.segment.snapshot import Snapshot
 from vecstore.segment.stats import collection_stats
 from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
 
@@ -249,6 +248,8 @@ class Collection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -265,6 +266,12 @@ class Collection:
             exact: score every row with the finest representation.
             token_budget: vectors of a record that are read of a multivector field, the most
                 important first; None: all.
+            group_by: a column of ints, keywords, bools or timestamps, such as a parent id. Hits
+                then hold its best record for each value, and every record that has none; `limit`
+                counts these. They come of the best 10,000 records, or what the plan's last stage
+                keeps.
+            agg: how a record's vectors in a multivector field score: "maxsim", the sum over the
+                query's vectors of the best match; "max", the best match of a query of one, [D].
             with_payload: hits carry payloads (read when first asked for).
             with_vectors: hits carry vectors (read when first asked for).
             explain: hits carry a report for each stage.
@@ -272,22 +279,19 @@ class Collection:
         Returns:
             Hits, best first: score descending, then oldest write first.
         """
-        snapshot = self._store.snapshot()
-        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=False)
-        request = SearchRequest(
-            field=field,
-            queries=queries,
-            token_queries=token_queries,
-            token_budget=token_budget,
+        asked = SearchOptions(
             limit=limit,
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request, snapshot)[0]
+        return self._search(vectors, asked, many=False)[0]
 
     def search_batch(
         self,
@@ -298,6 +302,8 @@ class Collection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -307,22 +313,19 @@ class Collection:
         Args and hits as in `search`, with `vectors` as field name -> queries [Q, D], of a
         multivector field a list of Q arrays [n, D], of any n each.
         """
-        snapshot = self._store.snapshot()
-        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=True)
-        request = SearchRequest(
-            field=field,
-            queries=queries,
-            token_queries=token_queries,
-            token_budget=token_budget,
+        asked = SearchOptions(
             limit=limit,
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        return self._answer(request, snapshot)
+        return self._search(vectors, asked, many=True)
 
     def rerank(
         self,
@@ -374,12 +377,15 @@ class Collection:
         field, _, token_queries = check_queries(self.schema, vectors, many=False)
         return match_tokens(field, token_queries, self._store.find(encoded))
 
-    def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
+    def _search(self, vectors: object, asked: SearchOptions, *, many: bool) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
-        store, given = self._store, [snapshot]
-        act = answer_late if request.token_queries else answer
+        store, given = self._store, [self._store.snapshot()]
+        field, queries, token_queries = check_queries(
+            given[0].info.schema, vectors, many=many, agg=asked["agg"]
+        )
+        request = SearchRequest(field=field, queries=queries, token_queries=token_queries, **asked)
         return store.sparing(
-            lambda quarantined: act(
+            lambda quarantined: answer_request(
                 request,
                 given.pop() if given else store.snapshot(),
                 self._workers,

@@ -16,7 +16,7 @@ import grpc
 
 from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
-from vecstore.request import Cascade, check_count
+from vecstore.request import Aggregate, Cascade, SearchOptions, check_count
 from vecstore.schema import Schema
 from vecstore.types import (
     CollectionStats,
@@ -37,7 +37,7 @@ from vecstore_client.channel import (
     Target,
     methods,
 )
-from vecstore_client.searches import RerankOptions, SearchOptions
+from vecstore_client.searches import RerankOptions
 from vecstore_proto.status import AnswerTooLarge, unavailable
 
 if TYPE_CHECKING:
@@ -305,6 +305,8 @@ class AsyncCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -317,6 +319,8 @@ class AsyncCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
@@ -332,6 +336,8 @@ class AsyncCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -344,6 +350,8 @@ class AsyncCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vecstore.options import LIMIT_MAX
-from vecstore.request import Cascade, check_count
+from vecstore.request import Aggregate, Cascade, SearchOptions, check_count
 from vecstore.schema import Schema
 from vecstore.types import CollectionStats, Hits, Ids, Record, TokenMatches
 from vecstore_client import calls, searches
 from vecstore_client.calls import Found
 from vecstore_client.channel import Connection
-from vecstore_client.searches import RerankOptions, SearchOptions
+from vecstore_client.searches import RerankOptions
 
 if TYPE_CHECKING:
     from vecstore.ingest.coded import FieldCodec
@@ -162,6 +162,8 @@ class RemoteCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -174,6 +176,8 @@ class RemoteCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
@@ -189,6 +193,8 @@ class RemoteCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -205,6 +211,8 @@ class RemoteCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
