@@ -11,7 +11,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.holdings import Holdings, to_filter
+from vecstore.holdings import Holdings, to_filter, to_measure
 from vecstore.ingest.alter import Alteration
 from vecstore.ingest.batch import check_ids, check_ids_asked, check_queries, make_batch
 from vecstore.ingest.coded import take_codes
@@ -23,10 +23,16 @@ from vecstore.ingest.precision import buffer_dtypes
 from vecstore.ingest.store import CollectionStore
 from vecstore.ingest.ttl import Ttl
 from vecstore.reports import CollectionStats, Recall
-from vecstore.request import Cascade, SearchRequest, check_count, check_progress, check_recall
-from vecstore.schema import Schema
-from vecstore.search.answer import answer, passing
-from vecstore.search.late import answer_late
+from vecstore.request import (
+    Aggregate,
+    Cascade,
+    SearchOptions,
+    SearchRequest,
+    check_count,
+    check_progress,
+)
+from vecstore.search.answer import passing
+from vecstore.search.groups import answer_request
 from vecstore.search.parallel import Workers
 from vecstore.search.records import Given, match_tokens
 from vecstore.segment.recalls import put_recall, read_recalls
@@ -178,6 +184,8 @@ class Collection(Holdings):
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -194,6 +202,12 @@ class Collection(Holdings):
             exact: score every row with the finest representation.
             token_budget: vectors of a record that are read of a multivector field, the most
                 important first; None: all.
+            group_by: a column of ints, keywords, bools or timestamps, such as a parent id. Hits
+                then hold its best record for each value, and every record that has none; `limit`
+                counts these. They come of the best 10,000 records, or what the plan's last stage
+                keeps.
+            agg: how a record's vectors in a multivector field score: "maxsim", the sum over the
+                query's vectors of the best match; "max", the best match of a query of one, [D].
             with_payload: hits carry payloads (read when first asked for).
             with_vectors: hits carry vectors (read when first asked for).
             explain: hits carry a report for each stage, and those of a multivector field which of
@@ -202,24 +216,19 @@ class Collection(Holdings):
         Returns:
             Hits, best first: score descending, then oldest write first.
         """
-        snapshot = self._store.snapshot()
-        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=False)
-        request = SearchRequest(
-            field=field,
-            queries=queries,
-            token_queries=token_queries,
-            token_budget=token_budget,
+        asked = SearchOptions(
             limit=limit,
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        found = self._answer(request, snapshot)[0]
-        self._live.offer(request)
-        return found
+        return self._search(vectors, asked, many=False)[0]
 
     def search_batch(
         self,
@@ -230,6 +239,8 @@ class Collection(Holdings):
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -239,24 +250,19 @@ class Collection(Holdings):
         Args and hits as in `search`, with `vectors` as field name -> queries [Q, D], of a
         multivector field a list of Q arrays [n, D], of any n each.
         """
-        snapshot = self._store.snapshot()
-        field, queries, token_queries = check_queries(snapshot.info.schema, vectors, many=True)
-        request = SearchRequest(
-            field=field,
-            queries=queries,
-            token_queries=token_queries,
-            token_budget=token_budget,
+        asked = SearchOptions(
             limit=limit,
             where=where,
             plan=plan,
             exact=exact,
+            token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
         )
-        found = self._answer(request, snapshot)
-        self._live.offer(request)
-        return found
+        return self._search(vectors, asked, many=True)
 
     def rerank(
         self,
@@ -351,19 +357,28 @@ class Collection(Holdings):
         if vectors is None:
             requests = self._live.requests(field, limit, where)
         else:
-            requests = [_to_measure(schema, vectors, field, limit, where)]
+            requests = [to_measure(schema, vectors, field, limit, where)]
         found = measure(requests, store.snapshot, self._answer, progress)
         measured = replace(found, where=where, live=vectors is None)
         if store.environment.writable and not store.environment.failure:
             commit(store, lambda change: put_recall(change.txn, snapshot, measured))
         return measured
 
+    def _search(self, vectors: object, asked: SearchOptions, *, many: bool) -> list[Hits]:
+        snapshot = self._store.snapshot()
+        field, queries, token_queries = check_queries(
+            snapshot.info.schema, vectors, many=many, agg=asked["agg"]
+        )
+        request = SearchRequest(field=field, queries=queries, token_queries=token_queries, **asked)
+        found = self._answer(request, snapshot)
+        self._live.offer(request)
+        return found
+
     def _answer(self, request: SearchRequest, snapshot: Snapshot) -> list[Hits]:
         """Search; where a segment turns out to be damaged, what there is then without it."""
         store, given = self._store, [snapshot]
-        act = answer_late if request.token_queries else answer
         return store.sparing(
-            lambda quarantined: act(
+            lambda quarantined: answer_request(
                 request,
                 given.pop() if given else store.snapshot(),
                 self._workers,
@@ -371,22 +386,3 @@ class Collection(Holdings):
                 store.quarantine,
             )
         )
-
-
-def _to_measure(
-    schema: Schema, vectors: object, field: str | None, limit: int, where: str | None
-) -> SearchRequest:
-    """A request of queries that the caller gave."""
-    if field is not None:
-        raise RequestError(f"field is {field!r}, but vectors are given, which say theirs: omit it")
-    name, queries, token_queries = check_queries(schema, vectors, many=True)
-    floats = sum(array.size for sets in token_queries.values() for array in sets)
-    check_recall(len(queries), queries.size + floats)
-    return SearchRequest(
-        field=name,
-        queries=queries,
-        token_queries=token_queries,
-        limit=limit,
-        where=where,
-        with_payload=False,
-    )

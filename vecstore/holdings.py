@@ -8,11 +8,11 @@ import numpy as np
 
 from vecstore import options
 from vecstore.errors import RequestError
-from vecstore.ingest.batch import check_ids_asked
+from vecstore.ingest.batch import check_ids_asked, check_queries
 from vecstore.ingest.coded import FieldCodec
 from vecstore.ingest.encoders import field_codec
 from vecstore.ingest.store import CollectionStore
-from vecstore.request import check_count
+from vecstore.request import SearchRequest, check_count, check_recall
 from vecstore.schema import Schema
 from vecstore.search.answer import passing
 from vecstore.search.records import page, records_at
@@ -113,3 +113,22 @@ class Holdings:
 def to_filter(where: str | None, schema: Schema) -> Node | None:
     """A filter on the columns of a schema, if there is one."""
     return None if where is None else parse_where(where, schema.columns)
+
+
+def to_measure(
+    schema: Schema, vectors: object, field: str | None, limit: int, where: str | None
+) -> SearchRequest:
+    """A request of queries that the caller gave, to measure recall on."""
+    if field is not None:
+        raise RequestError(f"field is {field!r}, but vectors are given, which say theirs: omit it")
+    name, queries, token_queries = check_queries(schema, vectors, many=True)
+    floats = sum(array.size for sets in token_queries.values() for array in sets)
+    check_recall(len(queries), queries.size + floats)
+    return SearchRequest(
+        field=name,
+        queries=queries,
+        token_queries=token_queries,
+        limit=limit,
+        where=where,
+        with_payload=False,
+    )

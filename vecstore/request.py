@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as made_with
-from typing import TypeAlias
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
 from vecstore import options
-from vecstore.errors import RequestError
+from vecstore.errors import NotFoundError, RequestError
+from vecstore.schema import Schema
 from vecstore.types import Float32, Progress
 
 TokenQueries: TypeAlias = Mapping[str, Sequence[Float32]]
 """Multivector field -> the vectors of each of the Q queries, float32 [n, D]; n may differ."""
+
+Aggregate: TypeAlias = Literal["maxsim", "max"]
+"""How a record with many vectors scores; see `SearchRequest`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,9 @@ class SearchRequest:
         explain: hits carry stage reports.
         token_queries: the queries of multivector fields, by field.
         token_budget: vectors of a record that a MaxSim reads which does not say; None: all.
+        group_by: a column of which hits hold each value once, or None.
+        agg: "maxsim", the sum over the vectors of a query of the best match; or "max", the best
+            match of queries of one vector each.
     """
 
     field: str
@@ -164,6 +171,8 @@ class SearchRequest:
     explain: bool = False
     token_queries: TokenQueries = made_with(default_factory=dict)
     token_budget: int | None = None
+    group_by: str | None = None
+    agg: Aggregate = "maxsim"
 
     def __post_init__(self) -> None:
         count, limit = len(self.queries), check_count("limit", self.limit, options.LIMIT_MAX)
@@ -191,11 +200,55 @@ class SearchRequest:
                 raise RequestError(
                     f"token_budget is {budget}, but no multivector field is asked for; leave it out"
                 )
+        if self.agg != "maxsim":
+            if self.agg not in get_args(Aggregate):
+                raise RequestError(f"agg is {self.agg!r}, expected 'maxsim' or 'max'")
+            if not self.token_queries:
+                raise RequestError(
+                    f"agg is {self.agg!r}, but no multivector field is asked for; leave it out"
+                )
 
     def part(self, rows: slice) -> SearchRequest:
         """The same request with some of the queries."""
         late = {name: queries[rows] for name, queries in self.token_queries.items()}
         return replace(self, queries=self.queries[rows], token_queries=late)
+
+
+class SearchOptions(TypedDict):
+    """The keywords of `search` and `search_batch`."""
+
+    limit: int
+    where: str | None
+    plan: Cascade | None
+    exact: bool
+    token_budget: int | None
+    group_by: str | None
+    agg: Aggregate
+    with_payload: bool
+    with_vectors: bool
+    explain: bool
+
+
+def check_group(schema: Schema, name: object) -> None:
+    """Raise for what is neither None nor the name of a column whose values hits may be grouped by.
+
+    Raises:
+        NotFoundError: there is no such column.
+        RequestError: its values are lists, or floats, of which none need be equal.
+    """
+    if name is None:
+        return
+    types = {column.name: column.type for column in schema.columns}
+    if not isinstance(name, str) or name not in types:
+        raise NotFoundError(
+            f"no column {name!r} to group by; the collection has "
+            f"{', '.join(map(repr, types)) or 'none'}"
+        )
+    if types[name] not in ("int", "keyword", "bool", "timestamp"):
+        raise RequestError(
+            f"group_by is {name!r}, a column of type {types[name]!r}, expected one of type 'int', "
+            "'keyword', 'bool' or 'timestamp'"
+        )
 
 
 def ranked_field(request: SearchRequest) -> str:

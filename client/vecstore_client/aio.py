@@ -17,7 +17,7 @@ import grpc
 from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
 from vecstore.reports import CollectionStats, Job, Recall, RepairReport, SnapshotInfo
-from vecstore.request import Cascade, check_count
+from vecstore.request import Aggregate, Cascade, SearchOptions, check_count
 from vecstore.schema import Schema
 from vecstore.types import Hits, Ids, Progress, Record, TokenMatches
 from vecstore_client import calls, searches
@@ -28,7 +28,7 @@ from vecstore_client.channel import (
     Target,
     methods,
 )
-from vecstore_client.searches import RecallOptions, RerankOptions, SearchOptions
+from vecstore_client.searches import RecallOptions, RerankOptions
 from vecstore_proto.status import AnswerTooLarge, unavailable
 
 if TYPE_CHECKING:
@@ -296,6 +296,8 @@ class AsyncCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -308,6 +310,8 @@ class AsyncCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
@@ -323,6 +327,8 @@ class AsyncCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -335,6 +341,8 @@ class AsyncCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,

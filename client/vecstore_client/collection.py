@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from vecstore.options import LIMIT_MAX
 from vecstore.reports import CollectionStats, Recall
-from vecstore.request import Cascade, check_count
+from vecstore.request import Aggregate, Cascade, SearchOptions, check_count
 from vecstore.schema import Schema
 from vecstore.types import Hits, Ids, Progress, Record, TokenMatches
 from vecstore_client import calls, searches
 from vecstore_client.calls import Found
 from vecstore_client.channel import Connection
-from vecstore_client.searches import RecallOptions, RerankOptions, SearchOptions
+from vecstore_client.searches import RecallOptions, RerankOptions
 
 if TYPE_CHECKING:
     from vecstore.ingest.coded import FieldCodec
@@ -163,6 +163,8 @@ class RemoteCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -175,6 +177,8 @@ class RemoteCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,
@@ -190,6 +194,8 @@ class RemoteCollection:
         plan: Cascade | None = None,
         exact: bool = False,
         token_budget: int | None = None,
+        group_by: str | None = None,
+        agg: Aggregate = "maxsim",
         with_payload: bool = True,
         with_vectors: bool = False,
         explain: bool = False,
@@ -206,6 +212,8 @@ class RemoteCollection:
             plan=plan,
             exact=exact,
             token_budget=token_budget,
+            group_by=group_by,
+            agg=agg,
             with_payload=with_payload,
             with_vectors=with_vectors,
             explain=explain,

@@ -6,6 +6,7 @@ Shapes  Q queries, D dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ class ReadQueries:
             field_vectors_to_wire(field, values[rows], into.vectors.add())
 
 
-def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
-    """Make queries ready to be sent.
+def read_queries(schema: Schema, vectors: Any, *, many: bool, agg: str = "maxsim") -> ReadQueries:
+    """Make queries ready to be sent; see `check_queries` of the database.
 
     Raises:
         InvalidInputError: what `Collection.search` raises for queries that cannot be sent.
@@ -51,7 +52,7 @@ def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
 
     def read() -> ReadQueries:
         fields, only = (
-            fields_in(schema, vectors, _queries if many else _query),
+            fields_in(schema, vectors, partial(_queries if many else _query, alone=agg == "max")),
             schema.vectors[0].name,
         )
         if not fields or not all(isinstance(each, np.ndarray | Tokens) for each in fields.values()):
@@ -64,32 +65,35 @@ def read_queries(schema: Schema, vectors: Any, *, many: bool) -> ReadQueries:
         }
         queries = ReadQueries(fields, counts.pop(), multi)
         if many and len(queries.parts()) > 1:
-            _check_queries(schema, vectors, many=many)
+            _check_queries(schema, vectors, many=many, agg=agg)
         return queries
 
-    return or_refuse(read, lambda: _check_queries(schema, vectors, many=many))
+    return or_refuse(read, lambda: _check_queries(schema, vectors, many=many, agg=agg))
 
 
-def _query(values: Any, dim: int) -> Array:
-    """One query of a multivector field."""
+def _query(values: Any, dim: int, *, alone: bool) -> Array:
+    """One query of a multivector field; one vector may stand alone where it has no more."""
     found: Array = column(values)
+    if alone and found.ndim == 1:
+        found = found[np.newaxis]
     if found.shape[1:] != (dim,) or not len(found):
         raise VectorError("a query is no array of vectors")
     return found
 
 
-def _queries(values: Any, dim: int) -> Tokens:
+def _queries(values: Any, dim: int, *, alone: bool) -> Tokens:
     """Many queries of a multivector field."""
     if not isinstance(values, list | tuple | np.ndarray):
         raise VectorError("queries are no list of arrays")
     if any(item is None for item in values):
         raise VectorError("a query is None, expected numbers")
-    found = tokens_in(list(values), dim)
+    sets = [_query(item, dim, alone=alone) for item in values] if alone else list(values)
+    found = tokens_in(sets, dim)
     assert isinstance(found, Tokens)
     return found
 
 
-def _check_queries(schema: Schema, vectors: Any, *, many: bool) -> None:
+def _check_queries(schema: Schema, vectors: Any, *, many: bool, agg: str) -> None:
     from vecstore.ingest.batch import check_queries
 
-    check_queries(schema, vectors, many=many)
+    check_queries(schema, vectors, many=many, agg=agg)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.reports import Recall
-from vecstore.request import Cascade, SearchRequest, check_count, check_recall
+from vecstore.request import SearchOptions, SearchRequest, check_count, check_group, check_recall
 from vecstore.tokens import Tokens
 from vecstore.types import Hits, Ids, Progress, TokenMatches
 from vecstore_client import inputs
@@ -20,19 +20,6 @@ from vecstore_proto.recalls import recall_from_wire
 from vecstore_proto.results import hits_from_wire, matches_from_wire, spans
 from vecstore_proto.v1 import collection_pb2 as pb
 from vecstore_proto.v1 import recall_pb2
-
-
-class SearchOptions(TypedDict):
-    """The keywords of `search` and `search_batch`."""
-
-    limit: int
-    where: str | None
-    plan: Cascade | None
-    exact: bool
-    token_budget: int | None
-    with_payload: bool
-    with_vectors: bool
-    explain: bool
 
 
 class RerankOptions(TypedDict):
@@ -54,7 +41,7 @@ class RecallOptions(TypedDict):
 
 def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
     """One query."""
-    queries = read_queries(found.schema, vectors, many=False)
+    queries = read_queries(found.schema, vectors, many=False, agg=asked["agg"])
     request = _search_request(found, queries, asked)
     queries.to_wire(slice(None), request)
     return Call(
@@ -67,7 +54,7 @@ def search(found: Found, vectors: Any, asked: SearchOptions) -> Call[Hits]:
 
 def search_batch(found: Found, vectors: Any, asked: SearchOptions) -> list[Call[list[Hits]]]:
     """Many queries, in calls that are not too large; their answers go end to end."""
-    queries = read_queries(found.schema, vectors, many=True)
+    queries = read_queries(found.schema, vectors, many=True, agg=asked["agg"])
     made = []
     for rows in queries.parts():
         request = _search_request(found, queries, asked)
@@ -166,6 +153,7 @@ def _search_request(found: Found, queries: ReadQueries, asked: SearchOptions) ->
     """The message without its queries; the options are checked as the database does it."""
     count = np.empty((queries.count, 0), dtype=np.float32)
     SearchRequest(field="", queries=count, token_queries=queries.token_queries, **asked)
+    check_group(found.schema, asked["group_by"])
     plan = asked["plan"]
     return pb.SearchRequest(
         collection=found.name,
@@ -175,6 +163,8 @@ def _search_request(found: Found, queries: ReadQueries, asked: SearchOptions) ->
         plan=None if plan is None else plan_to_wire(plan),
         exact=bool(asked["exact"]),
         token_budget=asked["token_budget"],
+        group_by=asked["group_by"],
+        agg=asked["agg"],
         with_payload=bool(asked["with_payload"]),
         with_vectors=bool(asked["with_vectors"]),
         explain=bool(asked["explain"]),

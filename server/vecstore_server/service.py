@@ -317,6 +317,8 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
             plan=plan,
             exact=request.exact,
             token_budget=_budget(request),
+            group_by=request.group_by if request.HasField("group_by") else None,
+            agg=request.agg or "maxsim",
             with_payload=request.with_payload,
             with_vectors=request.with_vectors,
             explain=request.explain,
@@ -329,8 +331,11 @@ def _upsert(collection: Collection, batch: Batch) -> int:
 
 
 def _rerank(collection: Collection, vectors: Vectors, request: pb.SearchRequest) -> Hits:
-    if request.batch or request.exact or request.HasField("where") or request.HasField("plan"):
-        raise RequestError("`among` takes one query, without a filter, a plan or `exact`")
+    given = [request.batch, request.exact, request.agg]
+    if any(given) or any(map(request.HasField, ("where", "plan", "group_by"))):
+        raise RequestError(
+            "`among` takes one query, without a filter, a plan, `exact`, `group_by` or `agg`"
+        )
     return collection.rerank(
         vectors,
         ids_from_wire(request.among),

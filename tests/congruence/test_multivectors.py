@@ -17,7 +17,7 @@ from vecstore.types import Array
 DIM = 16
 SCHEMA = vs.Schema(
     vectors=[vs.MultiVector("pages", DIM), vs.Vector("text", DIM)],
-    columns=[vs.Column("year", "int")],
+    columns=[vs.Column("year", "int"), vs.Column("shelf", "keyword"), vs.Column("price", "float")],
 )
 Call = Callable[[Any], Any]
 
@@ -40,7 +40,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with paired(tmp_path_factory.mktemp("pair"), vs.Options(background=False)) as pair:
         made = pair.collection("create_collection", "books", SCHEMA)
         given: list[Array | None] = [*PAGES[:30], *[None] * 10]
-        payloads = [{"year": 2000 + row} for row in range(40)]
+        payloads = [{"year": 2000 + row, "shelf": f"é{row // 9}"} for row in range(40)]
         made("upsert", range(40), {"pages": given, "text": TEXTS}, payloads)
         made("flush")
         tokens = PAGES[25:35]
@@ -93,6 +93,25 @@ SEARCHES: dict[str, Call] = {
         {"text": TEXT, "pages": QUERIES[0]},
         plan=vs.Cascade([vs.Scan("float16", 20), vs.MaxSim("pages", 5, token_budget=3)]),
     ),
+    "groups": lambda item: item.search(
+        {"text": TEXT}, limit=4, group_by="shelf", explain=True, with_vectors=True
+    ),
+    "groups of pages": lambda item: item.search(
+        {"pages": QUERIES[0]}, limit=9, group_by="shelf", exact=True, where="year < 2030"
+    ),
+    "groups in a batch": lambda item: item.search_batch(
+        {"pages": QUERIES, "text": TEXTS[:4]}, limit=5, group_by="shelf"
+    ),
+    "groups of a plan": lambda item: item.search(
+        {"text": TEXT}, plan=vs.Cascade([vs.Scan("float16", 12)]), group_by="year"
+    ),
+    "one vector": lambda item: item.search({"pages": TEXT.tolist()}, agg="max"),
+    "one vector in an array": lambda item: item.search({"pages": QUERIES[0][:1]}, agg="max"),
+    "one vector each": lambda item: item.search_batch(
+        {"pages": [TEXT, QUERIES[1][:1]]}, agg="max", group_by="shelf"
+    ),
+    "one vector each in an array": lambda item: item.search_batch({"pages": TEXTS[:5]}, agg="max"),
+    "as always": lambda item: item.search({"pages": QUERIES[1]}, agg="maxsim"),
     "rerank": lambda item: item.rerank({"pages": QUERIES[2]}, [3, 99, 27, 39, 3]),
     "rerank by text": lambda item: item.rerank({"text": TEXT}, [3, 99, 27], limit=1),
     "recall": lambda item: item.measure_recall({"pages": QUERIES}, limit=3, where="year < 2030"),
@@ -111,6 +130,44 @@ def test_searches_answer_alike(books: Pair, name: str) -> None:
 
 
 WRONG: dict[str, tuple[type[Exception], Call]] = {
+    "unknown group": (
+        errors.NotFoundError,
+        lambda item: item.search({"text": TEXT}, group_by="parent"),
+    ),
+    "a group that is no text": (
+        errors.NotFoundError,
+        lambda item: item.search({"text": TEXT}, group_by="\ud800"),
+    ),
+    "a group and a filter": (
+        errors.NotFoundError,
+        lambda item: item.search({"text": TEXT}, group_by=5, where="parent = 3"),
+    ),
+    "a group of floats": (
+        errors.RequestError,
+        lambda item: item.search_batch({"text": [TEXT]}, group_by="price"),
+    ),
+    "agg for text": (errors.RequestError, lambda item: item.search({"text": TEXT}, agg="max")),
+    "unknown agg": (errors.RequestError, lambda item: item.search({"pages": [TEXT]}, agg="sum")),
+    "agg that is no text": (
+        errors.RequestError,
+        lambda item: item.search({"pages": [TEXT]}, agg=["max"]),
+    ),
+    "more than one vector": (
+        errors.DimensionError,
+        lambda item: item.search({"pages": QUERIES[0][:2]}, agg="max"),
+    ),
+    "more than one vector in a batch": (
+        errors.DimensionError,
+        lambda item: item.search_batch({"pages": [TEXT, QUERIES[0][:2]]}, agg="max"),
+    ),
+    "vectors of three axes": (
+        errors.DimensionError,
+        lambda item: item.search_batch({"pages": [[[TEXT]]]}, agg="max"),
+    ),
+    "one of another dim": (
+        errors.DimensionError,
+        lambda item: item.search({"pages": TEXT[:3]}, agg="max"),
+    ),
     "one axis": (errors.DimensionError, lambda item: item.search({"pages": TEXT})),
     "no vectors": (errors.DimensionError, lambda item: item.search({"pages": np.empty((0, DIM))})),
     "wrong dim": (errors.DimensionError, lambda item: item.search({"pages": np.ones((2, 3))})),

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import vecstore as vs
 from tests.reference.database import ModelCollection
+from tests.reference.groups import best_of_each
 from vecstore.database import Database
 from vecstore.errors import DatabaseFullError
 from vecstore.ingest.compact import compact_all
@@ -260,6 +261,18 @@ class CollectionMachine(RuleBasedStateMachine):
                 assert found == expected
             else:  # an early stop by error bounds may drop a row, but never misplace one
                 assert [pair for pair in expected if pair in found] == found
+
+    @rule(query=VECTORS, limit=st.integers(1, 8), year_min=YEARS)
+    def search_by_year(self, query: Float32, limit: int, year_min: int | None) -> None:
+        """The best of each year, and all without one, are what is left of the model's answer."""
+        years = {id_: entry.payload.get("year") for id_, entry in self.model.entries.items()}
+        found = self.model.search("text", query, len(years), year_min)
+        expected = best_of_each(found, years, limit)
+        for exact in (True, False):
+            hits = self.collection.search(
+                {"text": query}, limit=limit, where=where(year_min), exact=exact, group_by="year"
+            )
+            assert [(hit.id, hit.score) for hit in hits] == expected
 
     @invariant()
     def reads_agree(self) -> None:

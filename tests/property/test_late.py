@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import vecstore as vs
+from tests.reference.groups import best_of_each
 from tests.reference.late import ModelSets
 from vecstore import options
 from vecstore.types import Float32, Id
@@ -118,6 +119,16 @@ class LateMachine(RuleBasedStateMachine):
             for (id_, score), found in zip(expected, hits.matches or (), strict=True):
                 tokens = self.model.matches("pages", query, id_, budget)
                 assert (found.tokens.tolist(), found.scores.sum()) == (tokens, score)
+
+    @rule(query=DENSE, limit=st.integers(1, 5), budget=BUDGETS)
+    def search_by_year(self, query: Float32, limit: int, budget: int | None) -> None:
+        """The best vector of the best record of each year is the model's."""
+        years = {id_: entry.year for id_, entry in self.model.entries.items()}
+        found = self.model.search("pages", query[np.newaxis], budget=budget)
+        hits = self.collection.search(
+            {"pages": query}, limit=limit, token_budget=budget, agg="max", group_by="year"
+        )
+        assert [(hit.id, hit.score) for hit in hits] == best_of_each(found, years, limit)
 
     @rule(queries=st.lists(st.tuples(SETS, DENSE), max_size=9), budget=BUDGETS)
     def search_after_another_field(

@@ -61,6 +61,7 @@ def sets(path: Path, pages: list[Float32 | None], query: Float32) -> None:
         given = {"text": query[0], "pages": query}
         assert_type(scans.search(given, plan=plan, token_budget=20), vs.Hits)
         assert_type(scans.search_batch({"pages": [query, query[:1]]}), list[vs.Hits])
+        assert_type(scans.search({"pages": query[0]}, agg="max", group_by="parent"), vs.Hits)
         assert_type(scans.rerank({"pages": query}, ["a", 7], limit=1), vs.Hits)
         hits = scans.search({"pages": query}, explain=True)
         assert_type(hits.matches, tuple[vs.TokenMatches, ...] | None)

@@ -46,6 +46,18 @@ def test_search_filters_and_explains(books: Path) -> None:
     assert "bits" not in output
 
 
+def test_search_groups(books: Path) -> None:
+    """--group-by shows one record of each value, and refuses what is no column."""
+    with vecstore.open(books) as db:
+        db.collection("books").upsert(range(9), vectors(9), [{"year": row % 3} for row in range(9)])
+    asked = ("--like", 6, "--group-by", "year", "--where", "year < 3")
+    lines = run("search", books, "books", *asked).splitlines()
+    found = [json.loads(line.split(maxsplit=2)[2])["year"] for line in lines[1:]]
+    assert (len(found), {*found}, found[0]) == (3, {0, 1, 2}, 0)
+    output = run("search", books, "books", "--like", 6, "--group-by", "author", code=1)
+    assert "no column 'author'" in output
+
+
 def test_search_with_text(tmp_path: Path) -> None:
     """--text embeds with wordllama, in as many dimensions as the field has."""
     pytest.importorskip("wordllama")

@@ -49,6 +49,9 @@ def search(
         str | None, typer.Option(help="A filter, such as \"year >= 2015 AND lang = 'en'\".")
     ] = None,
     limit: Annotated[int, typer.Option(help="Hits wanted.")] = 10,
+    group_by: Annotated[
+        str | None, typer.Option(help="Show the best record of each value of this column.")
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every record with the finest representation.")
     ] = False,
@@ -67,14 +70,13 @@ def search(
     with vecstore.open(directory, read_only=True) as db:
         found = db.collection(collection)
         wanted = choose_field(found.schema, field)
-        if vector is not None:
-            query = load_array(vector) if wanted.multi else _from_file(vector)
-        elif like is not None:
+        if like is not None:
             query = _from_record(found, wanted.name, like)
         else:
-            query = _from_text(text or "", wanted)
+            query = _from_text(text or "", wanted) if vector is None else _from_file(vector, wanted)
+        asked = {wanted.name: query}
         hits = found.search(
-            {wanted.name: query}, limit=limit, where=where, exact=exact, explain=explain
+            asked, limit=limit, where=where, group_by=group_by, exact=exact, explain=explain
         )
         if as_json:
             for hit in hits:
@@ -100,9 +102,9 @@ def choose_field(schema: Schema, name: str | None) -> Vector:
     return schema.vectors[0]
 
 
-def _from_file(path: Path) -> Array:
+def _from_file(path: Path, field: Vector) -> Array:
     query = load_array(path)
-    return query[0] if query.ndim == 2 and len(query) == 1 else query
+    return query[0] if not field.multi and query.ndim == 2 and len(query) == 1 else query
 
 
 def _from_record(collection: Collection, field: str, text: str) -> Array:

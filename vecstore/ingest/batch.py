@@ -154,7 +154,7 @@ class Asked(NamedTuple):
     token_queries: TokenQueries
 
 
-def check_queries(schema: Schema, vectors: object, *, many: bool) -> Asked:
+def check_queries(schema: Schema, vectors: object, *, many: bool, agg: str = "maxsim") -> Asked:
     """Check one query, or many; cosine queries come back at unit length.
 
     Args:
@@ -163,6 +163,7 @@ def check_queries(schema: Schema, vectors: object, *, many: bool) -> Asked:
             of Q of these of a multivector field. Where the schema has one field, also what would
             stand for it alone.
         many: whether it is many.
+        agg: "max" where queries of multivector fields are one vector each.
 
     Raises:
         DimensionError, VectorError: the query cannot be used.
@@ -175,17 +176,19 @@ def check_queries(schema: Schema, vectors: object, *, many: bool) -> Asked:
         field = schema.vector(name)
         if not isinstance(field, MultiVector):
             return Asked(name, to_queries(field, given, many=many), {})
-    return _check_fields_asked(schema, named, many=many)
+    return _check_fields_asked(schema, named, many=many, agg=agg)
 
 
-def _check_fields_asked(schema: Schema, named: Mapping[str, object], *, many: bool) -> Asked:
+def _check_fields_asked(
+    schema: Schema, named: Mapping[str, object], *, many: bool, agg: str
+) -> Asked:
     """At most one vector field, and multivector fields."""
     found: dict[str, Sequence[Float32]] = {}
     field, queries = "", None
     for name, given in named.items():
         vector = schema.vector(name)
         if isinstance(vector, MultiVector):
-            found[name] = to_token_queries(vector, given, many=many)
+            found[name] = to_token_queries(vector, given, many=many, agg=agg)
         elif queries is None:
             field, queries = name, to_queries(vector, given, many=many)
     dense = sum(name not in found for name in named)

@@ -116,27 +116,37 @@ def by_importance(bounds: TokenBounds) -> Int64:
     return np.lexsort((-bounds.all_salience().astype(np.float32), owners))
 
 
-def to_token_queries(field: MultiVector, given: object, *, many: bool) -> list[Float32]:
+def to_token_queries(
+    field: MultiVector, given: object, *, many: bool, agg: str = "maxsim"
+) -> list[Float32]:
     """Check one query [n, D], or a list of Q of them, as float32 arrays.
 
-    Vectors of cosine fields come back at unit length, zeros as zeros.
+    Vectors of cosine fields come back at unit length, zeros as zeros. With "max" as `agg` a query
+    is one vector, [D] or [1, D].
 
     Raises:
         DimensionError: a shape is another, or a query has no vectors or more than 2,048.
         VectorError: NaN, an infinity, a value beyond float32, or no numbers at all.
     """
     if not many:
-        return [_to_token_query(field, given, "query")]
+        return [_to_token_query(field, given, "query", agg)]
     if not isinstance(given, list | tuple | np.ndarray):
         raise DimensionError(
             f"queries for field {field.name!r} are a {type(given).__name__}, expected a list of "
             f"arrays (n, {field.dim})"
         )
-    return [_to_token_query(field, query, f"query {row}") for row, query in enumerate(given)]
+    return [_to_token_query(field, query, f"query {row}", agg) for row, query in enumerate(given)]
 
 
-def _to_token_query(field: MultiVector, given: object, name: str) -> Float32:
+def _to_token_query(field: MultiVector, given: object, name: str, agg: str) -> Float32:
     array = _as_array(given, f"{name} of multivector field {field.name!r}")
+    if agg == "max":
+        if array.shape not in ((field.dim,), (1, field.dim)):
+            raise DimensionError(
+                f"{name} of shape {array.shape} for multivector field {field.name!r}, expected "
+                f"({field.dim},) or (1, {field.dim}): with agg='max' a query is one vector"
+            )
+        array = array.reshape(1, field.dim)
     most = min(QUERY_TOKENS_MAX, most_tokens(field))
     if array.ndim != 2 or array.shape[1] != field.dim or not 1 <= len(array) <= most:
         raise DimensionError(

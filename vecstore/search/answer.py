@@ -213,7 +213,7 @@ def make_hits(
     candidates = found.candidates
     if len(candidates.row) > request.limit:  # an explicit plan may keep more
         candidates = pick(candidates, np.arange(request.limit))
-    loader = _Loader(
+    loader = Loader(
         targets,
         candidates.target,
         candidates.row,
@@ -225,7 +225,7 @@ def make_hits(
     return Hits(candidates.score, loader, explain=found.reports if request.explain else None)
 
 
-class _Loader(NamedTuple):
+class Loader(NamedTuple):
     """Reads ids, payloads and vectors of hits from the sources that held them."""
 
     targets: Sequence[Target]
@@ -236,14 +236,20 @@ class _Loader(NamedTuple):
     on_damage: OnDamage
     matching: Matching | None
 
-    def part(self, start: int, stop: int) -> _Loader:
+    def part(self, start: int, stop: int) -> Loader:
         """The same for some of the hits, as a server reads them that sends them in parts."""
         return self._replace(target=self.target[start:stop], row=self.row[start:stop])
 
+    def some(self, places: Int64) -> Loader:
+        """The same for the hits at `places`."""
+        return self._replace(target=self.target[places], row=self.row[places])
+
     def ids(self) -> list[Id]:
-        return self._gather(lambda live, rows: live.source.decoded_ids(rows))
+        """The ids, best hit first."""
+        return self.gather(lambda live, rows: live.source.decoded_ids(rows))
 
     def payloads(self) -> list[Payload]:
+        """The payloads; empty ones where none were asked for."""
         if not self.with_payload:
             return [{} for _ in self.row]
         return [msgspec.json.decode(raw) if raw else {} for raw in self.raw_payloads()]
@@ -252,21 +258,24 @@ class _Loader(NamedTuple):
         """Payloads as stored: JSON, or empty."""
         if not self.with_payload:
             return [b""] * len(self.row)
-        return self._gather(lambda live, rows: live.source.payloads(rows))
+        return self.gather(lambda live, rows: live.source.payloads(rows))
 
     def vectors(self) -> list[Mapping[str, Float32]]:
+        """The vectors by field; empty where none were asked for."""
         if not self.with_vectors:
             return [{} for _ in self.row]
-        return self._gather(lambda live, rows: read_vectors(live.source, rows))
+        return self.gather(lambda live, rows: read_vectors(live.source, rows))
 
     def matches(self) -> list[TokenMatches] | None:
+        """Which vectors of each hit matched; None where that was not asked."""
         matching = self.matching
         if matching is None:
             return None
         field = self.targets[0].field if self.targets else ""
-        return self._gather(lambda live, rows: matching.match(live.source, field, rows)[1])
+        return self.gather(lambda live, rows: matching.match(live.source, field, rows)[1])
 
-    def _gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
+    def gather(self, read: Callable[[Live, Int64], list[Value]]) -> list[Value]:
+        """What `read` gives for rows of each source, in the order of the hits."""
         try:
             return self._read(read)
         except CorruptionError as error:

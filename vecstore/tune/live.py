@@ -63,8 +63,10 @@ class LiveQueries:
 
     def offer(self, request: SearchRequest) -> None:
         """Keep some queries of a request that was answered, if by a default plan."""
-        if request.plan is not None or request.exact or request.token_budget is not None:
+        if request.plan is not None or request.exact:
             return
+        if request.token_budget is not None or request.group_by is not None:
+            return  # measured, they would find something else
         # Threads may meet here, and one of them count in vain: which are kept does not matter.
         self._left_out -= len(request.queries)
         if self._left_out < 0:

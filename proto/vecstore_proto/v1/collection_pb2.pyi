@@ -231,7 +231,7 @@ class AlterResponse(_message.Message):
     def __init__(self, schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id", "token_budget", "among")
+    __slots__ = ("collection", "vectors", "batch", "limit", "where", "plan", "exact", "with_payload", "with_vectors", "explain", "collection_id", "token_budget", "among", "group_by", "agg")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +245,8 @@ class SearchRequest(_message.Message):
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
     AMONG_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    AGG_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vectors: _containers.RepeatedCompositeFieldContainer[_common_pb2.FieldVectors]
     batch: bool
@@ -258,7 +260,9 @@ class SearchRequest(_message.Message):
     collection_id: int
     token_budget: int
     among: _common_pb2.Ids
-    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[_plan_pb2.Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ..., token_budget: _Optional[int] = ..., among: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ...) -> None: ...
+    group_by: str
+    agg: str
+    def __init__(self, collection: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[_common_pb2.FieldVectors, _Mapping]]] = ..., batch: bool = ..., limit: _Optional[int] = ..., where: _Optional[str] = ..., plan: _Optional[_Union[_plan_pb2.Cascade, _Mapping]] = ..., exact: bool = ..., with_payload: bool = ..., with_vectors: bool = ..., explain: bool = ..., collection_id: _Optional[int] = ..., token_budget: _Optional[int] = ..., among: _Optional[_Union[_common_pb2.Ids, _Mapping]] = ..., group_by: _Optional[str] = ..., agg: _Optional[str] = ...) -> None: ...
 
 class StageReport(_message.Message):
     __slots__ = ("stage", "representation", "rows_in", "rows_out", "bytes_read", "milliseconds", "threads", "kernel")
