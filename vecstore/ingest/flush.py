@@ -217,7 +217,7 @@ def choose_codecs(
         count = sum(len(part.numbers) for part in own)
         for spec in vector.representations if count else ():
             codec, parsed = 0, parse_spec(spec, vector.dim)
-            enough = min(count, sample_rows(vector.dim, budget, parsed))
+            enough = sample_rows(count, vector.dim, budget, parsed)
             if parsed.trained:
                 codec = _coded(parts, vector.name, spec)
                 if codec in known and _outgrown(store, known[codec], own, enough):

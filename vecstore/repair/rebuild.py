@@ -142,7 +142,7 @@ class Rebuilder:
                 found = self._first(vector, spec, [*wanted, *reversed(newest)])
                 if found is None:
                     budget = self.environment.options.memory_bytes_max // SAMPLE_SHARE
-                    most = sample_rows(vector.dim, budget, parse_spec(spec, vector.dim))
+                    most = sample_rows(count, vector.dim, budget, parse_spec(spec, vector.dim))
                     sample = sample_vectors(own, vector.name, most)
                     number = take_number(self.environment, keys.NEXT_CODEC)
                     self.made.append(self.environment.paths.codec(number))

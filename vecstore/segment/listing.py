@@ -37,7 +37,7 @@ def list_order(
     """
     rest = partial(pace, 0)
     count = sum(len(part.numbers) for part in parts)
-    sample = sample_vectors(parts, vector.name, sample_rows(vector.dim, sample_bytes))
+    sample = sample_vectors(parts, vector.name, sample_rows(count, vector.dim, sample_bytes))
     lists = math.ceil(options.LISTS_PER_ROOT * math.sqrt(count))
     centroids = train_centroids(sample, lists, vector.metric, rest)
     chunk = max(1, options.CHUNK_BYTES // (_FLOAT_BYTES * vector.dim))

@@ -8,7 +8,7 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec import Spec
-from vecstore.codec.centroid_training import tokens_max
+from vecstore.codec.centroid_training import sample_of_tokens
 from vecstore.segment.codecs import SEED
 from vecstore.segment.encode import FieldPart, decoded
 from vecstore.types import Float32
@@ -17,14 +17,14 @@ _FLOAT_BYTES = 4
 TOKENS_SHARE = 4
 
 
-def sample_rows(dim: int, budget: int, spec: Spec | None = None) -> int:
-    """How many rows to learn from at most, where vectors [D] may take `budget` bytes.
+def sample_rows(count: int, dim: int, budget: int, spec: Spec | None = None) -> int:
+    """Of `count` rows, how many to learn from, where vectors [D] may take `budget` bytes.
 
     A codec of tokens may learn from TOKENS_SHARE times as many: it takes little more than these.
     """
-    most, share = options.TRAINING_ROWS_MAX, 1
+    most, share = min(count, options.TRAINING_ROWS_MAX), 1
     if spec is not None and spec.learns_from_tokens:
-        most, share = tokens_max(spec), TOKENS_SHARE
+        most, share = sample_of_tokens(spec, count), TOKENS_SHARE
     return min(most, max(1, share * budget // (_FLOAT_BYTES * dim)))
 
 
