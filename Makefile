@@ -6,6 +6,10 @@
 # CXX     the C++20 compiler; c++, g++ and clang++ are tried if it is not given
 # ARGS    further arguments for demo, test and bench: make test ARGS="-k filter"
 
+# How `make test` shares the tests out: whole files, in their order, so that what a module sets up
+# is set up once, and short files come last. ARGS="-n 0" runs all in one process.
+PARALLEL := -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -33,7 +37,7 @@ demo: $(VENV)/.demo ## search Python's standard library, embedded and over gRPC
 	$(BIN)/vecstore demo $(ARGS)
 
 test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
 
 fault: $(VENV)/.fault ## crash, damage, fill and soak databases: about an hour
 	VECSTORE_FAULT=full $(BIN)/python -m pytest -q tests/fault $(ARGS)

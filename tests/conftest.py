@@ -43,6 +43,16 @@ def data() -> Path:
     return folder
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests/fault recorded."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    figures = [line for report in reports for name, line in report.user_properties]
+    if figures:
+        terminalreporter.section("faults")
+        for line in figures:
+            terminalreporter.line(line)
+
+
 @pytest.fixture
 def by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small arrays are verified block by block too, as large ones are."""

@@ -261,6 +261,8 @@ def _rival(name: str, codec: Codec, codes: Uint8) -> tuple[Any, Callable[[Float3
     if hasattr(index, "pq"):
         index.pq.cp.niter = FAISS_ROUNDS
         index.pq.cp.min_points_per_centroid = 1
+    if hasattr(index, "do_polysemous_training"):
+        index.do_polysemous_training = False  # slow, and for Hamming distances only
     index.train(_random(0, SAMPLE_ROWS))
     for seed, start in enumerate(range(0, len(codes), SAMPLE_ROWS)):
         index.add(_random(seed, min(SAMPLE_ROWS, len(codes) - start)))

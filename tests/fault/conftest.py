@@ -1,23 +1,14 @@
-"""Figures of the fault tests, printed after them."""
+"""Figures of the fault tests, which tests/conftest.py prints after them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-_FIGURES: list[str] = []
-
 
 @pytest.fixture
-def say() -> Callable[[str], None]:
-    """Keep a line for the end of the run."""
-    return _FIGURES.append
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was kept."""
-    if _FIGURES:
-        terminalreporter.section("faults")
-        for line in _FIGURES:
-            terminalreporter.line(line)
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Keep a line for the end of the run, whichever process runs the test."""
+    return partial(record_property, "figure")

@@ -193,6 +193,7 @@ def test_beside_writes_and_searches(database: Database) -> None:
         written.append(number)
         if number % 10 == 9:
             items.flush()
+            stop.wait(0.02)  # or each alteration has hundreds of segments to make
 
     def search(_: int) -> None:
         for plan in ({"exact": True}, {}):
