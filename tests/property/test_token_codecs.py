@@ -17,9 +17,6 @@ from vecstore.codec.base import PreparedTokens, TokenCodec, layout_of
 from vecstore.codec.centroid import CentroidCodec
 from vecstore.codec.centroid_training import (
     centroids_for,
-    sample_of_tokens,
-    tokens_max,
-    tokens_min,
 )
 from vecstore.codec.digits import DIGITS, RADIXES, packed, unpacked
 from vecstore.codec.drift import drift
@@ -384,25 +381,6 @@ def test_wrong_codes_read_no_memory() -> None:
         prepared = codec.prepare_tokens([tokens[:3]])
         offsets = np.array([0, 4], dtype=np.uint64)
         assert np.isfinite(scored(prepared, parts, offsets, 0)).all()
-
-
-def test_tokens_to_train_with() -> None:
-    """Centroids are a power of two, of 16 tokens each, and roomy codes learn from a fourth."""
-    res2, small = parse_spec("res2", 8), parse_spec("ids256", 8)
-    assert (tokens_min(res2), tokens_max(res2)) == (16_384, 262_144)
-    assert (tokens_min(small), tokens_max(small)) == (4_096, 65_536)
-    for tokens, centroids in ((1, 1), (16, 1), (1_000, 64), (65_536, 4_096), (10**8, 16_384)):
-        assert centroids_for("res2", tokens) == centroids
-    assert centroids_for("ids256", 10**8) == 256
-    res4 = parse_spec("res4", 8)
-    for tokens, all_of_res2, some in (
-        (1_000, 1_000, 1_000),
-        (250_000, 250_000, 65_536),
-        (600_000, 262_144, 150_000),
-        (10**8, 262_144, 262_144),
-    ):
-        assert sample_of_tokens(res2, tokens) == all_of_res2
-        assert sample_of_tokens(res4, tokens) == some
 
 
 def test_vectors_are_not_tokens() -> None:

@@ -122,6 +122,9 @@ def fake_hits(records: list[Record]) -> Hits:
         def vectors(self) -> Any:
             return [record.vectors for record in records]
 
+        def matches(self) -> None:
+            return None
+
     return Hits(np.ones(len(records), np.float32), Loader())
 
 

@@ -6,6 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from vecstore.codec.centroid_training import (
+    centroids_for,
+    sample_of_tokens,
+    tokens_max,
+    tokens_min,
+)
 from vecstore.codec.ladder import DEFAULT_TOKENS, resolve_schema, spelled_out
 from vecstore.codec.spec import CODECS, TABLES, TOKENS, parse_spec, possible
 from vecstore.errors import SchemaError
@@ -77,3 +83,22 @@ def test_finer_makes_coarser() -> None:
     assert half.makes(res2)
     assert not res1.makes(res2)
     assert not ids.makes(res1)
+
+
+def test_tokens_to_train_with() -> None:
+    """Centroids are a power of two, of 16 tokens each, and roomy codes learn from a fourth."""
+    res2, small = parse_spec("res2", 8), parse_spec("ids256", 8)
+    assert (tokens_min(res2), tokens_max(res2)) == (16_384, 262_144)
+    assert (tokens_min(small), tokens_max(small)) == (4_096, 65_536)
+    for tokens, centroids in ((1, 1), (16, 1), (1_000, 64), (65_536, 4_096), (10**8, 16_384)):
+        assert centroids_for("res2", tokens) == centroids
+    assert centroids_for("ids256", 10**8) == 256
+    res4 = parse_spec("res4", 8)
+    for tokens, all_of_res2, some in (
+        (1_000, 1_000, 1_000),
+        (250_000, 250_000, 65_536),
+        (600_000, 262_144, 150_000),
+        (10**8, 262_144, 262_144),
+    ):
+        assert sample_of_tokens(res2, tokens) == all_of_res2
+        assert sample_of_tokens(res4, tokens) == some
