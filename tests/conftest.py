@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,11 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real embeddings; none in {folder}: set VECSTORE_DATA to their folder")
     return folder
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start, also where a shell has its background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
