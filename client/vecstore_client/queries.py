@@ -73,7 +73,10 @@ def read_queries(schema: Schema, vectors: Any, *, many: bool, agg: str = "maxsim
 
 def _query(values: Any, dim: int, *, alone: bool) -> Array:
     """One query of a multivector field; one vector may stand alone where it has no more."""
-    found: Array = column(values)
+    given = column(values)
+    if not isinstance(given, np.ndarray):
+        raise VectorError("a query has vectors that are None")
+    found: Array = given
     if alone and found.ndim == 1:
         found = found[np.newaxis]
     if found.shape[1:] != (dim,) or not len(found):

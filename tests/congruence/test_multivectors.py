@@ -146,6 +146,7 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
         errors.RequestError,
         lambda item: item.search_batch({"text": [TEXT]}, group_by="price"),
     ),
+    "a query of None": (errors.VectorError, lambda item: item.search({"pages": [None]})),
     "agg for text": (errors.RequestError, lambda item: item.search({"text": TEXT}, agg="max")),
     "unknown agg": (errors.RequestError, lambda item: item.search({"pages": [TEXT]}, agg="sum")),
     "agg that is no text": (
