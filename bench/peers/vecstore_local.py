@@ -16,7 +16,7 @@ NAME, FIELD = "bench", "text"
 EXACT = "exact"
 DEFAULT = "default"
 TIMES = (1, 2, 4, 8, 16, 32, 64)  # rows that the scan keeps for each hit asked
-LISTS, PROBE_TIMES = (16, 32, 64, 128, 256), 8
+LISTS, PROBE_TIMES = (16, 32, 48, 64, 96, 128, 192, 256), 5
 
 ENVIRONMENT = Environment("vecstore")
 PEERS = (
