@@ -55,12 +55,13 @@ GATHER_SHARE_MAX = 0.01
 LISTS_ROWS_MIN = 50_000
 LISTS_PER_ROOT = 4
 # Lists that the default plan visits: so many times the square root of their number, where this
-# share of the rows is wanted; else times this power of how much more it is. Where that comes to
-# more than so large a share of the lists, all rows are scanned.
+# share of the rows is wanted; else times this power of how much more it is; few hits count as so
+# many. Where that comes to more than so large a share of the lists, all rows are scanned.
 PROBES_PER_ROOT = 2.75
 PROBES_MORE = {"sign": 2.0}  # times as many, where centroids are ranked only roughly
 PROBES_WANTED = 10 / 120_000
 PROBES_POWER = 0.27
+PROBES_LIMIT_MIN = 5
 PROBES_SHARE_MAX = 0.5
 # Rows that one thread scans at least; fewer are not worth handing to another thread.
 PARALLEL_BYTES_MIN = 4 << 20

@@ -7,18 +7,23 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 import vecstore as vs
+from tests.property.kernel_cases import VARIANTS
 from tests.property.test_collection import VECTORS, YEARS, where
 from tests.property.test_compaction import CompactionMachine
 from tests.reference import lists as twin
+from tests.reference import tokens
 from tests.unit.segments import Folder, block_of, every_row, rows_of
 from vecstore import options
-from vecstore.codec.lists import assign, stretched, train_centroids
+from vecstore.codec.centroid import bias_of
+from vecstore.codec.lists import Coarse, Grid, Means, stretched
 from vecstore.codec.spec import parse_spec
+from vecstore.kernels import _kernels
 from vecstore.types import Float32, Metric
 
 SEEDS = st.integers(0, 2**32)
@@ -108,23 +113,83 @@ def test_lists_hold_the_codes_of_a_segment(count: int, seed: int) -> None:
                     np.testing.assert_array_equal(pair[1], other[1])
 
 
+@given(rows=st.integers(0, 60), size=st.integers(1, 9), dim=st.integers(1, 70), seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_sum_octets_is_the_twins(rows: int, size: int, dim: int, seed: int) -> None:
+    """Every variant adds up the rows of each id, and refuses ids that are too large."""
+    rng = np.random.default_rng(seed)
+    octets = rng.integers(0, 256, (rows, dim), dtype=np.uint8)
+    ids = rng.integers(0, size, rows).astype(np.uint16)
+    for name in VARIANTS:
+        found = _kernels.sum_octets(octets, ids, size, name)
+        np.testing.assert_array_equal(found, tokens.sum_octets(octets, ids, size))
+        if rows:
+            with pytest.raises(ValueError, match="below size"):
+                _kernels.sum_octets(octets, ids, int(ids.max()), name)
+            with pytest.raises(ValueError, match="for each row"):
+                _kernels.sum_octets(octets, ids[1:], size, name)
+
+
 @given(rows=st.integers(1, 60), count=st.integers(1, 9), metric=METRICS, seed=SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_rows_go_to_the_nearest_centroid(rows: int, count: int, metric: Metric, seed: int) -> None:
-    """Rows are assigned and centroids stretched as the twin does; training gives the same again."""
+    """Rows go where the twin says, lists have its means and lengths; all repeats."""
     rng = np.random.default_rng(seed)
     sample = rng.integers(-3, 4, (rows, 5)).astype(np.float32)
-    before = sample.copy()
-    centroids = train_centroids(sample, count, metric, no_rest)
-    assert centroids.shape == (min(count, rows), 5)
-    assert np.isfinite(centroids).all()
-    np.testing.assert_array_equal(centroids, train_centroids(sample, count, metric, no_rest))
-    np.testing.assert_array_equal(sample, before)
-    lists, lengths = assign(sample, centroids, metric, no_rest), np.linalg.norm(sample, axis=1)
-    np.testing.assert_allclose(
-        stretched(centroids, lists, lengths), twin.stretched(sample, centroids, lists), rtol=1e-5
-    )
-    whole = rng.integers(-2, 3, (count, 5)).astype(np.float32)  # whose products are exact
+    before, grid = sample.copy(), Grid.of(sample)
+    integers = grid.integers(sample)
+    coarse = Coarse.train(grid, integers, count, no_rest)
+    assert coarse.octets.shape == (count, 5)
     np.testing.assert_array_equal(
-        assign(sample, whole, metric, no_rest), twin.assign(sample, whole, metric)
+        coarse.octets, Coarse.train(grid, integers, count, no_rest).octets
     )
+    lists, means = coarse.assign(sample, no_rest), Means(count, 5)
+    np.testing.assert_array_equal(
+        lists, tokens.nearest_octets(integers, coarse.octets, bias_of(coarse.octets))
+    )
+    for start in range(0, rows, 7):
+        means.add(sample[start : start + 7], lists[start : start + 7])
+    centroids = means.centroids(coarse, metric)
+    centres = grid.vectors(coarse.octets)
+    np.testing.assert_allclose(
+        centroids, twin.means(sample, centres, lists, metric), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(sample, before)
+    np.testing.assert_allclose(
+        stretched(centroids, lists, np.linalg.norm(sample, axis=1)),
+        twin.stretched(sample, centroids, lists),
+        rtol=1e-5,
+    )
+
+
+@given(rows=st.integers(1, 60), count=st.integers(1, 9), seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_whole_numbers_find_the_nearest_vector(rows: int, count: int, seed: int) -> None:
+    """No centroid is nearer than the one found by more than the rounding of its square."""
+    rng = np.random.default_rng(seed)
+    sample = rng.integers(-120, 121, (rows, 6)).astype(np.float32)
+    octets = rng.integers(8, 249, (count, 6), dtype=np.uint8)
+    grid = Grid(np.zeros(6, dtype=np.float32), 1.0)
+    lists = Coarse(grid, octets).assign(sample, no_rest)
+    far = ((sample[:, None] - grid.vectors(octets)[None]) ** 2).sum(axis=2)
+    assert (far[np.arange(rows), lists] <= far.min(axis=1) + 1).all()
+
+
+@given(
+    scale=st.sampled_from([0.0, 1e-38, 1.0, 3e38]),
+    long=st.sampled_from([1.0, 1e3]),
+    rows=st.integers(1, 300),
+    seed=SEEDS,
+)
+@settings(max_examples=40, deadline=None)
+def test_a_grid_has_room_for_usual_rows(scale: float, long: float, rows: int, seed: int) -> None:
+    """Usual rows keep what tells them apart whatever their scale, beside a few that are longer."""
+    rng = np.random.default_rng(seed)
+    sample = rng.uniform(-1, 1, (rows, 8))
+    sample[: rows // 20] *= long
+    own = np.clip(sample * scale / long, -3e38, 3e38).astype(np.float32)
+    grid = Grid.of(own)
+    integers = grid.integers(own)
+    assert np.isfinite(grid.vectors(integers.view(np.uint8) ^ np.uint8(128))).all()
+    if rows >= 100 and scale in {1.0, 3e38}:
+        assert np.abs(integers[rows // 20 :].astype(int)).max() > 20

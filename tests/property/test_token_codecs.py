@@ -102,12 +102,12 @@ def test_nearest_octets_checks_what_it_is_given() -> None:
     ):
         with pytest.raises(ValueError, match="expected"):
             _kernels.nearest_octets(vectors, np.zeros(shape, dtype=np.uint8), own)
-    with pytest.raises(ValueError, match=r"4,096"):
+    with pytest.raises(ValueError, match=r"32,768"):
         _kernels.nearest_octets(
-            np.zeros((1, 4097), np.int8), np.zeros((1, 4097), np.uint8), bias[:1]
+            np.zeros((1, 32769), np.int8), np.zeros((1, 32769), np.uint8), bias[:1]
         )
-    wide = np.repeat(np.array([[-128], [127]], dtype=np.int8), 4096, axis=1)
-    octets = np.repeat(np.array([[0], [255]], dtype=np.uint8), 4096, axis=1)
+    wide = np.repeat(np.array([[-128], [127]], dtype=np.int8), 32768, axis=1)
+    octets = np.repeat(np.array([[0], [255]], dtype=np.uint8), 32768, axis=1)
     for name in VARIANTS:
         found = _kernels.nearest_octets(wide, octets, bias[:2] + 2**30, name)
         np.testing.assert_array_equal(found, [0, 1])

@@ -1,4 +1,4 @@
-"""Which inverted list a row belongs to, and how lists are ranked: slow and obvious."""
+"""How inverted lists are ranked: slow and obvious."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import numpy as np
 from vecstore.types import Float32, Int64, Metric
 
 
-def assign(vectors: Float32, centroids: Float32, metric: Metric) -> Int64:
-    """The nearest centroid [N] of each row; the first where several are."""
-    wide, centres = vectors.astype(np.float64), centroids.astype(np.float64)
-    found = []
-    for row in wide:
-        if metric == "cosine":
-            near = np.array([row @ centre for centre in centres])
-        else:
-            near = np.array([-((row - centre) ** 2).sum() for centre in centres])
-        found.append(int(near.argmax()))
-    return np.array(found, dtype=np.int64)
+def means(vectors: Float32, centroids: Float32, lists: Int64, metric: Metric) -> Float32:
+    """The mean of the rows of each list, at unit length for cosine; its centroid without rows."""
+    found = centroids.astype(np.float64)
+    for place in np.unique(lists):
+        found[place] = vectors[lists == place].astype(np.float64).mean(axis=0)
+    if metric == "cosine":
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        found = found / np.where(lengths > 0, lengths, 1)
+    return found.astype(np.float32)
 
 
 def stretched(vectors: Float32, centroids: Float32, lists: Int64) -> Float32:

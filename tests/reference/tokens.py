@@ -11,13 +11,21 @@ import numpy as np
 
 from tests.reference import maxsim
 from vecstore.codec.centroid import CentroidCodec
-from vecstore.types import Array, Float32, Float64, Int8, Int32, Uint8, Uint16, Uint64
+from vecstore.types import Array, Float32, Float64, Int8, Int32, Uint8, Uint16, Uint32, Uint64
 
 
 def nearest_octets(vectors: Int8, centroids: Uint8, bias: Int32) -> Uint16:
     """The first centroid [N] whose product plus bias is largest."""
     products = vectors.astype(np.int64) @ (centroids.astype(np.int64) - 128).T
     return (products + bias).argmax(axis=1).astype(np.uint16)
+
+
+def sum_octets(octets: Uint8, ids: Uint16, size: int) -> Uint32:
+    """The sums of the rows of each id [size, D]."""
+    found = np.zeros((size, octets.shape[1]), dtype=np.uint32)
+    for row, id_ in zip(octets, ids, strict=True):
+        found[id_] += row
+    return found
 
 
 def ids_of(codec: CentroidCodec, vectors: Float32) -> Uint16:

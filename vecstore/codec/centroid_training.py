@@ -125,7 +125,7 @@ def kmeans(integers: Int8, count: int, rest: Rest = no_rest) -> Uint8:
     Lloyd's algorithm: a round for each of ever larger parts of the sample, then some for all of it.
     Centroids without tokens become tokens of the sample.
     """
-    octets = (integers.astype(np.int16) + ZERO).astype(np.uint8)
+    octets = integers.view(np.uint8) ^ np.uint8(ZERO)
     centroids = octets[np.arange(count) % len(octets)]
     parts = [len(integers)] * _LAST_ROUNDS
     while parts[0] > 2 * _FIRST_TOKENS * count:
@@ -150,9 +150,7 @@ def _means(octets: Uint8, ids: Uint16, count: int) -> Uint8:
     """The rounded mean [K, D] of the tokens of each centroid; a token where there is none."""
     sizes = np.bincount(ids, minlength=count)
     used = np.flatnonzero(sizes)
-    starts = np.cumsum(sizes)[used] - sizes[used]
-    grouped = octets[np.argsort(ids, kind="stable")]
-    sums = np.add.reduceat(grouped, starts, axis=0, dtype=np.int64)
+    sums = _kernels.sum_octets(octets, ids, count)[used].astype(np.int64)
     found = octets[np.linspace(0, len(octets) - 1, count, dtype=np.int64)]
     found[used] = (2 * sums + sizes[used, None]) // (2 * sizes[used, None])
     return found

@@ -1,53 +1,123 @@
 """Coarse centroids: k-means over a sample, and the inverted list of each row.
 
+All in whole numbers of one byte, which are eight times as fast as floats, cost no recall, and give
+the same lists on every machine.
+
 Shapes  n rows of the sample, N rows, D dimensions, C coarse centroids.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from vecstore.codec.base import Rest, normalized
+from vecstore.codec.centroid import REACH, ZERO, bias_of, integers_of
+from vecstore.codec.centroid_training import kmeans
 from vecstore.kernels import _kernels
-from vecstore.types import Float32, Int64, Metric
+from vecstore.types import Float32, Int8, Int64, Metric, Uint8
 
+# Fields with more dimensions have no lists; their sums of products would need more than 32 bits.
+LISTS_DIM_MAX = 32_768
+# An id of a centroid takes two bytes.
+LISTS_MAX = 65_536
 # Rows that are assigned between two rests.
 _STEP = 1024
-# The first part of a sample that is clustered has so many rows for each centroid.
-_FIRST_ROWS = 4
-_SEED = 0
+# Coordinates beyond the largest of all but so many rows, and of so many usual ones, are cut off.
+_CLIPPED = 0.999
+_CLIPPED_USUAL = 4.0
 
 
-def train_centroids(sample: Float32, count: int, metric: Metric, rest: Rest) -> Float32:
-    """Cluster a sample [n, D], n >= 1; return at most `count` coarse centroids [C, D].
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Vectors as whole numbers from -127 to 127 about a mean.
 
-    Lloyd's algorithm, one round for each of ever larger parts of the sample, the last of which is
-    all of it: more rounds found no more of the nearest rows. Cosine centroids have unit length.
-    Centroids without rows become rows of the sample. The same bytes on every machine.
+    Attributes:
+        mean: float32 [D].
+        scale: what one step is.
     """
-    order = np.random.default_rng(_SEED).permutation(len(sample))
-    centroids = sample[order[:count]]
-    part = _FIRST_ROWS * len(centroids)
-    while part < len(sample):
-        rows = sample[order[:part]]
-        centroids = _means(rows, assign(rows, centroids, metric, rest), len(centroids), metric)
-        part *= 2
-    return _means(sample, assign(sample, centroids, metric, rest), len(centroids), metric)
+
+    mean: Float32
+    scale: float
+
+    @classmethod
+    def of(cls, sample: Float32) -> Grid:
+        """The grid that suits a sample [n, D], n >= 1."""
+        mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):
+            largest = np.abs(sample - mean).max(axis=1).astype(np.float64)
+        usual = _CLIPPED_USUAL * float(np.median(largest))
+        reach = min(float(np.quantile(largest, _CLIPPED)), usual) or float(largest.max())
+        least = float(np.finfo(np.float32).tiny)
+        return cls(mean, min(max(reach / REACH, least), float(np.finfo(np.float32).max)))
+
+    def integers(self, vectors: Float32) -> Int8:
+        """Vectors [N, D] in whole numbers."""
+        with np.errstate(over="ignore"):
+            return integers_of(vectors - self.mean, self.scale)
+
+    def vectors(self, octets: Uint8) -> Float32:
+        """What octets [C, D] stand for: whole numbers, and 128 more."""
+        whole = octets.astype(np.float32) - np.float32(ZERO)
+        return whole * np.float32(self.scale) + self.mean
 
 
-def assign(vectors: Float32, centroids: Float32, metric: Metric, rest: Rest) -> Int64:
-    """The nearest centroid [N] of each row [N, D]: by angle for cosine, else by distance.
+@dataclass(frozen=True, slots=True, eq=False)
+class Coarse:
+    """Coarse centroids.
 
-    Not by a product of matrices, which would take all cores from searches.
+    Attributes:
+        grid: of vectors.
+        octets: uint8 [C, D], in its whole numbers, and 128 more.
     """
-    found = np.empty(len(vectors), dtype=np.int64)
-    for start in range(0, len(vectors), _STEP):
-        asked = vectors[start : start + _STEP]
-        scorer = _kernels.flat(centroids, asked, metric != "cosine")
-        nearest = scorer.scan(0, len(centroids), None, 1)
-        found[start : start + _STEP] = np.concatenate([rows for rows, _ in nearest])
-        rest()
-    return found
+
+    grid: Grid
+    octets: Uint8
+
+    @classmethod
+    def train(cls, grid: Grid, integers: Int8, count: int, rest: Rest) -> Coarse:
+        """Cluster a sample [n, D] in whole numbers, in random order, n >= 1; C is `count`."""
+        return cls(grid, kmeans(integers, count, rest))
+
+    def assign(self, vectors: Float32, rest: Rest) -> Int64:
+        """The nearest centroid [N] of each row [N, D], for rows of cosine, too: all are as long.
+
+        Not by a product of matrices, which would take all cores from searches.
+        """
+        bias = bias_of(self.octets)
+        found = np.empty(len(vectors), dtype=np.int64)
+        for start in range(0, len(vectors), _STEP):
+            integers = self.grid.integers(vectors[start : start + _STEP])
+            found[start : start + _STEP] = _kernels.nearest_octets(integers, self.octets, bias)
+            rest()
+        return found
+
+
+class Means:
+    """The mean of each list's rows, gathered piece by piece."""
+
+    def __init__(self, lists: int, dim: int) -> None:
+        self._sums = np.zeros((lists, dim), dtype=np.float32)
+        self._sizes = np.zeros(lists, dtype=np.int64)
+
+    def add(self, vectors: Float32, lists: Int64) -> None:
+        """Add rows [N, D] that belong to lists [N]."""
+        order = np.argsort(lists, kind="stable")
+        some, firsts = np.unique(lists[order], return_index=True)
+        with np.errstate(over="ignore"):
+            self._sums[some] += np.add.reduceat(vectors[order], firsts, axis=0)
+        self._sizes += np.bincount(lists, minlength=len(self._sizes))
+
+    def centroids(self, coarse: Coarse, metric: Metric) -> Float32:
+        """The means [C, D], of unit length for cosine; the centroid where a list has no row.
+
+        By what a list holds, lists rank better than by what a sample of it gave.
+        """
+        means = self._sums / np.maximum(self._sizes, 1).astype(np.float32)[:, None]
+        unknown = (self._sizes == 0) | ~np.isfinite(means).all(axis=1)
+        means[unknown] = coarse.grid.vectors(coarse.octets[unknown])
+        return normalized(means) if metric == "cosine" else means
 
 
 def stretched(centroids: Float32, lists: Int64, lengths: Float32) -> Float32:
@@ -64,20 +134,3 @@ def stretched(centroids: Float32, lists: Int64, lengths: Float32) -> Float32:
     longest = np.zeros(len(centroids), dtype=np.float32)
     np.maximum.at(longest, lists, lengths)
     return normalized(centroids) * longest[:, None]
-
-
-def _means(rows: Float32, lists: Int64, count: int, metric: Metric) -> Float32:
-    """The mean of each list's rows, at unit length for cosine; a row where there is none."""
-    sums = np.zeros((count, rows.shape[1]), dtype=np.float32)
-    sizes = np.bincount(lists, minlength=count)
-    for start in range(0, len(rows), _STEP):
-        own = lists[start : start + _STEP]
-        order = np.argsort(own, kind="stable")
-        some, firsts = np.unique(own[order], return_index=True)
-        sums[some] += np.add.reduceat(rows[start : start + _STEP][order], firsts, axis=0)
-    empty = np.flatnonzero(sizes == 0)
-    sums[empty] = rows[np.linspace(0, len(rows) - 1, len(empty), dtype=np.int64)]
-    if metric == "cosine":
-        return normalized(sums)
-    sums /= np.maximum(sizes, 1).astype(np.float32)[:, None]
-    return sums

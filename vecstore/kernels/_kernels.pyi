@@ -275,10 +275,16 @@ def nearest_octets(
     The first one where several are equal. Sums are of integers, and exact.
 
     Args:
-        vectors: D at most 4,096.
+        vectors: D at most 32,768.
         centroids: octets [K, D], K at most 65,536. They may count from 128, as that adds as much
             to all products of a vector.
         bias: [K], 2^30 at most.
+    """
+
+def sum_octets(octets: Uint8, ids: Uint16, size: int, variant: str | None = None) -> Uint32:
+    """Return the sums [size, D] of the rows of octets [N, D] that have each id [N].
+
+    N is 2^24 at most, and ids are below size, which is 65,536 at most.
     """
 
 def signs(

@@ -88,4 +88,12 @@ void nearest_octets(const i8* vectors, i64 count, i64 dim, const Octets& centroi
     }
 }
 
+void sum_octets(const u8* octets, const u16* ids, i64 count, i64 dim, u32* out) {
+    for (i64 row = 0; row < count; row++) {
+        const u8* from = octets + row * dim;
+        u32* to = out + i64(ids[row]) * dim;
+        for (i64 d = 0; d < dim; d++) to[d] += from[d];
+    }
+}
+
 }  // namespace vecstore::VARIANT

@@ -190,6 +190,8 @@ struct Variant {
     // four bytes, on a line of the cache.
     void (*nearest_octets)(const i8* vectors, i64 count, i64 dim, const Octets& centroids,
                            void* scratch, u16* out);
+    // Adds octets [count][dim] of each id to its row of out.
+    void (*sum_octets)(const u8* octets, const u16* ids, i64 count, i64 dim, u32* out);
     DocumentFn ids_document, octets_document, floats_document;
     // What centroids [count][dim], as octets, score with the first query of the tiles, in 256
     // steps from the least that each vector finds -> out [count][rows], factors: step, and the sum

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "arrays.h"
-#include "maxsim.h"
 #include "query.h"
 #include "variants.h"
 
@@ -106,15 +105,17 @@ Out<u8> nearest(In<float, 2> vectors, In<float, 3> books, In<float, 2> bias,
     return array(std::move(out), {count, books.shape(0)});
 }
 
-// Sums of products stay below 2^28.
+// Sums of so many products of octets stay below 2^30.
+constexpr i64 NEAREST_DIM_MAX = 32768;
 constexpr i32 BIAS_MAX = 1 << 30;
+constexpr i64 SUMMED_MAX = 1 << 24;
 
 Out<u16> nearest_octets(In<i8, 2> vectors, In<u8, 2> centroids, In<i32, 1> bias,
                         const std::optional<std::string>& name) {
     const size_t count = vectors.shape(0), dim = vectors.shape(1), size = centroids.shape(0);
     check(0 < size && size <= 65536, "1 to 65,536 centroids");
-    check(0 < dim && i64(dim) <= OCTETS_MAX && centroids.shape(1) == dim,
-          "vectors and centroids of the same dimension, 1 to 4,096");
+    check(0 < dim && i64(dim) <= NEAREST_DIM_MAX && centroids.shape(1) == dim,
+          "vectors and centroids of the same dimension, 1 to 32,768");
     check(bias.shape(0) == size && std::all_of(bias.data(), bias.data() + size, [](i32 each) {
               return -BIAS_MAX <= each && each <= BIAS_MAX;
           }), "a bias for each centroid, of at most 2^30");
@@ -130,6 +131,22 @@ Out<u16> nearest_octets(In<i8, 2> vectors, In<u8, 2> centroids, In<i32, 1> bias,
     return array(std::move(out), {count});
 }
 
+Out<u32> sum_octets(In<u8, 2> octets, In<u16, 1> ids, size_t size,
+                    const std::optional<std::string>& name) {
+    const size_t count = octets.shape(0), dim = octets.shape(1);
+    check(i64(count) <= SUMMED_MAX, "2^24 rows at most");
+    check(ids.shape(0) == count && size <= 65536 &&
+              std::all_of(ids.data(), ids.data() + count, [size](u16 id) { return id < size; }),
+          "an id for each row, below size, which is 65,536 at most");
+    const Variant& variant = variant_named(name);
+    std::vector<u32> out(size * dim);
+    {
+        nb::gil_scoped_release release;
+        variant.sum_octets(octets.data(), ids.data(), i64(count), i64(dim), out.data());
+    }
+    return array(std::move(out), {size, dim});
+}
+
 }  // namespace
 
 void add_books(nb::module_& m) {
@@ -140,6 +157,7 @@ void add_books(nb::module_& m) {
           variant);
     m.def("nearest", &nearest, in("vectors"), in("books"), in("bias"), variant);
     m.def("nearest_octets", &nearest_octets, in("vectors"), in("centroids"), in("bias"), variant);
+    m.def("sum_octets", &sum_octets, in("octets"), in("ids"), nb::arg("size"), variant);
 }
 
 }  // namespace vecstore

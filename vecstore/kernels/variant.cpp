@@ -31,6 +31,7 @@ void products(const float*, i64, const Books&, float*);
 void look_ups(const float*, i64, i64, u8*, double*);
 void nearest(const float*, i64, const Books&, const float*, u8*);
 void nearest_octets(const i8*, i64, i64, const Octets&, void*, u16*);
+void sum_octets(const u8*, const u16*, i64, i64, u32*);
 float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
 float floats_document(const void*, i64, i64, i64);
@@ -94,6 +95,7 @@ const Variant variant = {
     look_ups,
     nearest,
     nearest_octets,
+    sum_octets,
     ids_document,
     octets_document,
     floats_document,

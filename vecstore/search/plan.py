@@ -66,7 +66,8 @@ def lists_to_probe(lists: int, limit: int, allowed: int, codec: str = "") -> int
         allowed: rows of the collection that pass the filter, at least 1.
         codec: of the centroids.
     """
-    wanted = (limit / allowed / options.PROBES_WANTED) ** options.PROBES_POWER
+    share = max(limit, options.PROBES_LIMIT_MIN) / allowed
+    wanted = (share / options.PROBES_WANTED) ** options.PROBES_POWER
     wanted *= options.PROBES_MORE.get(codec, 1)
     nprobe = math.ceil(options.PROBES_PER_ROOT * math.sqrt(lists) * wanted)
     return nprobe if nprobe <= options.PROBES_SHARE_MAX * lists else 0

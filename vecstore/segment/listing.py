@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
 from vecstore import options
-from vecstore.codec.lists import assign, stretched, train_centroids
+from vecstore.codec.base import Rest
+from vecstore.codec.lists import LISTS_MAX, Coarse, Grid, Means, stretched
 from vecstore.schema import Vector
+from vecstore.segment.codecs import SEED
 from vecstore.segment.encode import FieldPart, decoded
 from vecstore.segment.lists import ListOrder
-from vecstore.segment.sample import sample_rows, sample_vectors
+from vecstore.segment.sample import TOKENS_SHARE, sample_parts, sample_rows, sample_vectors
 from vecstore.segment.stream import Pace
+from vecstore.types import Float32
 
 _FLOAT_BYTES = 4
+# Rows for each centroid that it learns from, and that the grid learns from.
+_ROWS_PER_LIST = 128
+_GRID_ROWS = 16_384
+# The sample is there in two forms, of one byte a dimension each.
+_SAMPLE_BYTES = 2
 
 
 def list_order(
@@ -24,8 +32,8 @@ def list_order(
 ) -> ListOrder:
     """Train coarse centroids on a sample of some rows, and give each row to the nearest.
 
-    Where inner products are scored, what is stored of a centroid is its direction, at the length of
-    the longest row of its list: by these, lists are ranked.
+    What is stored of a centroid is the mean of its rows; where inner products are scored, its
+    direction at the length of the longest row of its list: by these, lists are ranked.
 
     The same for the same rows, every time. All vectors are read twice: a sample, and in order.
 
@@ -37,18 +45,47 @@ def list_order(
     """
     rest = partial(pace, 0)
     count = sum(len(part.numbers) for part in parts)
-    sample = sample_vectors(parts, vector.name, sample_rows(count, vector.dim, sample_bytes))
-    lists = math.ceil(options.LISTS_PER_ROOT * math.sqrt(count))
-    centroids = train_centroids(sample, lists, vector.metric, rest)
-    chunk = max(1, options.CHUNK_BYTES // (_FLOAT_BYTES * vector.dim))
+    lists = min(LISTS_MAX, math.ceil(options.LISTS_PER_ROOT * math.sqrt(count)))
+    coarse = _trained(vector, parts, lists, sample_bytes, rest)
+    means = Means(lists, vector.dim)
     assigned, lengths = [], []
-    for part in parts:
-        for start in range(0, len(part.numbers), chunk):
-            own = part._replace(numbers=part.numbers[start : start + chunk])
-            vectors = decoded(own, vector.name)
-            assigned.append(assign(vectors, centroids, vector.metric, rest))
+    for vectors in _pieces(vector, parts):
+        assigned.append(coarse.assign(vectors, rest))
+        means.add(vectors, assigned[-1])
+        if vector.metric == "dot":
             lengths.append(np.linalg.norm(vectors, axis=1))
     found = np.concatenate(assigned)
+    centroids = means.centroids(coarse, vector.metric)
     if vector.metric == "dot":
         centroids = stretched(centroids, found, np.concatenate(lengths))
     return ListOrder.of(centroids, found)
+
+
+def _trained(
+    vector: Vector, parts: Sequence[FieldPart], lists: int, sample_bytes: int, rest: Rest
+) -> Coarse:
+    """Centroids of a sample that is taken piece by piece, so that it is never there as floats."""
+    count, name = sum(len(part.numbers) for part in parts), vector.name
+    few = min(_GRID_ROWS, sample_rows(count, vector.dim, sample_bytes))
+    grid = Grid.of(sample_vectors(parts, name, few))
+    budget = TOKENS_SHARE * sample_bytes // (_SAMPLE_BYTES * vector.dim)
+    most = min(count, _ROWS_PER_LIST * lists, max(1, budget))
+    sample = sample_parts(parts, most)
+    rows = sum(len(part.numbers) for part in sample)
+    places = np.random.default_rng(SEED).permutation(rows)
+    integers = np.empty((rows, vector.dim), dtype=np.int8)
+    start = 0
+    for vectors in _pieces(vector, sample):
+        integers[places[start : start + len(vectors)]] = grid.integers(vectors)
+        start += len(vectors)
+        rest()
+    return Coarse.train(grid, integers, lists, rest)
+
+
+def _pieces(vector: Vector, parts: Sequence[FieldPart]) -> Iterator[Float32]:
+    """The vectors of all rows, as many at a time as fit in memory."""
+    chunk = max(1, options.CHUNK_BYTES // (_FLOAT_BYTES * vector.dim))
+    for part in parts:
+        for start in range(0, len(part.numbers), chunk):
+            own = part._replace(numbers=part.numbers[start : start + chunk])
+            yield decoded(own, vector.name)

@@ -12,6 +12,7 @@ import numpy as np
 from vecstore import options
 from vecstore.codec import Codec, Parts, parse_spec
 from vecstore.codec.base import Prepared
+from vecstore.codec.lists import LISTS_DIM_MAX
 from vecstore.errors import CorruptionError
 from vecstore.segment.format import Component
 from vecstore.segment.forms import check_forms, code_forms
@@ -169,7 +170,8 @@ def wants_lists(field: FieldInfo) -> bool:
 
 def may_be_listed(spec: str, dim: int, count: int) -> bool:
     """Whether the codes of `count` rows are worth writing as lists; floats never are."""
-    return count >= options.LISTS_ROWS_MIN and parse_spec(spec, dim).coded
+    fits = count >= options.LISTS_ROWS_MIN and dim <= LISTS_DIM_MAX
+    return fits and parse_spec(spec, dim).coded
 
 
 def lacks_lists(segment: SegmentInfo) -> bool:

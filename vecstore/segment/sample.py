@@ -29,7 +29,12 @@ def sample_rows(count: int, dim: int, budget: int, spec: Spec | None = None) -> 
 
 
 def sample_vectors(parts: Sequence[FieldPart], field: str, most: int) -> Float32:
-    """Evenly spread vectors, float32 [n, D], n <= most, of all rows of some parts, at least one.
+    """Evenly spread vectors, float32 [n, D], n <= most, of all rows of some parts, at least one."""
+    return np.concatenate([decoded(part, field) for part in sample_parts(parts, most)])
+
+
+def sample_parts(parts: Sequence[FieldPart], most: int) -> list[FieldPart]:
+    """Evenly spread rows, at most so many, of all rows of some parts, at least one.
 
     One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
     of every so many would have one kind.
@@ -43,7 +48,6 @@ def sample_vectors(parts: Sequence[FieldPart], field: str, most: int) -> Float32
     for part in parts:
         first, last = np.searchsorted(picked, [before, before + len(part.numbers)])
         if first < last:
-            numbers = part.numbers[picked[first:last] - before]
-            found.append(decoded(part._replace(numbers=numbers), field))
+            found.append(part._replace(numbers=part.numbers[picked[first:last] - before]))
         before += len(part.numbers)
-    return np.concatenate(found)
+    return found
