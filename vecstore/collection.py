@@ -13,6 +13,7 @@ from vecstore import options
 from vecstore.errors import RequestError
 from vecstore.holdings import Holdings, to_filter, to_measure
 from vecstore.ingest.alter import Alteration
+from vecstore.ingest.alter_plan import Order
 from vecstore.ingest.batch import check_ids, check_ids_asked, check_queries, make_batch
 from vecstore.ingest.coded import take_codes
 from vecstore.ingest.commit import commit
@@ -133,34 +134,45 @@ class Collection(Holdings):
         """
         compact_now(self._store, self._jobs)
 
-    def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
-        """Change the representations of a vector field, from what is stored of its vectors.
+    def alter(
+        self,
+        field: str,
+        representations: Sequence[str] | None = None,
+        *,
+        pruning: str | None = None,
+        pooling: str | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Change the representations or policies of a field, from what is stored of its vectors.
 
         New codes are made in the background, from the finest representation that each segment
-        has. Until all are there every search goes by the old ladder; then all changes in one
-        commit. Writes go on meanwhile. Asking for the ladder that the field still has takes an
-        alteration under way back. One that a close or a crash cut off goes on when the database
-        is opened for writing. One that fails, on a full disk say, is taken back.
-
-        Dropping the finest representation cannot be undone: nothing as fine can be made from
-        what is left.
+        has. Until all are there every search goes by the old ones; then all changes in one
+        commit. Writes go on meanwhile. Asking for what the field still has takes an alteration
+        under way back. One that a close or a crash cut off goes on when the database is opened for
+        writing. One that fails, on a full disk say, is taken back. What is dropped cannot be
+        brought back: a finer representation, or tokens.
 
         Args:
             field: the vector field.
-            representations: its whole new ladder, as in `Vector`; empty means the default.
+            representations: its whole new ladder, as in `Vector`; empty means the default, None the
+                one that it has.
+            pruning: a policy, as in `MultiVector`, which is applied to all stored records, and to
+                those to come, unless the field has it already. Shares are of the tokens that are
+                stored. "" leaves tokens to come as they are; None the policy that there is.
+            pooling: likewise, after pruning.
             wait: return when it is done, which takes as long as jobs are paused. Without
                 `Options.background` it is always done before this returns.
 
         Raises:
             NotFoundError: no such vector field.
-            SchemaError: a representation cannot be, or is finer than what is left; the message
-                says what that is, and how near each is to the finest.
+            SchemaError: a representation or policy cannot be, is finer than what is left, or needs
+                salience that is not known; the message says what can be.
             VectorError: float16 would be the finest, and cannot hold a value.
             RequestError: another field is being altered, or another call took this one back.
             DatabaseFullError, StorageError: there is no space for it, or the disk failed.
             CorruptionError: a segment is damaged; `repair` it, and ask again.
         """
-        self._alteration.alter(field, representations, wait=wait)
+        self._alteration.alter(Order(field, representations, pruning, pooling), wait=wait)
 
     # Reads
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from vecstore import options
@@ -134,6 +134,26 @@ class MultiVector(Vector):
     def multi(self) -> bool:
         """Whether a record has several vectors."""
         return True
+
+
+def with_policies(field: Vector, pruning: str | None, pooling: str | None) -> Vector:
+    """A field with other policies; None stands for the one that it has.
+
+    Raises:
+        SchemaError: it is no multivector field, or a policy is no text.
+    """
+    if not isinstance(field, MultiVector):
+        if pruning is None and pooling is None:
+            return field
+        raise SchemaError(
+            f"vector field {field.name!r} has one vector a record, and no pruning or pooling; "
+            "multivector fields have"
+        )
+    return replace(
+        field,
+        pruning=field.pruning if pruning is None else pruning,
+        pooling=field.pooling if pooling is None else pooling,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,9 @@ async with await vecstore_client.aio.connect("localhost:7700") as db:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import grpc
 
 from vecstore.errors import DeadlineError
 from vecstore.options import LIMIT_MAX, RPC_TIMEOUT_S
@@ -21,15 +18,11 @@ from vecstore.request import Aggregate, Cascade, SearchOptions, check_count
 from vecstore.schema import Schema
 from vecstore.types import Hits, Ids, Progress, Record, TokenMatches
 from vecstore_client import calls, searches
-from vecstore_client.calls import Call, Found, Work
-from vecstore_client.channel import (
-    CHANNEL_OPTIONS,
-    CONNECT_TIMEOUT_S,
-    Target,
-    methods,
-)
+from vecstore_client.aio_channel import AsyncConnection
+from vecstore_client.calls import Found
+from vecstore_client.channel import CONNECT_TIMEOUT_S
 from vecstore_client.searches import RecallOptions, RerankOptions
-from vecstore_proto.status import AnswerTooLarge, unavailable
+from vecstore_proto.status import unavailable
 
 if TYPE_CHECKING:
     from vecstore.ingest.coded import FieldCodec
@@ -51,61 +44,6 @@ async def connect(
         await connection.close()
         raise
     return AsyncDatabase(connection)
-
-
-class AsyncConnection(Target):
-    """A channel to a server, used from one event loop."""
-
-    def __init__(self, address: str, *, token: str | None, timeout_s: float) -> None:
-        super().__init__(address, token, timeout_s)
-        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        self._methods = methods(self._channel)
-
-    async def run(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
-        """Make a call and read its answer; errors are those of the embedded database."""
-        try:
-            sent = self._start(call.method, call.request, timeout_s or self.time_for(call))
-            return call.read([await self._finish(sent, call.method)])
-        except AnswerTooLarge:
-            assert call.stream is not None
-            answers = self._receive(*call.stream, self.timeout_s)
-            async with aclosing(answers):
-                return call.read([answer.part async for answer in answers])
-
-    async def follow(self, work: Work[Answer]) -> Answer:
-        """Have work done, and tell how far it has come; where that raises, the work ends."""
-        answers = self._receive(work.method, work.request, None)
-        async with aclosing(answers):
-            reports = [report async for answer in answers for report in work.reports(answer)]
-        return work.read(reports)
-
-    async def close(self) -> None:
-        """Drop the connection; calls that are running fail."""
-        self.closed = True
-        await self._channel.close()
-
-    def _start(self, method: str, request: Any, timeout_s: float | None) -> Any:
-        self.check_open()
-        return self._methods[method](request, timeout=timeout_s, metadata=self.metadata)
-
-    async def _finish(self, sent: Any, method: str) -> Any:
-        try:
-            return await sent
-        except grpc.RpcError as error:
-            raise self.error(error, method) from None
-
-    async def _receive(
-        self, method: str, request: Any, timeout_s: float | None
-    ) -> AsyncGenerator[Any, None]:
-        """The messages of an answer; when it is closed, the call is given up."""
-        sent = self._start(method, request, timeout_s)
-        try:
-            async for answer in sent:
-                yield answer
-        except grpc.RpcError as error:
-            raise self.error(error, method) from None
-        finally:
-            sent.cancel()
 
 
 class AsyncDatabase:
@@ -230,10 +168,19 @@ class AsyncCollection:
         """Flush, and write the segments again as few as fit, without what died."""
         await self._connection.run(calls.compact(self._found))
 
-    async def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
-        """Change the representations of a vector field; see `RemoteCollection.alter`."""
+    async def alter(
+        self,
+        field: str,
+        representations: Sequence[str] | None = None,
+        *,
+        pruning: str | None = None,
+        pooling: str | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Change the representations or policies of a field; see `RemoteCollection.alter`."""
         self._connection.check_open()
-        call = calls.alter(self._found, field, representations, wait=wait)
+        policies = (pruning, pooling)
+        call = calls.alter(self._found, field, representations, policies, wait=wait)
         self._found = await self._connection.run(call)
 
     async def codec(self, field: str, spec: str | None = None) -> FieldCodec:

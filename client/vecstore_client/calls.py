@@ -234,15 +234,27 @@ def compact(found: Found) -> Call[None]:
     return Call(method="Compact", request=request, read=lambda _: None, long=True)
 
 
-def alter(found: Found, field: str, representations: Sequence[str], *, wait: bool) -> Call[Found]:
-    """Change the representations of a field; the collection as it is then."""
+def alter(
+    found: Found,
+    field: str,
+    representations: Sequence[str] | None,
+    policies: tuple[str | None, str | None],
+    *,
+    wait: bool,
+) -> Call[Found]:
+    """Change the representations of a field, or how it prunes and pools; what it is then."""
     if not isinstance(wait, bool):
         raise RequestError(f"wait is {wait!r}, expected a bool")
+    kept = representations is None
+    pruning, pooling = inputs.read_policies(found.schema, field, *policies)
     request = pb.AlterRequest(
         collection=found.name,
         collection_id=found.id,
         field=field,
-        representations=inputs.read_ladder(found.schema, field, representations),
+        representations=() if kept else inputs.read_ladder(found.schema, field, representations),
+        keep_representations=kept,
+        pruning=pruning,
+        pooling=pooling,
         wait=wait,
     )
     return Call(

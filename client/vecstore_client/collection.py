@@ -85,13 +85,22 @@ class RemoteCollection:
         """
         self._connection.run(calls.compact(self._found))
 
-    def alter(self, field: str, representations: Sequence[str], *, wait: bool = True) -> None:
-        """Change the representations of a vector field, from what is stored of its vectors.
+    def alter(
+        self,
+        field: str,
+        representations: Sequence[str] | None = None,
+        *,
+        pruning: str | None = None,
+        pooling: str | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Change the representations or policies of a field, from what is stored of its vectors.
 
         With `wait` it takes as long as it takes; see `vecstore.collection.Collection.alter`.
         """
         self._connection.check_open()
-        call = calls.alter(self._found, field, representations, wait=wait)
+        policies = (pruning, pooling)
+        call = calls.alter(self._found, field, representations, policies, wait=wait)
         self._found = self._connection.run(call)
 
     # Reads

@@ -27,7 +27,7 @@ from vecstore.errors import (
     SchemaError,
     VectorError,
 )
-from vecstore.schema import Schema, check_name, check_ttl
+from vecstore.schema import Schema, check_name, check_ttl, with_policies
 from vecstore.tokens import Tokens
 from vecstore.types import Codes, Id
 from vecstore_proto.codecs import CodecValues
@@ -170,6 +170,24 @@ def read_ladder(schema: Schema, field: Any, representations: Any) -> Sequence[st
     wanted = replace(schema.vector(field), representations=representations)
     check_schema(Schema(vectors=(wanted,)))
     return wanted.representations
+
+
+def read_policies(
+    schema: Schema, field: Any, pruning: Any, pooling: Any
+) -> tuple[str | None, str | None]:
+    """The policies that can be sent, for a field of that name.
+
+    Raises:
+        NotFoundError: there is none.
+        SchemaError: they can be no policies.
+    """
+    with_policies(schema.vector(field), pruning, pooling)
+    if not _is_utf8(f"{pruning}{pooling}"):
+        from vecstore.multivector.policy import parse
+
+        parse(pruning or "", "pruning")
+        parse(pooling or "", "pooling")
+    return pruning, pooling
 
 
 def read_spec(schema: Schema, field: Any, spec: Any) -> str | None:

@@ -255,7 +255,13 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
 
     def _alter(self, request: pb.AlterRequest, context: Any) -> Any:
         collection = self._collections.of(request)
-        collection.alter(request.field, list(request.representations), wait=request.wait)
+        collection.alter(
+            request.field,
+            None if request.keep_representations else list(request.representations),
+            pruning=request.pruning if request.HasField("pruning") else None,
+            pooling=request.pooling if request.HasField("pooling") else None,
+            wait=request.wait,
+        )
         return pb.AlterResponse(schema=schema_to_wire(collection.schema))
 
     def Search(self, request: pb.SearchRequest, context: Any) -> Any:

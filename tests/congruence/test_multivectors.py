@@ -243,6 +243,23 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
         errors.VectorError,
         lambda item: item.upsert(["a"], {"pages": [np.full((2, DIM), np.nan)]}),
     ),
+    "a policy that is no text": (
+        errors.SchemaError,
+        lambda item: item.alter("pages", pruning=7),
+    ),
+    "a policy that there is not": (
+        errors.SchemaError,
+        lambda item: item.alter("pages", pooling="ward"),
+    ),
+    "a policy with a surrogate": (
+        errors.SchemaError,
+        lambda item: item.alter("pages", pooling="ward\ud800"),
+    ),
+    "a policy of one vector": (
+        errors.SchemaError,
+        lambda item: item.alter("text", pruning="share0.5"),
+    ),
+    "no change": (errors.RequestError, lambda item: item.alter("pages")),
     "codes": (
         errors.CodecError,
         lambda item: item.upsert([1], {"pages": vs.Codes("res2", "0", np.zeros((1, 7), np.uint8))}),
@@ -285,3 +302,21 @@ def test_a_large_batch_goes_in_parts(tmp_path: Path) -> None:
         made("upsert", range(40), pages)
         made("get", range(40), with_vectors=True)
         made("search_batch", pages[:5], limit=2)
+
+
+def test_policies_are_run_again_alike(tmp_path: Path) -> None:
+    """Both have the same tokens and schema after a policy, another ladder, and none."""
+    with paired(tmp_path, vs.Options(background=False)) as pair:
+        made = pair.collection("create_collection", "c", vs.Schema([vs.MultiVector("pages", DIM)]))
+        made("upsert", range(30), PAGES[:30])
+        made("flush")
+        made("upsert", range(20, 40), PAGES[20:])
+        for given in (
+            {"pruning": "share0.7"},
+            {"representations": ["int8", "float16"], "pooling": "fixed3"},
+            {"pruning": "", "pooling": ""},
+        ):
+            made("alter", "pages", **given)
+            made("get", range(40), with_vectors=True)
+            made("search_batch", QUERIES, limit=5)
+            made.run(lambda item: item.schema)

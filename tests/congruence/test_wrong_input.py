@@ -176,7 +176,22 @@ CALLS: dict[str, tuple[type[Exception], str, Call]] = {
     "alter an unknown field": (errors.NotFoundError, "'words'", lambda c: c.alter("words", [])),
     "alter a field that is no str": (errors.NotFoundError, "[7]", lambda c: c.alter([7], [])),
     "alter to a str": (errors.SchemaError, "['bits2']", lambda c: c.alter("text", "bits2")),
-    "alter to None": (errors.SchemaError, "None", lambda c: c.alter("text", None)),
+    "alter to None": (errors.RequestError, "for nothing", lambda c: c.alter("text", None)),
+    "alter to no policy": (
+        errors.SchemaError,
+        "'text' ",
+        lambda c: c.alter("text", pruning="share0.5"),
+    ),
+    "alter to a policy that is no text": (
+        errors.SchemaError,
+        "'text' ",
+        lambda c: c.alter("text", pooling=3),
+    ),
+    "alter to a policy with a surrogate": (
+        errors.SchemaError,
+        "'text' ",
+        lambda c: c.alter("text", pooling="\ud800"),
+    ),
     "alter to a set": (
         errors.SchemaError,
         "a list or a tuple",

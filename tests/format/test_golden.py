@@ -111,6 +111,7 @@ TOKENS_SEGMENT = msgspec.structs.replace(
 )  # fmt: skip
 TOKENS_MANIFEST = Manifest((TOKENS_SEGMENT,), 2**63 + 1, 2)
 TOKENS_ALTERATION = AlterJob("text", ("bits1", "float16"), (BuiltSegment(7, TOKENS_SEGMENT),))
+POLICIES = AlterJob("pages", ("int8",), (BuiltSegment(7, TOKENS_SEGMENT),), "share0.5", "")
 TOKENS = Rows(
     seqs=CODED.seqs,
     ids=CODED.ids,
@@ -183,8 +184,8 @@ def test_values() -> None:
     for name, info in (("collection-tokens", TOKENS_COLLECTION), ("collection-plain", COLLECTION)):
         assert CollectionInfo.from_bytes("books", golden(name, info.to_bytes)) == info
     assert from_bytes(CodecInfo, golden("codec", lambda: to_bytes(CODEC))) == CODEC
-    kept = golden("alteration-tokens", lambda: to_bytes(TOKENS_ALTERATION))
-    assert from_bytes(AlterJob, kept) == TOKENS_ALTERATION
+    for name, job in (("alteration-plain", TOKENS_ALTERATION), ("alteration-policies", POLICIES)):
+        assert from_bytes(AlterJob, golden(name, job.to_bytes)) == job
 
 
 def test_values_without_tokens() -> None:
@@ -193,6 +194,12 @@ def test_values_without_tokens() -> None:
     assert from_bytes(Manifest, kept["manifest"]) == MANIFEST
     assert CollectionInfo.from_bytes("books", kept["collection"]) == COLLECTION
     assert from_bytes(AlterJob, kept["alteration"]) == ALTERATION
+
+
+def test_alterations_without_policies() -> None:
+    """Alterations from before policies could be altered are read."""
+    kept = (FOLDER / "alteration-tokens").read_bytes()
+    assert from_bytes(AlterJob, kept) == TOKENS_ALTERATION
 
 
 def test_tokens() -> None:

@@ -263,7 +263,8 @@ def test_an_alteration_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         shutil.copytree(tmp_path, path, ignore=shutil.ignore_patterns("copy", "*lock*"))
     found = stranger.Database(path)
     [job] = found.spaces["jobs"].values()
-    field, ladder, [[old, built]] = stranger.value(job)
+    field, ladder, [[old, built]], pruning, pooling = stranger.value(job)
+    assert (pruning, pooling) == (None, None)
     assert (field, ladder) == ("v", ["bits1", "float32"])
     collection = found.collection("items")
     assert [segment[0] for segment in collection.segments] == [old]

@@ -11,6 +11,7 @@ import numpy as np
 import vecstore as vs
 from vecstore.collection import Collection
 from vecstore.database import Database
+from vecstore.ingest.alter_plan import Order
 from vecstore.storage import failpoints
 from vecstore.types import Metric, Uint8
 
@@ -38,7 +39,7 @@ def make(
 
 def begin(items: Collection, ladder: Sequence[str]) -> None:
     """Store an alteration without working on it."""
-    items._alteration._order("v", ladder)
+    items._alteration._order(Order("v", ladder))
 
 
 def stop() -> None:

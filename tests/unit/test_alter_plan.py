@@ -10,7 +10,7 @@ from vecstore.codec.spec import parse_spec
 from vecstore.collection import Collection
 from vecstore.database import Database
 from vecstore.errors import NotFoundError, SchemaError, VectorError
-from vecstore.ingest.alter_plan import altered, check_derivable, source_errors
+from vecstore.ingest.alter_plan import Order, check_derivable, source_errors
 from vecstore.ingest.precision import check_fits, fit_rows
 from vecstore.segment.block import Block
 from vecstore.segment.snapshot import Snapshot
@@ -36,7 +36,7 @@ def state(items: Collection) -> Snapshot:
 
 
 def wanted(items: Collection, *ladder: str) -> vs.Vector:
-    return altered(items.schema, "v", ladder).vector("v")
+    return Order("v", ladder).altered(items.schema).vector("v")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_other_fields_keep_the_order_they_were_stored_in() -> None:
     """The ladder of a field that is not altered stays as it is, even if it is in an old order."""
     old = vs.Vector("w", DIM, "dot", (f"pq{DIM}", "sign"))
     schema = vs.Schema(vectors=(vs.Vector("v", DIM, "dot", ("float32",)), old))
-    assert altered(schema, "v", ["float32", "bits1"]).vectors == (
+    assert Order("v", ["float32", "bits1"]).altered(schema).vectors == (
         vs.Vector("v", DIM, "dot", ("bits1", "float32")),
         old,
     )
@@ -94,12 +94,12 @@ def test_other_fields_keep_the_order_they_were_stored_in() -> None:
 def test_altered_schema_is_spelled_out(database: Database) -> None:
     """A new ladder is put in order, as the one of a new collection is; an empty one is default."""
     schema = made(database, ["float32"]).schema
-    assert altered(schema, "v", ["float32", "bits1"]).vectors[0].representations == (
+    assert Order("v", ["float32", "bits1"]).altered(schema).vectors[0].representations == (
         "bits1",
         "float32",
     )
-    assert altered(schema, "v", []).vectors[0].representations == ("bits2", "float16")
-    assert altered(schema, "v", ["float32"]) == schema
+    assert Order("v", []).altered(schema).vectors[0].representations == ("bits2", "float16")
+    assert Order("v", ["float32"]).altered(schema) == schema
 
 
 @pytest.mark.parametrize("ladder", [["bits3"], ["bits1", "bits1"], ["prefix64/bits1"], "bits1"])
@@ -107,9 +107,9 @@ def test_a_wrong_ladder_is_refused(database: Database, ladder: list[str]) -> Non
     """A ladder that no collection could have raises SchemaError, an unknown field NotFoundError."""
     schema = made(database, ["float32"]).schema
     with pytest.raises(SchemaError):
-        altered(schema, "v", ladder)
+        Order("v", ladder).altered(schema)
     with pytest.raises(NotFoundError):
-        altered(schema, "w", ["float32"])
+        Order("w", ["float32"]).altered(schema)
 
 
 def test_finer_than_what_is_left_is_refused(database: Database) -> None:
@@ -192,11 +192,12 @@ def test_buffered_rows_are_fitted(database: Database, metric: Metric) -> None:
     assert isinstance(live.source, Block)
     rows = live.source.content
     values = rows.vectors["v"].values
-    assert fit_rows(rows, items.schema) is rows
-    half = fit_rows(rows, altered(items.schema, "v", ["bits1", "float16"]))
+    had = items.schema
+    assert fit_rows(rows, had, had) is rows
+    half = fit_rows(rows, had, Order("v", ["bits1", "float16"]).altered(had))
     assert half.vectors["v"].values.dtype == np.float16
     np.testing.assert_array_equal(half.vectors["v"].values, values.astype(np.float16))
-    wide = fit_rows(half, altered(items.schema, "v", ["bits1"]))
+    wide = fit_rows(half, had, Order("v", ["bits1"]).altered(had))
     assert wide.vectors["v"].values.dtype == np.float32
     np.testing.assert_array_equal(wide.vectors["v"].values, half.vectors["v"].values)
 
@@ -210,4 +211,5 @@ def test_buffered_values_beyond_float16_are_refused(database: Database) -> None:
     [live] = state(items).blocks
     assert isinstance(live.source, Block)
     with pytest.raises(VectorError, match="id 8"):
-        fit_rows(live.source.content, altered(items.schema, "v", ["float16"]))
+        had = items.schema
+        fit_rows(live.source.content, had, Order("v", ["float16"]).altered(had))

@@ -89,3 +89,18 @@ def test_npz_of_something_else_is_refused(tmp_path: Path) -> None:
     output = run("import", tmp_path / "db", "c", tmp_path / "a.npz", code=1)
     assert "'vectors' (T, D) and 'offsets'" in output
     assert not (tmp_path / "db").exists()
+
+
+def test_policies_are_run_again(tmp_path: Path, npz: Path) -> None:
+    """`alter` prunes and pools what is stored, and says what became what."""
+    run("import", tmp_path / "db", "c", npz)
+    output = run("alter", tmp_path / "db", "c", "vector", "--pruning", "first2")
+    assert "became" in output
+    assert "first2" in output
+    run("alter", tmp_path / "db", "c", "vector", "--pooling", "fixed1")
+    with vecstore.open(tmp_path / "db") as db:
+        found = db.collection("c").get(range(4), with_vectors=True)
+    assert [each.vectors["vector"].shape for each in found if each] == [(1, DIM)] * 4
+    assert "unknown pruning" in run(
+        "alter", tmp_path / "db", "c", "vector", "--pruning", "half", code=2
+    )

@@ -14,7 +14,7 @@ from vecstore.cli.console import counted, human_bytes, say, spinner, wrong_use
 from vecstore.cli.inspecting import Directory
 from vecstore.collection import Collection
 from vecstore.errors import LockedError, NotADatabaseError
-from vecstore.ingest.alter_plan import altered
+from vecstore.ingest.alter_plan import Order, told
 from vecstore.schema import Schema
 
 Name = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection.")]
@@ -39,27 +39,35 @@ def alter(
     collection: Name,
     field: Annotated[str, typer.Argument(metavar="FIELD", help="The vector field.")],
     representations: Annotated[
-        list[str],
-        typer.Argument(metavar="SPEC...", help="Its whole new ladder, such as bits1 float16."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[SPEC]...", help="Its whole new ladder, such as bits1 float16."),
+    ] = None,
+    pruning: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY", help="Of a multivector field, such as coverage0.5."),
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(metavar="POLICY", help="Of a multivector field, such as ward3.")
+    ] = None,
 ) -> None:
-    """Change the representations of a vector field.
+    """Change the representations of a vector field, or prune and pool what is stored of it.
 
-    They are made from what is stored of its vectors. One that is left out is gone, and cannot be
-    made again from a coarser one.
+    They are made from what is stored of its vectors. What is left out or pruned is gone, and cannot
+    be made again.
     """
+    order = Order(field, representations or None, pruning, pooling)
 
     def check(schema: Schema) -> None:
         schema.vector(field)
         with wrong_use():
-            altered(schema, field, representations)
+            order.altered(schema)
 
     with _opened(directory, collection, check) as found:
-        before = found.schema.vector(field).representations
+        before = told(found.schema.vector(field))
         with spinner("altering"):
-            found.alter(field, representations)
-        after = found.schema.vector(field).representations
-    say(f"{field} of {collection}: {', '.join(before)} became {', '.join(after)}")
+            found.alter(field, order.representations, pruning=pruning, pooling=pooling)
+        after = told(found.schema.vector(field))
+    say(f"{field} of {collection}: {before} became {after}")
 
 
 @contextmanager

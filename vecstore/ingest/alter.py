@@ -1,17 +1,18 @@
-"""Alter: another ladder for a vector field, made from what the segments hold.
+"""Alter: another ladder or other policies for a vector field, made from what the segments hold.
 
     AlterJob stored    from here on it goes on by itself, also after a crash or a close
-    each segment       made again: what stays is linked, missing codes are encoded from the finest;
-                       a commit notes it in the AlterJob, and nobody reads it yet
-    the cut-over       one commit: the new segments for the old ones, the new schema, no AlterJob
+    each segment       made again: what stays is linked, missing codes are encoded from the finest,
+                       tokens are pruned and pooled; a commit notes it in the AlterJob, and nobody
+                       reads it yet
+    the cut-over       one commit: the new segments for the old ones, the write buffer as the new
+                       schema wants it, that schema, no AlterJob
 
-Until the cut-over searches and writes go by the old ladder, and taking the AlterJob away takes
+Until the cut-over searches and writes go by the old schema, and taking the AlterJob away takes
 everything back. That is done where it fails too, so that it begins again only when asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from vecstore.errors import (
@@ -22,18 +23,19 @@ from vecstore.errors import (
     VecstoreError,
 )
 from vecstore.ingest.alter_job import Withdrawn, drop_job, read_job, replace_job
-from vecstore.ingest.alter_plan import altered, check_derivable
+from vecstore.ingest.alter_plan import Order, check_derivable, check_salience, told
 from vecstore.ingest.alter_work import AlterWork
 from vecstore.ingest.jobs import Jobs, JobStopped, Task
 from vecstore.ingest.store import CollectionStore
 from vecstore.segment.catalog import AlterJob, CollectionInfo, alter_jobs
 from vecstore.segment.environment import Environment
+from vecstore.segment.reduction import Reduction
 from vecstore.segment.writer import Pace, no_pace
 from vecstore.storage import keys
 
 
 class Alteration:
-    """Changes the ladders of one collection, one field at a time."""
+    """Changes the fields of one collection, one at a time."""
 
     def __init__(self, store: CollectionStore, jobs: Jobs) -> None:
         self._store = store
@@ -41,28 +43,29 @@ class Alteration:
         self._environment = store.environment
         self._orders = 0  # how often the stored job was replaced; under environment.lock
 
-    def alter(self, field: str, representations: Sequence[str], *, wait: bool) -> None:
+    def alter(self, order: Order, *, wait: bool) -> None:
         """See `Collection.alter`."""
         if not isinstance(wait, bool):
             raise RequestError(f"wait is {wait!r}, expected a bool")
-        ladder = self._order(field, representations)
-        if ladder is None:
+        job = self._order(order)
+        if job is None:
             if read_job(self._store) is None:  # else another field is being altered
                 self._jobs.cancel(self._store.name, "alter")
                 self.resume()  # what another thread has ordered since
             return
+        wanted = order.altered(self._store.info.schema).vector(order.field)
         if not self._environment.options.background:
             self.run(no_pace)
         else:
             task = self._submit()
             if not wait:
                 return
-            while not self._jobs.wait(task) and self._is_wanted(field, ladder):
+            while not self._jobs.wait(task) and self._is_wanted(job):
                 task = self._submit()
-        if self._store.info.schema.vector(field).representations != ladder:
+        if self._store.info.schema.vector(order.field) != wanted:
             raise RequestError(
-                f"vector field {field!r} was not altered to {list(ladder)}: another call of alter "
-                "took that back, or failed"
+                f"vector field {order.field!r} was not altered to {told(wanted)}: another call of "
+                "alter took that back, or failed"
             )
 
     def resume(self) -> None:
@@ -102,9 +105,9 @@ class Alteration:
     def _submit(self) -> Task:
         return self._jobs.submit("alter", self._store.name, self.run)
 
-    def _is_wanted(self, field: str, ladder: tuple[str, ...]) -> bool:
+    def _is_wanted(self, order: AlterJob) -> bool:
         job = read_job(self._store)
-        return job is not None and (job.field, job.representations) == (field, ladder)
+        return job is not None and job.asks_for(order)
 
     def _next(self) -> AlterWork | None:
         with self._environment.lock:
@@ -117,17 +120,16 @@ class Alteration:
 
             return None if job is None else AlterWork(self._store, job, check)
 
-    def _order(self, field: str, representations: Sequence[str]) -> tuple[str, ...] | None:
-        """Store what is wanted; returns the ladder, or None where the field has it already."""
+    def _order(self, order: Order) -> AlterJob | None:
+        """Store what is wanted; None where the field is so already."""
         environment = self._environment
         environment.check_writable()
         with environment.lock:
             snapshot = self._store.current()
-            schema = snapshot.info.schema
-            wanted = altered(schema, field, representations).vector(field)
-            ladder = tuple(wanted.representations)
+            schema, field = snapshot.info.schema, order.field
+            had, wanted = schema.vector(field), order.altered(schema).vector(field)
             job = read_job(self._store)
-            if ladder == schema.vector(field).representations:
+            if had == wanted:
                 if job is not None and job.field == field:
                     self._replace(job, None)
                 return None
@@ -136,16 +138,23 @@ class Alteration:
                     f"vector field {job.field!r} is being altered, and a collection alters one "
                     f"field at a time; alter {field!r} when Database.jobs() lists that no more"
                 )
-            if job is None or job.representations != ladder:
+            new = AlterJob(
+                field,
+                tuple(wanted.representations),
+                pruning=order.pruning,
+                pooling=order.pooling,
+            )
+            if job is None or not job.asks_for(new):
                 check_derivable(snapshot, wanted)
-                self._replace(job, AlterJob(field, ladder))
-            return ladder
+                check_salience(snapshot, Reduction.between(had, wanted))
+                self._replace(job, new)
+            return new
 
     def _abandon(self, job: AlterJob, error: Exception) -> bool:
         """Take an alteration back that failed; False where it is not wanted any more."""
         with self._environment.lock:
             try:
-                if not self._is_wanted(job.field, job.representations):
+                if not self._is_wanted(job):
                     return False
                 self._orders += 1
                 drop_job(self._store)

@@ -10,7 +10,7 @@ from vecstore.ingest.flush import made_paths
 from vecstore.ingest.store import CollectionStore
 from vecstore.segment.catalog import AlterJob, CodecInfo
 from vecstore.segment.codecs import codecs_of, put_info
-from vecstore.segment.manifest import codecs_in_use, from_bytes, to_bytes
+from vecstore.segment.manifest import codecs_in_use, from_bytes
 from vecstore.storage import keys
 from vecstore.storage.kv import Txn
 
@@ -103,7 +103,7 @@ def put_job(txn: Txn, store: CollectionStore, job: AlterJob | None) -> None:
     if job is None:
         txn.delete(keys.JOBS, key)
     else:
-        txn.put(keys.JOBS, key, to_bytes(job))
+        txn.put(keys.JOBS, key, job.to_bytes())
 
 
 def give_up(

@@ -1,4 +1,4 @@
-"""Whether a field can have other representations: what is left of its vectors, and how good it is.
+"""Whether a field can be altered: what is left of its vectors, how good it is, what is known of it.
 
 A representation can be made from one that is as fine or finer. Of the vectors as they were given
 nothing is left but the representations, so that what was dropped cannot come back.
@@ -7,16 +7,18 @@ nothing is left but the representations, so that what was dropped cannot come ba
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vecstore.codec.centroid_training import tokens_min
 from vecstore.codec.ladder import resolve_schema
 from vecstore.codec.spec import parse_spec
-from vecstore.errors import SchemaError
-from vecstore.schema import Schema, Vector
+from vecstore.errors import RequestError, SchemaError
+from vecstore.ingest.tokens import check_policies
+from vecstore.schema import MultiVector, Schema, Vector, with_policies
 from vecstore.segment.base import Source
+from vecstore.segment.reduction import Reduction
 from vecstore.segment.snapshot import Live, Snapshot, live_field_rows, written_rows
 from vecstore.segment.vectors import code_rows, decode_rows, row_codes
 from vecstore.types import Float32, Int64
@@ -25,17 +27,50 @@ from vecstore.types import Float32, Int64
 SAMPLE_ROWS = 256
 
 
-def altered(schema: Schema, field: str, representations: Sequence[str]) -> Schema:
-    """The schema with another ladder for one field, spelled out, coarse to fine.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a field shall be.
 
-    Raises:
-        NotFoundError: no such vector field.
-        SchemaError: a representation cannot be.
+    Attributes:
+        field: the vector field.
+        representations: its whole ladder; empty means the default, None the one that it has.
+        pruning: of a multivector field; None: the one that it has.
+        pooling: likewise.
     """
-    alone = Schema([replace(schema.vector(field), representations=representations)])
-    (wanted,) = resolve_schema(alone).vectors  # the others stay in the order they were stored in
-    vectors = tuple(wanted if vector.name == field else vector for vector in schema.vectors)
-    return replace(schema, vectors=vectors)
+
+    field: str
+    representations: Sequence[str] | None = None
+    pruning: str | None = None
+    pooling: str | None = None
+
+    def altered(self, schema: Schema) -> Schema:
+        """A schema with that field, its ladder spelled out, coarse to fine.
+
+        Raises:
+            NotFoundError: no such vector field.
+            SchemaError: a representation or a policy cannot be.
+            RequestError: nothing is asked for.
+        """
+        wanted = schema.vector(self.field)
+        if self.representations is None and self.pruning is None and self.pooling is None:
+            raise RequestError(
+                f"alter of {self.field!r} asks for nothing, expected representations, pruning or "
+                "pooling"
+            )
+        wanted = with_policies(wanted, self.pruning, self.pooling)
+        if self.representations is not None:
+            alone = Schema([replace(wanted, representations=self.representations)])
+            (wanted,) = resolve_schema(alone).vectors  # others stay in the order they are in
+        vectors = tuple(wanted if own.name == self.field else own for own in schema.vectors)
+        found = replace(schema, vectors=vectors)
+        check_policies(found)
+        return found
+
+
+def told(field: Vector) -> str:
+    """What may be altered of a field, as errors and progress tell it."""
+    policies = (field.pruning, field.pooling) if isinstance(field, MultiVector) else ()
+    return ", ".join((*field.representations, *filter(None, policies)))
 
 
 def check_derivable(snapshot: Snapshot, wanted: Vector) -> None:
@@ -72,6 +107,29 @@ def _check_learnable(snapshot: Snapshot, wanted: Vector) -> None:
                 f"{tokens_min(spec):,} tokens at least, and there are {tokens:,}; write more first "
                 "(a collection that is created with it keeps floats until there are enough)"
             )
+
+
+def check_salience(snapshot: Snapshot, reduction: Reduction) -> None:
+    """Raise SchemaError where policies need salience that some live record does not have.
+
+    What a record has in common with others that have it is stored as zeros.
+    """
+    if not reduction.needs_salience:
+        return
+    name, missing = reduction.field.name, 0
+    for live in snapshot.sources:
+        numbers, tokens = live_field_rows(live, name), live.source.tokens(name)
+        if tokens is None or not len(numbers):
+            continue
+        own = tokens.take(numbers)
+        starts = own.offsets[:-1].astype(np.int64)
+        missing += int((np.maximum.reduceat(own.all_salience(), starts) <= 0).sum())
+    if missing:
+        texts = " and ".join(repr(p.text) for p in reduction.policies if p.needs_salience)
+        raise SchemaError(
+            f"multivector field {name!r} cannot get {texts}: of {missing:,} records no salience is "
+            "known; write them again with it, or choose coverage0.5 or share0.5"
+        )
 
 
 def source_errors(sources: Sequence[Live], vector: Vector) -> dict[str, float]:

@@ -18,17 +18,18 @@ import numpy as np
 
 from vecstore.errors import CorruptionError, StorageError, VecstoreError
 from vecstore.ingest.alter_job import expect_job, give_up, put_job, read_job, update_job
-from vecstore.ingest.alter_plan import altered, check_derivable
+from vecstore.ingest.alter_plan import Order, check_derivable, check_salience, told
 from vecstore.ingest.flush import choose_codecs, take_number
 from vecstore.ingest.jobs import Task
 from vecstore.ingest.precision import check_fits, fit_buffer
 from vecstore.ingest.pressure import check_space
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.schema import Schema
-from vecstore.segment.base import StoredCodec
+from vecstore.segment.base import Source, StoredCodec
 from vecstore.segment.catalog import AlterJob, BuiltSegment, CodecInfo
 from vecstore.segment.codecs import codecs_of
 from vecstore.segment.reader import Segment
+from vecstore.segment.reduction import Reduction
 from vecstore.segment.relink import relink_segment
 from vecstore.segment.snapshot import Live, written_rows
 from vecstore.segment.writer import Pace, Part
@@ -53,8 +54,12 @@ class AlterWork:
         self._store = store
         self._environment = store.environment
         self._check = check
-        self._schema = altered(store.info.schema, job.field, job.representations)
-        self._wanted = self._schema.vector(job.field)
+        self._had = store.info.schema
+        order = Order(job.field, job.representations, job.pruning, job.pooling)
+        self._schema = order.altered(self._had)
+        had, self._wanted = self._had.vector(job.field), self._schema.vector(job.field)
+        self._reduction = Reduction.between(had, self._wanted)
+        self._new_ladder = had.representations != self._wanted.representations
         self._codecs: dict[str, StoredCodec] = {}  # of representations that a segment lacks
         self._trained: list[CodecInfo] = []  # codecs that are not stored yet
 
@@ -69,6 +74,8 @@ class AlterWork:
         self._drop_stale()
         try:
             for _ in range(ROUNDS_MAX):
+                if self._reduction:  # what waits at the cut-over is little
+                    self._store.background_flush(pace)
                 self._make_pending(pace)
                 with self._store.flush_lock:
                     if not self._pending():
@@ -84,15 +91,20 @@ class AlterWork:
             self._environment.reclaimer.sweep()
 
     def _pending(self) -> list[Live]:
-        """The segments that have other representations than they shall, and no successor yet."""
+        """The segments that have other codes than they shall, and no successor yet."""
         field, made = self.job.field, {item.old for item in self.job.built}
         return [
             live
             for live in self._store.snapshot().segments
             if live.source.field_count(field)
-            and live.source.specs(field) != self._wanted.representations
+            and (self._reduction or live.source.specs(field) != self._ladder(live.source))
             and _segment(live).info.id not in made
         ]
+
+    def _ladder(self, source: Source) -> tuple[str, ...]:
+        """What a segment shall have; what stands in for a ladder may stay, where that does."""
+        wanted = tuple(self._wanted.representations)
+        return wanted if self._new_ladder else source.specs(self.job.field)
 
     def _make_pending(self, pace: Pace) -> None:
         def checked(written: int) -> None:
@@ -102,7 +114,7 @@ class AlterWork:
         pending = self._pending()
         self._choose_codecs(pending, checked)
         if isinstance(pace, Task):
-            pace.message = f"{self.job.field}: {', '.join(self.job.representations)}"
+            pace.message = f"{self.job.field}: {told(self._wanted)}"
             pace.total += sum(self._bytes(_segment(live)) for live in pending)
         for live in pending:
             checked(0)
@@ -113,7 +125,7 @@ class AlterWork:
         missing = {
             spec
             for live in pending
-            for spec in self._wanted.representations
+            for spec in self._ladder(live.source)
             if live.source.codec_id(self._wanted.name, spec) is None
         } - self._codecs.keys()
         if not missing:
@@ -144,6 +156,7 @@ class AlterWork:
                     old,
                     schema=schema,
                     codecs=codecs,
+                    reduction=self._reduction,
                     pace=pace,
                 )
             built = (*self.job.built, BuiltSegment(old.info.id, info))
@@ -158,7 +171,7 @@ class AlterWork:
         name, wrong = self._wanted.name, self._environment.quarantined.get(old.info.id)
         if wrong is not None:
             raise CorruptionError(wrong)
-        if any(old.codec_id(name, spec) is None for spec in self._wanted.representations):
+        if any(old.codec_id(name, spec) is None for spec in self._ladder(old)):
             codes = old.codes(name, old.specs(name)[-1])
             assert codes is not None
             codes.touch()
@@ -166,9 +179,12 @@ class AlterWork:
     def _schema_of(self, old: Segment) -> Schema:
         """What the new segment shall have: of the other fields just what it has."""
         vectors = [
-            self._wanted
-            if vector.name == self._wanted.name
-            else replace(vector, representations=old.specs(vector.name))
+            replace(
+                vector,
+                representations=self._ladder(old)
+                if vector.name == self._wanted.name
+                else old.specs(vector.name),
+            )
             for vector in self._schema.vectors
         ]
         return replace(self._schema, vectors=vectors)
@@ -187,14 +203,17 @@ class AlterWork:
         return chosen
 
     def _bytes(self, old: Segment) -> int:
-        """The bytes of codes to write for one segment."""
+        """The bytes of codes to write for one segment, at most."""
         name = self._wanted.name
         info = old.info.field(name)
-        return (0 if info is None else info.codes) * sum(
-            self._codecs[spec].codec.code_bytes
-            for spec in self._wanted.representations
-            if old.codec_id(name, spec) is None
-        )
+        written = 0
+        for spec in self._ladder(old):
+            codec = old.codec_id(name, spec)
+            if codec is None:
+                written += self._codecs[spec].codec.code_bytes
+            elif self._reduction:
+                written += self._store.shelf.stored(name, spec, codec).codec.code_bytes
+        return (0 if info is None else info.codes) * written
 
     def _drop_stale(self) -> None:
         """Forget what is of no use: the old segment is gone, or the folder, as in a copy."""
@@ -224,12 +243,13 @@ class AlterWork:
         def also(txn: Txn) -> None:
             expect_job(txn, store, job)
             put_job(txn, store, None)
-            fit_buffer(txn, store.id, schema)
+            fit_buffer(txn, store.id, self._had, schema)
 
         with self._environment.lock:
             self._check()
             snapshot = store.snapshot()
             check_derivable(snapshot, self._wanted)  # also what was written meanwhile
+            check_salience(snapshot, self._reduction)
             for live in snapshot.blocks:
                 check_fits(live, self._wanted)
             reach("alter.commit")

@@ -25,12 +25,13 @@ from vecstore.types import Codes, Float32, Id, Int64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """N checked records, each id once: rows that have no seqs yet."""
+    """N checked records, each id once: rows that have no seqs yet, fit for the schema of then."""
 
     ids: Ragged
     payloads: Ragged
     columns: dict[str, ColumnData]
     vectors: dict[str, FieldVectors]
+    schema: Schema
     expires: Int64 | None = None
 
     @property
@@ -107,6 +108,7 @@ def make_batch(
         payloads=texts,
         columns=columns,
         vectors=_check_fields(schema, vectors, names, dtypes or {}),
+        schema=schema,
         expires=None if ttl is None else to_expires(ttl, schema.ttl_s, len(names)),
     )
     last = dict(zip(keys, range(len(keys)), strict=True))
@@ -118,6 +120,7 @@ def make_batch(
         payloads=batch.payloads.take(kept),
         columns={name: column.take(kept) for name, column in batch.columns.items()},
         vectors={name: field.take(kept) for name, field in batch.vectors.items()},
+        schema=schema,
         expires=None if batch.expires is None else batch.expires[kept],
     )
 

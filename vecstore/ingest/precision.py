@@ -19,6 +19,7 @@ from vecstore.ingest.vectors import FLOAT16_MAX, check_float16, fits_float16
 from vecstore.schema import Schema, Vector
 from vecstore.segment.format import pack_arrays, unpack_arrays
 from vecstore.segment.ids import decode_id
+from vecstore.segment.reduction import reduce_rows
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.segment.snapshot import Live, live_field_rows
 from vecstore.segment.vectors import code_rows, code_spans
@@ -31,22 +32,26 @@ def buffer_dtypes(schema: Schema) -> dict[str, np.dtype[Any]]:
     return {vector.name: float_dtype(vector) for vector in schema.vectors}
 
 
-def fit_rows(rows: Rows, schema: Schema, *, check: bool = True) -> Rows:
+def fit_rows(rows: Rows, had: Schema, schema: Schema, *, stored: bool = False) -> Rows:
     """Rows as the write buffer keeps them; `rows` itself where they are so already.
 
     Args:
-        rows: of a collection with the schema, or with other ladders.
+        rows: of a collection with a schema.
+        had: the schema, with other ladders and policies perhaps.
         schema: what it is now.
-        check: refuse values beyond float16; else they are cut off.
+        stored: what lives of them was checked. Of what died values beyond float16 are cut off, and
+            tokens without the salience that a policy needs stay.
 
     Raises:
-        VectorError: a value is beyond float16.
+        VectorError: a value is beyond float16, or a policy needs salience that is not known.
     """
+    if had != schema:
+        rows = reduce_rows(rows, had, schema, stored=stored)
     fitted: dict[str, FieldVectors] = {}
     for vector in schema.vectors:
         found = rows.vectors[vector.name]
         if found.encoding is None and found.values.dtype != float_dtype(vector):
-            fitted[vector.name] = _fit(rows, vector, check=check)
+            fitted[vector.name] = _fit(rows, vector, check=not stored)
     return replace(rows, vectors={**rows.vectors, **fitted}) if fitted else rows
 
 
@@ -63,15 +68,15 @@ def _fit(rows: Rows, vector: Vector, *, check: bool) -> FieldVectors:
         return replace(found, values=values.astype(dtype, copy=False))
 
 
-def fit_buffer(txn: Txn, collection: int, schema: Schema) -> None:
-    """Store the batches of the write buffer again as a schema wants them.
+def fit_buffer(txn: Txn, collection: int, had: Schema, schema: Schema) -> None:
+    """Store the batches of the write buffer again as a schema wants them, which had another one.
 
     What lives there was checked; of deleted rows, values beyond float16 are cut off.
     """
     batches = [key for key, _ in txn.scan(keys.BUFFER, *keys.collection_range(collection))]
     for key in batches:
         rows = Rows.from_arrays(unpack_arrays(txn.get(keys.BUFFER, key) or b""), schema)
-        fitted = fit_rows(rows, schema, check=False)
+        fitted = fit_rows(rows, had, schema, stored=True)
         if fitted is not rows:
             txn.put(keys.BUFFER, key, pack_arrays(fitted.to_arrays()))
 

@@ -337,8 +337,9 @@ class CollectionStore:
 
     def _append(self, change: Change, batch: Batch) -> None:
         txn, manifest = change.txn, change.after.manifest
-        rows = fit_rows(batch.rows(manifest.next_seq), change.after.info.schema)
-        check_current(txn, rows, change.after.info.schema)
+        rows, schema = batch.rows(manifest.next_seq), change.after.info.schema
+        rows = fit_rows(rows, batch.schema, schema)
+        check_current(txn, rows, schema)
         ids = rows.ids.to_list()
         replaced = [seq for seq in self._seqs(txn, ids) if seq is not None]
         packed = pack_arrays(rows.to_arrays())

@@ -14,11 +14,10 @@ import numpy as np
 from vecstore.errors import DimensionError, VectorError
 from vecstore.ingest.vectors import to_queries, to_vectors
 from vecstore.multivector.policy import parse
-from vecstore.multivector.reduce import apply
-from vecstore.multivector.sets import TokenSets
 from vecstore.options import QUERY_TOKENS_MAX, TOKENS_BYTES_MAX, TOKENS_MAX
 from vecstore.schema import MultiVector, Schema
 from vecstore.segment.ragged import make_offsets
+from vecstore.segment.reduction import Reduction
 from vecstore.segment.rows import FieldVectors
 from vecstore.segment.tokens import TokenBounds
 from vecstore.tokens import Tokens
@@ -84,7 +83,7 @@ def to_tokens(
     bounds = replace(bounds, salience=_checked_salience(field, tokens, owners))
     values = to_vectors(field, tokens.vectors, owners, dtype).values
     if field.pruning or field.pooling:
-        values, bounds = _reduced(field, values, bounds)
+        values, bounds, _ = Reduction.given(field).apply(values, bounds)
     elif bounds.salience is not None:
         order = by_importance(bounds)
         places, salience = bounds.all_places()[order], bounds.salience[order]
@@ -99,15 +98,6 @@ def check_policies(schema: Schema) -> None:
         if isinstance(field, MultiVector):
             parse(field.pruning, "pruning")
             parse(field.pooling, "pooling")
-
-
-def _reduced(field: MultiVector, values: Array, bounds: TokenBounds) -> tuple[Array, TokenBounds]:
-    """The tokens that the policies of a field leave, most important first."""
-    sets = TokenSets(vectors=values, offsets=bounds.offsets, salience=bounds.salience)
-    for policy in (parse(field.pruning, "pruning"), parse(field.pooling, "pooling")):
-        sets = apply(policy, sets, field.metric)
-    kept = TokenBounds(offsets=sets.offsets, places=sets.places, salience=sets.salience)
-    return sets.vectors, kept
 
 
 def by_importance(bounds: TokenBounds) -> Int64:

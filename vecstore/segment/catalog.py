@@ -3,10 +3,10 @@
     CollectionInfo   [id, [[vector, ...], [[column, type], ...], ttl_s]]
       vector         [field, dim, metric, [spec, ...], multi, pruning, pooling]
     CodecInfo        [id, collection, field, spec, dim, metric, rows, [name, bytes, crc]]
-    AlterJob         [field, [spec, ...], [[old segment's id, SegmentInfo], ...]]
+    AlterJob         [field, [spec, ...], [[old segment's id, SegmentInfo], ...], pruning, pooling]
 
 Each after one byte, the version of stored values, in MessagePack. A collection with a multivector
-field has version 2, so that those who know none refuse it.
+field has version 2, and an alteration of policies 3, so that those who know none refuse it.
 """
 
 from __future__ import annotations
@@ -120,17 +120,30 @@ class BuiltSegment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AlterJob(msgspec.Struct, frozen=True, array_like=True):
-    """A change of the representations of one field that is under way.
+    """A change of one field that is under way.
 
     Attributes:
         field: the vector field.
         representations: the whole ladder that it will have, coarse to fine.
         built: what is made so far.
+        pruning: the policy that it will have; None: the one that it has.
+        pooling: likewise.
     """
 
     field: str
     representations: tuple[str, ...]
     built: tuple[BuiltSegment, ...] = ()
+    pruning: str | None = None
+    pooling: str | None = None
+
+    def asks_for(self, other: AlterJob) -> bool:
+        """Whether both shall come to the same."""
+        return msgspec.structs.replace(self, built=()) == msgspec.structs.replace(other, built=())
+
+    def to_bytes(self) -> bytes:
+        """What is stored."""
+        plain = self.pruning is None and self.pooling is None
+        return to_bytes(self, 1 if plain else 3)
 
     def manifest(self) -> Manifest:
         """What is made so far as a manifest: its folders and codecs are in use."""

@@ -15,7 +15,7 @@ import msgspec
 from vecstore.errors import CorruptionError, FormatVersionError
 from vecstore.types import ColumnType, Metric
 
-_VERSION, _VERSION_MAX = 1, 2
+_VERSION, _VERSION_MAX = 1, 3
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Value = TypeVar("_Value")
 
@@ -194,7 +194,7 @@ def codecs_in_use(manifests: Iterable[Manifest]) -> frozenset[int]:
 
 
 def to_bytes(value: msgspec.Struct, version: int = _VERSION) -> bytes:
-    """A stored value as bytes; `version` is 2 for what readers of version 1 would misread."""
+    """A stored value as bytes; `version` is larger for what readers of 1 would misread."""
     return bytes([version]) + msgspec.msgpack.encode(value)
 
 

@@ -13,6 +13,8 @@ from vecstore.schema import Schema, Vector
 from vecstore.segment.encode import Codecs, FieldPart
 from vecstore.segment.manifest import FieldInfo, SegmentInfo
 from vecstore.segment.reader import Segment
+from vecstore.segment.reducing import Reducing
+from vecstore.segment.reduction import Reduction
 from vecstore.segment.stream import Pace, no_pace
 from vecstore.segment.touch import blame
 from vecstore.segment.writer import Sink, new_folder
@@ -30,6 +32,7 @@ def relink_segment(
     schema: Schema,
     codecs: Codecs,
     rebuild: frozenset[tuple[str, str]] = frozenset(),
+    reduction: Reduction | None = None,
     pace: Pace = no_pace,
 ) -> SegmentInfo:
     """Write a segment with the rows of another, durably; it is not named by a manifest yet.
@@ -43,6 +46,7 @@ def relink_segment(
             are linked; others are encoded from the finest one that can be read whole.
         codecs: one for each representation in the schema of a field that some row has.
         rebuild: (field, spec) of codes that are encoded again, and not encoded from.
+        reduction: what is to be done to the tokens of one field.
         pace: called with the bytes of each piece that was written.
 
     Returns:
@@ -59,10 +63,14 @@ def relink_segment(
         sink.link(old, names.PAYLOADS)
         for column in info.columns:
             sink.link(old, column.component)
-        fields = [
-            _Field(sink, old, vector, number).write(codecs, rebuild)
-            for number, vector in enumerate(schema.vectors)
-        ]
+        fields = []
+        for number, vector in enumerate(schema.vectors):
+            field = _Field(sink, old, vector, number)
+            if reduction and reduction.field.name == vector.name and old.field_count(vector.name):
+                work = Reducing(files, folder, old, reduction)
+                fields.append(field.write_reduced(codecs, work))
+            else:
+                fields.append(field.write(codecs, rebuild))
         new = msgspec.structs.replace(info, id=segment_id, fields=tuple(fields))
         return sink.finish(new, codecs)
 
@@ -98,6 +106,26 @@ class _Field:
             parts = parts or [self._finest(sound, info.codes)]
             written.append(self._sink.codes(next(unused), (name, spec), stored, parts))
         return msgspec.structs.replace(info, representations=tuple(written))
+
+    def write_reduced(self, codecs: Codecs, work: Reducing) -> FieldInfo:
+        """Fewer tokens: all codes anew, copied where the tokens are those that there were."""
+        name = self._vector.name
+        info = self._old.info.field(name)
+        assert info is not None
+        if info.presence:
+            self._sink.link(self._old, info.presence)
+        with work.done() as (part, bounds):
+            self._sink.put(info.bounds, "tokens", bounds.to_arrays(""))
+            written = [
+                self._sink.codes(
+                    names.codes_component(self._number, place),
+                    (name, spec),
+                    codecs[name, spec],
+                    [part],
+                )
+                for place, spec in enumerate(self._vector.representations)
+            ]
+        return msgspec.structs.replace(info, representations=tuple(written), tokens=bounds.count)
 
     def _unused(self) -> Iterator[str]:
         """Names of components that the old segment does not have."""

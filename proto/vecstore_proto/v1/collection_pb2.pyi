@@ -211,18 +211,24 @@ class CompactResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class AlterRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "field", "representations", "wait")
+    __slots__ = ("collection", "collection_id", "field", "representations", "wait", "pruning", "pooling", "keep_representations")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATIONS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    PRUNING_FIELD_NUMBER: _ClassVar[int]
+    POOLING_FIELD_NUMBER: _ClassVar[int]
+    KEEP_REPRESENTATIONS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     field: str
     representations: _containers.RepeatedScalarFieldContainer[str]
     wait: bool
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., field: _Optional[str] = ..., representations: _Optional[_Iterable[str]] = ..., wait: bool = ...) -> None: ...
+    pruning: str
+    pooling: str
+    keep_representations: bool
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., field: _Optional[str] = ..., representations: _Optional[_Iterable[str]] = ..., wait: bool = ..., pruning: _Optional[str] = ..., pooling: _Optional[str] = ..., keep_representations: bool = ...) -> None: ...
 
 class AlterResponse(_message.Message):
     __slots__ = ("schema",)

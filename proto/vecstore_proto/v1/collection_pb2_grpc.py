@@ -28,10 +28,8 @@ if _version_not_supported:
 
 
 class CollectionServiceStub(object):
-    """The collections of the database that a server serves.
-
-    Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
-    two forms, one message or a stream of them, with the same meaning.
+    """The collections of the database that a server serves. Messages hold at most 64 MiB; what may be
+    larger comes in two forms, one message or a stream of them.
 
     Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
     where another of its name was made since.
@@ -131,10 +129,8 @@ class CollectionServiceStub(object):
 
 
 class CollectionServiceServicer(object):
-    """The collections of the database that a server serves.
-
-    Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
-    two forms, one message or a stream of them, with the same meaning.
+    """The collections of the database that a server serves. Messages hold at most 64 MiB; what may be
+    larger comes in two forms, one message or a stream of them.
 
     Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
     where another of its name was made since.
@@ -359,10 +355,8 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService(object):
-    """The collections of the database that a server serves.
-
-    Messages hold at most 64 MiB. Where records, queries or results may be larger, a call comes in
-    two forms, one message or a stream of them, with the same meaning.
+    """The collections of the database that a server serves. Messages hold at most 64 MiB; what may be
+    larger comes in two forms, one message or a stream of them.
 
     Every request may carry the id of its collection: NOT_FOUND where that one was dropped, also
     where another of its name was made since.
