@@ -93,6 +93,11 @@ KEEP_MIN = 50
 # least, by the codec that it reads.
 MAXSIM_KEEP = {"ids256": (100, 1_000), "ids": (15, 150), "sign": (15, 150)}
 MAXSIM_KEEP_FINER = (3, 30)
+# Of so many vectors on, the default plan looks for candidates by so many centroids near each vector
+# of the query, and scores so many for each record that the stage hands on, of each segment.
+MAXSIM_SCAN_MAX = 1_000_000
+MAXSIM_NPROBE = 16
+MAXSIM_CANDIDATES = 8
 # Candidates that a vector field finds for a multivector field.
 DENSE_KEEP = (30, 300)
 # Queries of one measurement of recall, and their bytes as float32: a message holds them.

@@ -82,12 +82,15 @@ class MaxSim:
         representation: what to read of it; None means the finest.
         token_budget: vectors of a record that are read, the most important first; None means what
             the search says, or all.
+        nprobe: of the first stage, where it reads `ids` or `ids256`: score only records that look
+            good by the centroids nearest to each vector of the query, so many of them; None: all.
     """
 
     field: str
     keep: int
     representation: str | None = None
     token_budget: int | None = None
+    nprobe: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.field, str):
@@ -100,6 +103,9 @@ class MaxSim:
         object.__setattr__(self, "keep", keep)
         budget = check_budget("token_budget of MaxSim", self.token_budget)
         object.__setattr__(self, "token_budget", budget)
+        if self.nprobe is not None:
+            nprobe = check_count("nprobe of MaxSim", self.nprobe, options.NPROBE_MAX)
+            object.__setattr__(self, "nprobe", nprobe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,11 @@ class Cascade:
                 raise RequestError(
                     f"plan has {stage!r} as stage {position + 1}, expected one Scan(...) or "
                     "Probe(...) first and Rescore(...) after it, then MaxSim(...), or that alone"
+                )
+            if before is not None and isinstance(stage, MaxSim) and stage.nprobe is not None:
+                raise RequestError(
+                    f"plan has {stage!r} as stage {position + 1}, expected nprobe=None: it scores "
+                    "the candidates of the stage before"
                 )
             if before is not None and stage.keep > before.keep:
                 raise RequestError(

@@ -259,6 +259,7 @@ def _maxsim_to_wire(stage: MaxSim) -> plan_pb2.MaxSim:
         keep=stage.keep,
         representation=stage.representation,
         token_budget=stage.token_budget,
+        nprobe=stage.nprobe,
     )
 
 
@@ -268,6 +269,7 @@ def _maxsim_from_wire(message: plan_pb2.MaxSim) -> MaxSim:
         message.keep,
         message.representation if message.HasField("representation") else None,
         message.token_budget if message.HasField("token_budget") else None,
+        message.nprobe if message.HasField("nprobe") else None,
     )
 
 

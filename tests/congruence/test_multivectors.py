@@ -320,3 +320,10 @@ def test_policies_are_run_again_alike(tmp_path: Path) -> None:
             made("get", range(40), with_vectors=True)
             made("search_batch", QUERIES, limit=5)
             made.run(lambda item: item.schema)
+
+
+def test_plans_probe_alike(books: Pair) -> None:
+    """A plan with nprobe reaches the server as it is, also where it cannot be."""
+    for spec in ("ids", "res2", None):
+        plan = vs.Cascade([vs.MaxSim("pages", 20, spec, nprobe=4), vs.MaxSim("pages", 5)])
+        books("search", {"pages": QUERIES[0]}, limit=5, plan=plan)

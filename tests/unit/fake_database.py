@@ -58,7 +58,7 @@ class FakeCollection:
     def compact(self) -> Any:
         return self._do("compact")
 
-    def alter(self, field: str, representations: Any, *, wait: bool = True) -> Any:
+    def alter(self, field: str, representations: Any, *, wait: bool = True, **_: Any) -> Any:
         return self._do("alter", field, representations, wait)
 
     def stats(self) -> Any:

@@ -89,8 +89,8 @@ def test_apply() -> None:
 
 def test_newer_versions_are_refused() -> None:
     """A value of a newer version is a FormatVersionError that says so."""
-    with pytest.raises(FormatVersionError, match="version 3"):
-        from_bytes(Manifest, b"\x03" + to_bytes(MANIFEST)[1:])
+    with pytest.raises(FormatVersionError, match="version 4"):
+        from_bytes(Manifest, b"\x04" + to_bytes(MANIFEST)[1:])
 
 
 @given(st.binary(max_size=50))

@@ -8,6 +8,7 @@ of `variants()`; None is the fastest. All variants return the same bits.
 from collections.abc import Callable, Sequence
 
 from vecstore.kernels._maxsim import MaxSim as MaxSim
+from vecstore.kernels._maxsim import Postings as Postings
 from vecstore.kernels._maxsim import id_tables as id_tables
 from vecstore.kernels._maxsim import maxsim_floats as maxsim_floats
 from vecstore.kernels._maxsim import maxsim_ids as maxsim_ids
@@ -282,10 +283,7 @@ def nearest_octets(
     """
 
 def sum_octets(octets: Uint8, ids: Uint16, size: int, variant: str | None = None) -> Uint32:
-    """Return the sums [size, D] of the rows of octets [N, D] that have each id [N].
-
-    N is 2^24 at most, and ids are below size, which is 65,536 at most.
-    """
+    """Return the sums [size, D] of octets [N, D] of each id [N]; N at most 2^24, size 65,536."""
 
 def signs(
     codes: Uint8,

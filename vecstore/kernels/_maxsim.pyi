@@ -109,3 +109,40 @@ def maxsim_rows(offsets: Uint64, budget: int | None, rows: Scorer) -> MaxSim:
     Its queries are the vectors of one; their largest are added up in float32, in order. The faster
     way for one vector, which costs `maxsim_octets` as much as 32.
     """
+
+class Postings:
+    """Which documents have a token of each centroid: 4 bytes for each such pair.
+
+    Args:
+        offsets: [N + 1], as of `MaxSim`.
+        ids: [T] of uint8 or uint16; one beyond `size` - 1 counts as `size` - 1.
+        size: centroids K.
+    """
+
+    nbytes: int
+
+    def __init__(self, offsets: Uint64, ids: Array, size: int) -> None: ...
+    def candidates(
+        self,
+        table: Uint8,
+        vectors: int,
+        nprobe: int,
+        keep: int,
+        allowed: Uint64 | None,
+        variant: str | None = None,
+    ) -> tuple[Uint64, int, int]:
+        """Find the documents that a query is likely to find by the centroids of their tokens.
+
+        Of each of the first `vectors` columns, the cut is the largest value that more than `nprobe`
+        entries reach, or 0. Centroids above it are opened, and documents that have one of them get
+        what the best is above the cut: where none is, the cut is imputed (XTR, Lee et al., NeurIPS
+        2023, section 3.2). Those of the largest sums, above 0, are candidates: of equal ones all or
+        none, at most `keep` unless more have the largest of all.
+
+        Args:
+            table: [K, n], of `id_tables`.
+            allowed: bit i of word w is document 64 w + i; None: all are.
+
+        Returns:
+            The candidates as such words; how many they are; how many postings were read.
+        """

@@ -157,6 +157,8 @@ struct TotalJob {
 using DocumentFn = float (*)(const void* job, i64 query, i64 start, i64 stop);
 struct Tiles;
 
+struct Postings;
+
 struct Variant {
     const char* name;
     Family flat, dense, packed, table, signs, total;
@@ -198,6 +200,12 @@ struct Variant {
     // of the least. scratch is [count + 2][rows].
     void (*id_table)(const u8* centroids, i64 count, i64 dim, const Tiles& tiles, i32* scratch,
                      u8* out, double* factors);
+    // Sets the bits of at most `keep` allowed documents of `count` (more where the best of all score
+    // the same): those of the largest sum, over the first vectors of a table [K][columns], of how far
+    // the best entry of their centroids is above the cut, the best that more than nprobe entries
+    // reach. Returns how many postings it read.
+    i64 (*candidates)(const Postings& postings, const u8* table, i64 columns, i64 vectors,
+                      i64 nprobe, i64 keep, const u64* allowed, i64 count, u64* out);
 };
 
 }  // namespace vecstore

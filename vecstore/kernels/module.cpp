@@ -391,5 +391,6 @@ NB_MODULE(_kernels, m) {
     m.def("read_pages", &read_pages, in("data"));
     add_cascade(m);
     add_maxsim(m);
+    add_postings(m);
     add_sets(m);
 }

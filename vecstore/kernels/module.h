@@ -12,6 +12,7 @@ void add_cascade(nb::module_& m);   // module_cascade.cpp
 void add_encoding(nb::module_& m);  // module_encoding.cpp
 void add_ids(nb::module_& m);       // module_ids.cpp
 void add_maxsim(nb::module_& m);    // module_maxsim.cpp
+void add_postings(nb::module_& m);  // module_postings.cpp
 void add_sets(nb::module_& m);      // module_sets.cpp
 
 // Queries for rows of 1 or 2 bits, as PackedJob takes them.

@@ -36,6 +36,7 @@ float ids_document(const void*, i64, i64, i64);
 float octets_document(const void*, i64, i64, i64);
 float floats_document(const void*, i64, i64, i64);
 void id_table(const u8*, i64, i64, const Tiles&, i32*, u8*, double*);
+i64 candidates(const Postings&, const u8*, i64, i64, i64, i64, const u64*, i64, u64*);
 
 static u64 above(const float* scores, float threshold) {
     u64 found = 0;
@@ -100,6 +101,7 @@ const Variant variant = {
     octets_document,
     floats_document,
     id_table,
+    candidates,
 };
 
 }  // namespace vecstore::VARIANT

@@ -23,7 +23,14 @@ from vecstore.search.candidates import Answer, Candidates, Target
 from vecstore.search.cascade import KERNEL, NOTHING
 from vecstore.search.matching import Matching
 from vecstore.search.parallel import Workers
-from vecstore.search.plan import LatePlan, after_dense, coarse_of, make_late_plan, thinned
+from vecstore.search.plan import (
+    LatePlan,
+    after_dense,
+    coarse_of,
+    make_late_plan,
+    probing,
+    thinned,
+)
 from vecstore.search.stages.maxsim import (
     COST,
     TokenQuery,
@@ -76,6 +83,8 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
     if request.plan is not None or not allowed:
         return plan, targets
     plan = thinned(plan, allowed)
+    if not request.exact and _tokens(targets) >= options.MAXSIM_SCAN_MAX:
+        plan = probing(plan, schema.vector(plan.stages[0].field))
     [queries] = request.token_queries.values()
     if request.exact or not request.field or not queries:
         return plan, targets
@@ -92,6 +101,16 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
     return (dense if after < share * _bytes(plan, targets, allowed) else plan), targets
 
 
+def _tokens(targets: Sequence[Target]) -> float:
+    """About how many tokens the allowed records have."""
+    found = 0.0
+    for target in targets:
+        bounds = target.live.source.tokens(target.field)
+        assert bounds is not None, target.field
+        found += bounds.count / target.rows * target.allowed.count
+    return found
+
+
 def _have_both(target: Target, field: str) -> bool:
     """Whether every row that has the field of a target has another field, too."""
     source = target.live.source
@@ -106,6 +125,8 @@ def _bytes(plan: LatePlan, targets: Sequence[Target], records: int) -> float:
     """About how many bytes of codes MaxSims read, the first those of so many records."""
     total, allowed = 0.0, sum(target.allowed.count for target in targets)
     for stage in plan.stages:
+        if stage.nprobe is not None:
+            records = min(records, len(targets) * options.MAXSIM_CANDIDATES * stage.keep)
         read = [read_of(target, stage) for target in targets]
         each = sum(
             own.bounds.count / target.rows * target.allowed.count * own.codes.codec.code_bytes

@@ -187,6 +187,15 @@ def thinned(plan: LatePlan, allowed: int) -> LatePlan:
     return plan._replace(stages=stages)
 
 
+def probing(plan: LatePlan, vector: Vector) -> LatePlan:
+    """The same plan, of which the first stage scores only what looks good by centroids."""
+    first, *others = plan.stages
+    assert first.representation is not None, "a plan names it"
+    if not _has_ids(vector, first.representation):
+        return plan
+    return plan._replace(stages=(replace(first, nprobe=options.MAXSIM_NPROBE), *others))
+
+
 def _explicit(request: SearchRequest, plan: Cascade, schema: Schema) -> LatePlan:
     late = [stage for stage in plan.stages if isinstance(stage, MaxSim)]
     dense = plan.stages[: len(plan.stages) - len(late)]
@@ -210,7 +219,11 @@ def _explicit(request: SearchRequest, plan: Cascade, schema: Schema) -> LatePlan
         spec = stage.representation or vector.representations[-1]
         _check_readable(vector, spec)
         budget = stage.token_budget or request.token_budget
-        stages.append(MaxSim(stage.field, stage.keep, spec, budget))
+        if stage.nprobe is not None and not _has_ids(vector, spec):
+            raise RequestError(
+                f"plan has {stage!r}, expected nprobe=None: that is for 'ids' and 'ids256'"
+            )
+        stages.append(replace(stage, representation=spec, token_budget=budget))
     if not dense:
         return LatePlan(tuple(stages))
     return LatePlan(tuple(stages), dense[-1].keep, Cascade(dense))
@@ -227,6 +240,11 @@ def _ladder(request: SearchRequest, vector: Vector, rungs: Sequence[str]) -> tup
 def _keep(vector: Vector, spec: str, limit: int) -> int:
     each, least = options.MAXSIM_KEEP.get(_coarseness(vector, spec), options.MAXSIM_KEEP_FINER)
     return min(max(each * limit, least), options.KEEP_MAX)
+
+
+def _has_ids(vector: Vector, spec: str) -> bool:
+    """Whether codes are of centroids, and nothing else."""
+    return parse_spec(spec, vector.dim).codec in {"ids", "ids256"}
 
 
 @lru_cache(maxsize=1024)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvecstore_proto/v1/plan.proto\x12\x0bvecstore.v1\",\n\x04Scan\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\"=\n\x05Probe\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0e\n\x06nprobe\x18\x02 \x01(\x04\x12\x0c\n\x04keep\x18\x03 \x01(\x04\"/\n\x07Rescore\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\"\x81\x01\n\x06MaxSim\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\x12\x1b\n\x0erepresentation\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0ctoken_budget\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\x11\n\x0f_representationB\x0f\n\r_token_budget\"\xa8\x01\n\x05Stage\x12!\n\x04scan\x18\x01 \x01(\x0b\x32\x11.vecstore.v1.ScanH\x00\x12\'\n\x07rescore\x18\x02 \x01(\x0b\x32\x14.vecstore.v1.RescoreH\x00\x12#\n\x05probe\x18\x03 \x01(\x0b\x32\x12.vecstore.v1.ProbeH\x00\x12%\n\x06maxsim\x18\x04 \x01(\x0b\x32\x13.vecstore.v1.MaxSimH\x00\x42\x07\n\x05stage\"-\n\x07\x43\x61scade\x12\"\n\x06stages\x18\x01 \x03(\x0b\x32\x12.vecstore.v1.Stageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvecstore_proto/v1/plan.proto\x12\x0bvecstore.v1\",\n\x04Scan\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\"=\n\x05Probe\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0e\n\x06nprobe\x18\x02 \x01(\x04\x12\x0c\n\x04keep\x18\x03 \x01(\x04\"/\n\x07Rescore\x12\x16\n\x0erepresentation\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\"\xa1\x01\n\x06MaxSim\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x04\x12\x1b\n\x0erepresentation\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0ctoken_budget\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x13\n\x06nprobe\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\x11\n\x0f_representationB\x0f\n\r_token_budgetB\t\n\x07_nprobe\"\xa8\x01\n\x05Stage\x12!\n\x04scan\x18\x01 \x01(\x0b\x32\x11.vecstore.v1.ScanH\x00\x12\'\n\x07rescore\x18\x02 \x01(\x0b\x32\x14.vecstore.v1.RescoreH\x00\x12#\n\x05probe\x18\x03 \x01(\x0b\x32\x12.vecstore.v1.ProbeH\x00\x12%\n\x06maxsim\x18\x04 \x01(\x0b\x32\x13.vecstore.v1.MaxSimH\x00\x42\x07\n\x05stage\"-\n\x07\x43\x61scade\x12\"\n\x06stages\x18\x01 \x03(\x0b\x32\x12.vecstore.v1.Stageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESCORE']._serialized_start=154
   _globals['_RESCORE']._serialized_end=201
   _globals['_MAXSIM']._serialized_start=204
-  _globals['_MAXSIM']._serialized_end=333
-  _globals['_STAGE']._serialized_start=336
-  _globals['_STAGE']._serialized_end=504
-  _globals['_CASCADE']._serialized_start=506
-  _globals['_CASCADE']._serialized_end=551
+  _globals['_MAXSIM']._serialized_end=365
+  _globals['_STAGE']._serialized_start=368
+  _globals['_STAGE']._serialized_end=536
+  _globals['_CASCADE']._serialized_start=538
+  _globals['_CASCADE']._serialized_end=583
 # @@protoc_insertion_point(module_scope)

@@ -33,16 +33,18 @@ class Rescore(_message.Message):
     def __init__(self, representation: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
 
 class MaxSim(_message.Message):
-    __slots__ = ("field", "keep", "representation", "token_budget")
+    __slots__ = ("field", "keep", "representation", "token_budget", "nprobe")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    NPROBE_FIELD_NUMBER: _ClassVar[int]
     field: str
     keep: int
     representation: str
     token_budget: int
-    def __init__(self, field: _Optional[str] = ..., keep: _Optional[int] = ..., representation: _Optional[str] = ..., token_budget: _Optional[int] = ...) -> None: ...
+    nprobe: int
+    def __init__(self, field: _Optional[str] = ..., keep: _Optional[int] = ..., representation: _Optional[str] = ..., token_budget: _Optional[int] = ..., nprobe: _Optional[int] = ...) -> None: ...
 
 class Stage(_message.Message):
     __slots__ = ("scan", "rescore", "probe", "maxsim")

@@ -14,22 +14,26 @@ from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from vecstore import options
 from vecstore.codec.base import PreparedTokens, TokenCodec
+from vecstore.codec.centroid import IdsPrepared
 from vecstore.kernels import _kernels
 from vecstore.request import MaxSim
 from vecstore.search.candidates import Candidates, Target, pick
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.scan import allowed_rows, best_of, is_sparse, merge
 from vecstore.segment.base import Codes
+from vecstore.segment.bits import unpack_mask
 from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.vectors import owners
-from vecstore.types import Float32, Int64
+from vecstore.types import Float32, Int64, Uint64
 
 Result = TypeVar("Result")
 
 # What a MaxSim costs for each byte of codes and vector of the query, in bytes of codes that a scan
 # of a vector field scores: its measure of what is worth another thread.
 COST = 1 / 8
+_POSTING_BYTES = 4
 
 
 class TokenQuery:
@@ -56,11 +60,33 @@ class TokenQuery:
 
     def documents(self, read: Read, budget: int | None) -> _kernels.MaxSim:
         """What scores the documents of a target."""
+        prepared = self._prepare(read)
+        return prepared.documents(read.codes.parts, read.bounds.offsets, 0, budget)
+
+    def candidates(self, stage: MaxSim, target: Target, read: Read) -> tuple[Uint64 | None, int]:
+        """The records of a target to score, as bits (None: all), and how many there are.
+
+        With nprobe those that look good by their centroids, unless there are hardly more, or hardly
+        any are found.
+        """
+        allowed, most = target.allowed, options.MAXSIM_CANDIDATES * stage.keep
+        prepared = self._prepare(read)
+        if stage.nprobe is None or allowed.count <= most or not isinstance(prepared, IdsPrepared):
+            return allowed.bits, allowed.count
+        [table] = prepared.tables[0]
+        postings = read.codes.postings(read.bounds.offsets, len(table))
+        bits, count, looked = postings.candidates(
+            table, len(self.vectors), stage.nprobe, most, allowed.bits
+        )
+        self.bytes_read += _POSTING_BYTES * looked
+        return (bits, count) if count >= stage.keep else (allowed.bits, allowed.count)
+
+    def _prepare(self, read: Read) -> PreparedTokens:
         codec = cast(TokenCodec, read.codes.codec)  # the ladder of the field has no others
         found = self._prepared.get(id(codec))
         if found is None:
             found = self._prepared[id(codec)] = (codec, codec.prepare_tokens([self.vectors]))
-        return found[1].documents(read.codes.parts, read.bounds.offsets, 0, budget)
+        return found[1]
 
     def count(self, read: Read, rows: int, tokens: int) -> int:
         """Count what is read; what that costs, as bytes of codes of a vector field."""
@@ -133,10 +159,15 @@ def scan_sets(
     tasks: list[Callable[[], list[tuple[Int64, Float32]]]] = []
     places: list[int] = []
     for place, (target, own) in enumerate(zip(targets, read, strict=True)):
-        bits, budget = target.allowed.bits, stage.token_budget
-        rows = None if bits is None else allowed_rows(target)
-        own.touch(rows if is_sparse(target) else None, budget)
-        cost = query.count(own, target.allowed.count, own.tokens(rows, budget))
+        budget = stage.token_budget
+        bits, count = query.candidates(stage, target, own)
+        if bits is target.allowed.bits:
+            rows = None if bits is None else allowed_rows(target)
+            own.touch(rows if is_sparse(target) else None, budget)
+        else:  # all codes were verified for the postings
+            assert bits is not None
+            rows = np.flatnonzero(unpack_mask(bits, target.rows))
+        cost = query.count(own, count, own.tokens(rows, budget))
         documents = query.documents(own, budget)
         spans = [(0, target.rows)]
         if query.workers is not None:
