@@ -31,7 +31,8 @@ class Cut(BaseException):
 
 
 def reduced(sets: TokenSets, texts: dict[str, str]) -> TokenSets:
-    """What policies leave of the tokens of one record."""
+    """What policies leave of the tokens of one record, in the order in which they were given."""
+    sets = sets.take([np.argsort(sets.all_places(), kind="stable")])
     for work in ("pruning", "pooling"):
         sets = apply(parse(texts.get(work, ""), work), sets, "dot")  # type: ignore[arg-type]
     return sets

@@ -129,6 +129,7 @@ def upkeep(path: str) -> None:
         books = db.collection("books")
         books.compact()
         books.alter("text", ["bits1", "float16"], wait=False)
+        books.alter("pages", pruning="share0.5", pooling="")
         db.pause_jobs()
         assert_type(db.jobs(), list[vs.Job])
         db.resume_jobs()

@@ -102,3 +102,31 @@ def test_other_tokens_get_another_codebook(
     made.flush()
     sources = [live.source for live in made._store.snapshot().segments]
     assert len({source.codec_id("pages", "res2") for source in sources}) == 2
+
+
+def test_ids_take_as_many_centroids_as_two_bytes_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 65,536 of them each token is at its own, and search finds what there is."""
+    monkeypatch.setattr(centroid_training, "CENTROIDS_MAX", 65_536)
+    monkeypatch.setattr(centroid_training, "TOKENS_PER_CENTROID", 1)
+    monkeypatch.setattr(centroid_training, "_SAMPLE_MIN", 1 << 17)
+    rng = np.random.default_rng(2)
+    given = np.split(rng.standard_normal((66_000, DIM)).astype(np.float32), 660)
+    with vs.open(tmp_path, options=vs.Options(background=False)) as database:
+        field = vs.MultiVector("pages", DIM, representations=["ids", "float16"])
+        made = database.create_collection("c", vs.Schema([field]))
+        made.upsert(range(660), given)
+        made.compact()
+        [live] = made._store.snapshot().segments
+        codes = live.source.codes("pages", "ids")
+        assert codes is not None
+        ids = codes.parts["ids"]
+        assert ids.dtype == np.uint16
+        assert len(np.unique(ids)) > 30_000
+        assert int(ids.max()) > 60_000
+        for nprobe in (None, 8):
+            first = vs.MaxSim("pages", 20, "ids", nprobe=nprobe)
+            plan = vs.Cascade([first, vs.MaxSim("pages", 1)])
+            found = [made.search(given[row], limit=1, plan=plan).ids[0] for row in (0, 300, 659)]
+            assert found == [0, 300, 659]

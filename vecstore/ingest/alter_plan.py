@@ -112,7 +112,7 @@ def _check_learnable(snapshot: Snapshot, wanted: Vector) -> None:
 def check_salience(snapshot: Snapshot, reduction: Reduction) -> None:
     """Raise SchemaError where policies need salience that some live record does not have.
 
-    What a record has in common with others that have it is stored as zeros.
+    Beside others that have it, that is stored as zeros; of one token any policy makes one.
     """
     if not reduction.needs_salience:
         return
@@ -123,7 +123,8 @@ def check_salience(snapshot: Snapshot, reduction: Reduction) -> None:
             continue
         own = tokens.take(numbers)
         starts = own.offsets[:-1].astype(np.int64)
-        missing += int((np.maximum.reduceat(own.all_salience(), starts) <= 0).sum())
+        unknown = np.maximum.reduceat(own.all_salience(), starts) <= 0
+        missing += int((unknown & (np.diff(own.offsets) > 1)).sum())
     if missing:
         texts = " and ".join(repr(p.text) for p in reduction.policies if p.needs_salience)
         raise SchemaError(

@@ -26,6 +26,7 @@ from vecstore.ingest.pressure import check_space
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.schema import Schema
 from vecstore.segment.base import Source, StoredCodec
+from vecstore.segment.buffer import MERGED_BYTES_MAX
 from vecstore.segment.catalog import AlterJob, BuiltSegment, CodecInfo
 from vecstore.segment.codecs import codecs_of
 from vecstore.segment.reader import Segment
@@ -74,8 +75,8 @@ class AlterWork:
         self._drop_stale()
         try:
             for _ in range(ROUNDS_MAX):
-                if self._reduction:  # what waits at the cut-over is little
-                    self._store.background_flush(pace)
+                if self._reduction and self._store.snapshot().buffer_bytes > MERGED_BYTES_MAX:
+                    self._store.background_flush(pace)  # else writes wait long at the cut-over
                 self._make_pending(pace)
                 with self._store.flush_lock:
                     if not self._pending():

@@ -80,6 +80,9 @@ class Reduction:
     def apply(self, values: Array, bounds: TokenBounds) -> Reduced:
         """What is left of the tokens of some records, most important first.
 
+        They come in the order in which they were given, so that of equals the same ones stay as
+        when they were written.
+
         Args:
             values: float16 or float32 [T, D].
             bounds: where those of each record lie.
@@ -87,8 +90,12 @@ class Reduction:
         Raises:
             VectorError: a policy needs salience, and it is not known.
         """
-        places = None if bounds.places is None else bounds.all_places()
-        salience = None if bounds.salience is None else bounds.all_salience()
+        order = bounds.as_given()
+        places = salience = None
+        if order is not None:
+            values, places = values[order], bounds.all_places()[order]
+        if bounds.salience is not None:
+            salience = bounds.all_salience() if order is None else bounds.all_salience()[order]
         sets = TokenSets(vectors=values, offsets=bounds.offsets, places=places, salience=salience)
         for policy in self.policies:
             sets = apply(policy, sets, self.field.metric)
