@@ -87,6 +87,21 @@ def test_few_live_queries_are_kept() -> None:
     assert 0 not in kept
 
 
+def test_each_field_keeps_its_own_queries() -> None:
+    """However many queries a field was asked, the first ones of another are kept as well."""
+    live = LiveQueries()
+    query = np.zeros((1, 4), np.float32)
+    for _ in range(2 * options.LIVE_QUERIES_MAX):
+        live.offer(SearchRequest(field="a", queries=query, limit=1))
+    large = np.zeros((1, options.LIVE_QUERIES_BYTES_MAX), np.float32)
+    live.offer(SearchRequest(field="c", queries=large, limit=1))
+    live.offer(SearchRequest(field="b", queries=query, limit=1))
+    (request,) = live.requests("b", 1, None)
+    assert len(request.queries) == 1
+    with pytest.raises(RequestError, match="'a', 'b' are kept"):
+        live.requests(None, 1, None)
+
+
 def test_live_queries_take_little_memory() -> None:
     """Queries of many vectors push others out, so that those kept have a bound in bytes."""
     live = LiveQueries()
@@ -162,6 +177,11 @@ def test_recall_is_stale_when_most_records_moved(tmp_path: Path) -> None:
         assert stale()
         books.measure_recall({"text": vectors(3)})
         books.alter("text", ["bits1", "float16"])
+        assert stale()
+        books.measure_recall({"text": vectors(3)})
+        books.upsert(range(60), {"text": vectors(60)})
+        assert not stale()
+        books.upsert(range(1_000, 1_090), {"text": vectors(90)})
         assert stale()
         books.measure_recall({"text": vectors(3)})
         books.delete(list(range(100)))

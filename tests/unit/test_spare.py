@@ -100,6 +100,24 @@ def test_space_is_given_back(tmp_path: Path, kv: Kv) -> None:
     assert (path / "data.mdb").stat().st_size < 1.2 * size
 
 
+def test_holes_are_made_once(tmp_path: Path, kv: Kv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short runs of free pages stay, and long ones that are holes already are no reason to try."""
+    with kv.write() as txn:
+        for number in range(4 * COUNT):
+            txn.put("two", b"%03d" % number, VALUE)
+    with kv.write() as txn:
+        for number in range(4 * COUNT):
+            if number >= 2 * COUNT or number % 2:
+                txn.delete("two", b"%03d" % number)
+    monkeypatch.setattr(options, "HOLE_BYTES_MIN", 2 * len(VALUE))
+    assert kv.give_back() > 1 << 20
+    with kv.write() as txn:
+        last = txn.id
+    assert kv.give_back() == 0
+    with kv.write() as txn:
+        assert txn.id <= last + 1
+
+
 def test_little_space_is_kept(tmp_path: Path, kv: Kv) -> None:
     """Less than the least, or than a share of the file, stays; and no commit is made for it."""
     fill(kv)

@@ -109,12 +109,13 @@ class Maintenance:
         now = monotonic()
         # What cannot be removed now is tried again at the next tick, and when opened again; space
         # that cannot be given back after a minute.
-        with suppress(StorageError, ClosedError, ReadOnlyError, MemoryError):
-            self._environment.reclaimer.sweep()
-            if now >= self._readers_at + READERS_S:
-                self._readers_at = now
-                self._environment.kv.check_readers()
-                self._environment.give_back()
+        acts: list[Callable[[], object]] = [self._environment.reclaimer.sweep]
+        if now >= self._readers_at + READERS_S:
+            self._readers_at = now
+            acts += [self._environment.kv.check_readers, self._environment.give_back]
+        for act in acts:
+            with suppress(StorageError, ClosedError, ReadOnlyError, MemoryError):
+                act()
 
     def _look(self, watched: _Watched) -> None:
         store = watched.store

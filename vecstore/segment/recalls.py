@@ -89,8 +89,8 @@ def _recall(field: str, info: RecallInfo, snapshot: Snapshot) -> Recall:
 
 def _is_stale(info: RecallInfo, snapshot: Snapshot) -> bool:
     """Whether most records, of then or of now, do not lie where they lay then."""
-    segments = snapshot.manifest.segments
-    stayed = sum(segment.rows for segment in segments if segment.id <= info.segment)
-    blocks = [live.source for live in snapshot.blocks]
-    stayed += sum(block.rows for block in blocks if block.seq_max < info.next_seq)
-    return 2 * stayed < max(info.records, snapshot.manifest.live)
+    segments, live = snapshot.manifest.segments, snapshot.manifest.live
+    newer = sum(segment.rows for segment in segments if segment.id > info.segment)
+    blocks = [item.source for item in snapshot.blocks]
+    newer += sum(block.rows for block in blocks if block.seq_max >= info.next_seq)
+    return 2 * max(0, live - newer) < max(info.records, live)

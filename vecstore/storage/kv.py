@@ -168,9 +168,11 @@ class Kv:
             DatabaseFullError, StorageError: nothing is lost, and some may be given back.
         """
         data = self._path / "data.mdb"
+        if not self._has_holes:
+            return 0
         with self._writing() as txn:
             found = spare(data, txn.id() - 1, txn.id(), self._env.readers())
-            if not self._has_holes or not found.worth:
+            if not found.worth:
                 return 0
             # One commit more, after which what the last one freed is as free as the rest.
             cursor = txn.cursor(db=self._dbs[self._databases[0]])

@@ -73,10 +73,9 @@ def spare(path: Path, last: int, before: int, readers: str) -> Spare:
     ends = (pages[np.diff(pages, append=-1) != 1] + 1) * free.page_bytes
     long = ends - starts >= options.HOLE_BYTES_MIN
     starts, ends = starts[long], ends[long]
-    taken = _allocated(path)
-    used = free.pages - sum(map(len, free.lists.values()))
-    # What became a hole earlier is still listed as free, but takes nothing.
-    gain = min(int((ends - starts).sum()), taken - used * free.page_bytes)
+    filled = _filled(path, starts, ends)
+    starts, ends = starts[filled > 0], ends[filled > 0]
+    taken, gain = _allocated(path), int(filled.sum())
     worth = gain >= max(options.SPARE_BYTES_MIN, options.SPARE_SHARE_MIN * taken, 1)
     return Spare(starts, ends, worth)
 
@@ -99,6 +98,28 @@ def release(path: Path, found: Spare) -> int | None:
                 return None
             reach("space.released")
     return before - _allocated(path)
+
+
+def _filled(path: Path, starts: Int64, ends: Int64) -> Int64:
+    """The bytes of each run that take space: what became a hole is still listed as free."""
+    found = np.zeros(len(starts), dtype=np.int64)
+    with storage_errors("look at", path), open(path, "rb", buffering=0) as file:
+        for run, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            hole = start
+            while (data := _seek(file.fileno(), hole, os.SEEK_DATA, end)) < end:
+                hole = _seek(file.fileno(), data, os.SEEK_HOLE, end)
+                found[run] += hole - data
+    return found
+
+
+def _seek(descriptor: int, at: int, how: int, end: int) -> int:
+    """Where the next data or hole begins, or the end."""
+    try:
+        return min(os.lseek(descriptor, at, how), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but a hole
+            return end
+        raise
 
 
 def _reading(readers: str) -> list[int]:

@@ -31,17 +31,22 @@ class _Live(NamedTuple):
 
 
 class _Kept:
-    """The queries of one field, oldest first."""
+    """The queries of one field, oldest first.
+
+    Attributes:
+        items: what is kept.
+        full: whether one had to go.
+        left_out: how many queries pass before the next one is kept.
+    """
 
     def __init__(self) -> None:
         self.items: deque[_Live] = deque()
         self.full = False
+        self.left_out = 0
         self._bytes = 0
 
     def add(self, item: _Live) -> None:
         """Keep one more, and let go of the oldest where there are too many, or too large ones."""
-        if item.nbytes > options.LIVE_QUERIES_BYTES_MAX // 8:
-            return  # a few of these would push all others out
         self.items.append(item)
         self._bytes += item.nbytes
         while (
@@ -57,7 +62,6 @@ class LiveQueries:
 
     def __init__(self) -> None:
         self._random = Random(0)
-        self._left_out = 0  # how many queries pass before the next one is kept
         self._lock = Lock()
         self._kept: dict[str, _Kept] = {}
 
@@ -68,9 +72,12 @@ class LiveQueries:
         if request.token_budget is not None or request.group_by is not None:
             return  # measured, they would find something else
         # Threads may meet here, and one of them count in vain: which are kept does not matter.
-        self._left_out -= len(request.queries)
-        if self._left_out < 0:
-            self._keep(request)
+        field = ranked_field(request)
+        kept = self._kept.get(field)
+        if kept is not None:
+            kept.left_out -= len(request.queries)
+        if kept is None or kept.left_out < 0:
+            self._keep(request, field)
 
     def requests(self, field: str | None, limit: int, where: str | None) -> list[SearchRequest]:
         """What is kept of a field, as requests of queries that are asked alike.
@@ -105,28 +112,33 @@ class LiveQueries:
             for items in alike.values()
         ]
 
-    def _keep(self, request: SearchRequest) -> None:
+    def _keep(self, request: SearchRequest, field: str) -> None:
+        count = len(request.queries)
         with self._lock:
-            field, count = ranked_field(request), len(request.queries)
             kept = self._kept.get(field)
-            if kept is None:
-                kept = self._kept[field] = _Kept()
-            place = max(0, count + self._left_out)
+            place = 0 if kept is None else max(0, count + kept.left_out)
             while place < count:
-                kept.add(_one(request, place))
+                item = _one(request, place)
+                if item is not None:
+                    kept = self._kept.setdefault(field, _Kept())
+                    kept.add(item)
                 place += 1
-                if kept.full:
+                if kept is not None and kept.full:
                     # Steps of one length would meet the same page of a user again and again.
                     place += int(self._random.random() * (2 * options.LIVE_QUERIES_GAP - 1))
-            self._left_out = place - count
+            if kept is not None:
+                kept.left_out = place - count
 
 
-def _one(request: SearchRequest, place: int) -> _Live:
-    """A copy of a query: its arrays may be the caller's."""
-    query, where = request.queries[place].copy(), request.where
-    tokens = tuple((name, sets[place].copy()) for name, sets in request.token_queries.items())
-    nbytes = sum([array.nbytes for _, array in tokens], query.nbytes + len(where or ""))
-    return _Live(request.field, query, tokens, where, nbytes)
+def _one(request: SearchRequest, place: int) -> _Live | None:
+    """A copy of a query, whose arrays may be the caller's; None of one that would push many out."""
+    query, where = request.queries[place], request.where
+    tokens = tuple((name, sets[place]) for name, sets in request.token_queries.items())
+    nbytes = query.nbytes + len((where or "").encode()) + sum(array.nbytes for _, array in tokens)
+    if nbytes > options.LIVE_QUERIES_BYTES_MAX // 8:
+        return None
+    copies = tuple((name, array.copy()) for name, array in tokens)
+    return _Live(request.field, query.copy(), copies, where, nbytes)
 
 
 def _joined(items: Sequence[_Live], limit: int, where: str | None) -> SearchRequest:
