@@ -32,7 +32,7 @@ from vecstore.types import Array, Float32, Int8, Int64, Uint8, Uint16
 # Tokens of the sample for each centroid, and of the first part of it that is clustered.
 TOKENS_PER_CENTROID = 16
 _FIRST_TOKENS = 4
-_LAST_ROUNDS = 3  # more find little more
+LAST_ROUNDS = 3  # more find little more
 CENTROIDS_MAX = 16_384
 _CENTROIDS_MIN = 1_024
 _SAMPLE_MIN = 65_536
@@ -119,15 +119,17 @@ def _digits(name: str, sample: Float32, params: Mapping[str, Array]) -> dict[str
     return {"centroids": roomy, "levels": levels, "inverses": inverses_for(found)}
 
 
-def kmeans(integers: Int8, count: int, rest: Rest = no_rest) -> Uint8:
+def kmeans(
+    integers: Int8, count: int, rest: Rest = no_rest, last_rounds: int = LAST_ROUNDS
+) -> Uint8:
     """Cluster integers [n, D], in random order, n >= 1; return centroids [K, D], 128 more.
 
-    Lloyd's algorithm: a round for each of ever larger parts of the sample, then some for all of it.
+    Lloyd's algorithm: a round for each of ever larger parts of the sample, then so many for all.
     Centroids without tokens become tokens of the sample.
     """
     octets = integers.view(np.uint8) ^ np.uint8(ZERO)
     centroids = octets[np.arange(count) % len(octets)]
-    parts = [len(integers)] * _LAST_ROUNDS
+    parts = [len(integers)] * last_rounds
     while parts[0] > 2 * _FIRST_TOKENS * count:
         parts.insert(0, parts[0] // 2)
     for part in parts:

@@ -34,15 +34,15 @@ def sample_vectors(parts: Sequence[FieldPart], field: str, most: int) -> Float32
 
 
 def sample_parts(parts: Sequence[FieldPart], most: int) -> list[FieldPart]:
-    """Evenly spread rows, at most so many, of all rows of some parts, at least one.
+    """Evenly spread rows, so many or all, of all rows of some parts, at least one.
 
-    One at random, always the same, of each so many rows: where kinds of rows take turns, a sample
-    of every so many would have one kind.
+    One at random, always the same, of each run of rows: where kinds of rows take turns, a sample of
+    every so many would have one kind.
     """
     count = sum(len(part.numbers) for part in parts)
-    step = -(-count // most)
-    starts = np.arange(0, count, step)
-    picked = starts + np.random.default_rng(SEED).integers(np.minimum(step, count - starts))
+    most = min(most, count)
+    bounds = np.arange(most + 1) * count // most
+    picked = bounds[:-1] + np.random.default_rng(SEED).integers(np.diff(bounds))
     found = []
     before = 0
     for part in parts:
