@@ -93,6 +93,8 @@ KEEP_MIN = 50
 # least, by the codec that it reads.
 MAXSIM_KEEP = {"ids256": (100, 1_000), "ids": (15, 150), "sign": (15, 150)}
 MAXSIM_KEEP_FINER = (3, 30)
+# Of short records a coarse first stage keeps more: as many as have so many vectors together.
+MAXSIM_KEEP_VECTORS = 8_192
 # Of so many vectors on, the default plan looks for candidates by so many centroids near each vector
 # of the query, and scores so many for each record that the stage hands on, of each segment.
 MAXSIM_SCAN_MAX = 1_000_000

@@ -143,6 +143,7 @@ def test_the_default_plan_looks_for_candidates(
     """From so many tokens on; never for an exact search, nor where a filter leaves few."""
     found, made = pages
     monkeypatch.setattr(options, "MAXSIM_KEEP", {"ids": (2, 20)})
+    monkeypatch.setattr(options, "MAXSIM_KEEP_VECTORS", 1)
     monkeypatch.setattr(options, "MAXSIM_CANDIDATES", 2)
 
     def scored(**given_: object) -> int:
@@ -169,3 +170,16 @@ def test_nprobe_is_for_first_stages_of_ids(pages: tuple[vs.Collection, list[Arra
     with pytest.raises(errors.RequestError, match="'ids256'"):
         plan = vs.Cascade([vs.MaxSim("pages", 10, "res2", nprobe=3)])
         found.search(made[0], plan=plan)
+
+
+def test_more_of_short_records_are_kept(
+    pages: tuple[vs.Collection, list[Array]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first stage hands on as many records as have so many vectors, of ids and of floats."""
+    found, made = pages
+    monkeypatch.setattr(options, "MAXSIM_KEEP", {"ids": (2, 20)})
+    for vectors, kept in ((1, 20), (TOKENS * 50, 50), (TOKENS * 60 - 1, 60)):
+        monkeypatch.setattr(options, "MAXSIM_KEEP_VECTORS", vectors)
+        hits = found.search(made[9], limit=10, explain=True)
+        assert hits.explain is not None
+        assert hits.explain[0].rows_out == 2 * kept

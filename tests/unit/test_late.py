@@ -93,7 +93,8 @@ def test_a_vector_field_finds_candidates(foreground: Database) -> None:
     fill(items, 2)
     items.flush()
     given = {"pages": query_of(1, 20), "text": query_of(1)[0]}
-    with mock.patch.dict(options.MAXSIM_KEEP, {"sign": (1, 10)}):
+    few = mock.patch.object(options, "MAXSIM_KEEP_VECTORS", 1)
+    with few, mock.patch.dict(options.MAXSIM_KEEP, {"sign": (1, 10)}):
         alone = items.search(given, limit=10, explain=True)
     assert [report.representation for report in alone.explain or ()] == ["sign", "float16"]
     with mock.patch.object(options, "DENSE_KEEP", (1, 20)):
@@ -110,7 +111,8 @@ def test_few_records_skip_the_coarse_stage(items: Collection) -> None:
     """Where the coarse stage would keep every allowed record, the finer one scores them all."""
     hits = items.search({"pages": query_of(1)}, limit=20, explain=True)
     assert [report.representation for report in hits.explain or ()] == ["float16"]
-    with mock.patch.dict(options.MAXSIM_KEEP, {"sign": (2, 20)}):
+    few = mock.patch.object(options, "MAXSIM_KEEP_VECTORS", 1)
+    with few, mock.patch.dict(options.MAXSIM_KEEP, {"sign": (2, 20)}):
         hits = items.search({"pages": query_of(1)}, explain=True)
     assert [report.representation for report in hits.explain or ()] == ["sign", "float16"]
     plan = vs.Cascade([vs.MaxSim("pages", 1000, "sign"), vs.MaxSim("pages", 10)])

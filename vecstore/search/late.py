@@ -27,6 +27,7 @@ from vecstore.search.plan import (
     LatePlan,
     after_dense,
     coarse_of,
+    deepened,
     make_late_plan,
     probing,
     thinned,
@@ -82,9 +83,10 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
     allowed = sum(target.allowed.count for target in targets)
     if request.plan is not None or not allowed:
         return plan, targets
-    plan = thinned(plan, allowed)
-    if not request.exact and _tokens(targets) >= options.MAXSIM_SCAN_MAX:
-        plan = probing(plan, schema.vector(plan.stages[0].field))
+    vector, tokens = schema.vector(plan.stages[0].field), _tokens(targets)
+    plan = thinned(deepened(plan, vector, tokens / allowed), allowed)
+    if not request.exact and tokens >= options.MAXSIM_SCAN_MAX:
+        plan = probing(plan, vector)
     [queries] = request.token_queries.values()
     if request.exact or not request.field or not queries:
         return plan, targets

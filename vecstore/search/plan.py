@@ -179,6 +179,19 @@ def after_dense(request: SearchRequest, schema: Schema) -> LatePlan:
     return LatePlan(_ladder(request, vector, rungs[1:] or rungs), found)
 
 
+def deepened(plan: LatePlan, vector: Vector, tokens: float) -> LatePlan:
+    """The same plan, whose first stage keeps more records where they have few tokens each.
+
+    What is coarse tells those apart less well, and to score them again costs less.
+    """
+    first, *others = plan.stages
+    assert first.representation is not None, "a plan names it"
+    if not others or _coarseness(vector, first.representation) not in options.MAXSIM_KEEP:
+        return plan
+    keep = max(first.keep, math.ceil(options.MAXSIM_KEEP_VECTORS / tokens))
+    return plan._replace(stages=(replace(first, keep=min(keep, options.KEEP_MAX)), *others))
+
+
 def thinned(plan: LatePlan, allowed: int) -> LatePlan:
     """The same plan without first stages that hand on all of so many allowed rows."""
     stages = plan.stages
