@@ -102,6 +102,8 @@ def release(path: Path, found: Spare) -> int | None:
 
 def _filled(path: Path, starts: Int64, ends: Int64) -> Int64:
     """The bytes of each run that take space: what became a hole is still listed as free."""
+    if not hasattr(os, "SEEK_DATA"):
+        return ends - starts
     found = np.zeros(len(starts), dtype=np.int64)
     with storage_errors("look at", path), open(path, "rb", buffering=0) as file:
         for run, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
