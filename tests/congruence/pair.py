@@ -57,13 +57,15 @@ def folders(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def paired(folder: Path, options: vs.Options) -> Iterator[Pair]:
+def paired(
+    folder: Path, options: vs.Options, connect: Callable[[str], Any] = vs.connect
+) -> Iterator[Pair]:
     """An embedded and a remote database."""
     mine, other = folders(folder)
     with ExitStack() as opened:
         server = vecstore_server.serve(other, port=0, options=options)
         opened.callback(server.stop)
-        remote = opened.enter_context(vs.connect(server.address))
+        remote = opened.enter_context(connect(server.address))
         embedded = opened.enter_context(vs.open(mine, options=options))
         yield Pair(embedded, remote, without_roots(mine))
 

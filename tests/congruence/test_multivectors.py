@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vecstore as vs
+from tests.congruence.blocking import Blocking
 from tests.congruence.pair import Pair, paired
 from vecstore import errors
 from vecstore.types import Array
@@ -34,10 +35,13 @@ TEXTS = np.stack([page.mean(axis=0) for page in PAGES])
 TEXT = QUERIES[0][0]
 
 
-@pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=["remote", "asyncio"])
+def books(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Pair]:
     """Records of which some lack pages, in a segment and in the write buffer."""
-    with paired(tmp_path_factory.mktemp("pair"), vs.Options(background=False)) as pair:
+    connect = vs.connect if request.param == "remote" else Blocking.connect
+    with paired(tmp_path_factory.mktemp("pair"), vs.Options(background=False), connect) as pair:
         made = pair.collection("create_collection", "books", SCHEMA)
         given: list[Array | None] = [*PAGES[:30], *[None] * 10]
         payloads = [{"year": 2000 + row, "shelf": f"é{row // 9}"} for row in range(40)]

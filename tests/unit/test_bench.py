@@ -252,6 +252,7 @@ def test_run_gathers_bars_and_fills_the_page(
     page = tmp_path / "README.md"
     page.write_text(results.FIGURES_PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(results, "FIGURES_PAGE", page)
+    monkeypatch.setattr(run, "loaded", lambda *_: list(data.SETS))
     for module, met in ((quality, True), (serve, None)):
         name = module.__name__.rpartition(".")[2]
         bars = [measure.bar(f"{name} bar", None, ">= 2", met=met)]
