@@ -3,6 +3,7 @@
 #
 # VENV    where the virtual environment lives
 # PYTHON  the interpreter it is made from
+# TORCH   what pip installs for the encoders
 # CXX     the C++20 compiler; c++, g++ and clang++ are tried if it is not given
 # ARGS    further arguments for demo, test and bench: make test ARGS="-k filter"
 
@@ -11,6 +12,7 @@
 PARALLEL := -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 VENV ?= .venv
+TORCH ?= torch==2.13.0
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet
@@ -28,7 +30,7 @@ export SKBUILD_BUILD_DIR := $(abspath $(VENV))/build
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench fault proto clean
+.PHONY: help demo test check encoders bench fault proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -38,6 +40,9 @@ demo: $(VENV)/.demo ## search Python's standard library, embedded and over gRPC
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
+
+encoders: $(VENV)/.encoders ## test the encoders, which need torch: TORCH says which
+	$(BIN)/python -m pytest -q tests/unit/test_encoders.py tests/unit/test_encoder_pages.py $(ARGS)
 
 fault: $(VENV)/.fault ## crash, damage, fill and soak databases: about an hour
 	VECSTORE_FAULT=full $(BIN)/python -m pytest -q tests/fault $(ARGS)
@@ -82,9 +87,16 @@ $(VENV)/.built: $(VENV)/.base pyproject.toml $(SOURCES)
 # What EXTRAS need besides: nothing is compiled, and nothing downloaded that is there already.
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev
+$(VENV)/.encoders: EXTRAS := dev,encoders
 $(VENV)/.bench: EXTRAS := dev,cpu
 $(VENV)/.fault: EXTRAS := dev,fault
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.fault: pyproject.toml | $(VENV)/.built
+$(VENV)/.encoders: $(VENV)/.torch
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.encoders $(VENV)/.bench $(VENV)/.fault: pyproject.toml | $(VENV)/.built
 	@echo "adding what vecstore[$(EXTRAS)] needs to $(VENV)"
 	@$(PIP) 'vecstore[$(EXTRAS)]'
+	@touch $@
+
+# First, so that no other build of torch is what the encoders bring.
+$(VENV)/.torch: | $(VENV)/.base
+	@$(PIP) '$(TORCH)'
 	@touch $@

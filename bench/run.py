@@ -44,6 +44,7 @@ SUITES = (
     "scale",
     "limits",
     "kernels",
+    "tokens",
     "engine",
     "storage",
 )
