@@ -32,7 +32,7 @@ from bench.measure import (
     shares,
     worst_tenth,
 )
-from bench.peers import Entry
+from bench.peers import OURS, Entry
 from bench.peers.drive import PeerFailedError, Worker
 from vecstore.codec import Codec, Parts, build_codec, parse_spec, train_codec
 from vecstore.collection import Collection
@@ -46,11 +46,14 @@ DEFAULT, DEFAULT_LEAST = "default plan", 0.99
 READS_LEAST = 14
 ENOUGH = 0.95
 EXACT = "exact (NumPy)"
+# Beyond so many rows, peers that are not named are left to `ann`, where they take turns.
+PEER_ROWS_MAX = 20_000
 SYNTHETIC_ROWS_MAX = 20_000
 SYNTHETIC_QUERIES = 500
 QUICK_SETS = ("scifact", "code-mini", "vaswani")
 TITLE = (
-    f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}; "
+    f"Judged sets; each peer's first setting whose overlap with exact float32 is {ENOUGH}; sets of "
+    f"more than {PEER_ROWS_MAX:,} rows without peers that are not named; "
     f"{INTERVALS}"
 )
 FINE_BYTES = 2  # a dimension of float16, with which the default plan ends
@@ -69,7 +72,7 @@ def tables(settings: Settings) -> Iterator[Table]:
             folder / "case", data.name, [data.vectors], len(data.vectors), data.queries
         )
         rows += _without_peers(data, case)
-        for entry in asked(settings, "dense"):
+        for entry in _asked(settings, case.rows):
             rows.append(_peer(entry, case, data, folder / entry.known.name, settings))
             yield Table("quality", TITLE, aligned(rows))
         plans.append(_default_plan(folder / "plan", data, case))
@@ -77,6 +80,14 @@ def tables(settings: Settings) -> Iterator[Table]:
         yield Table("quality-plan", "What the default plan reads, a query", plans)
         yield Table("quality-bars", "Bars", bars)
         shutil.rmtree(folder)
+
+
+def _asked(settings: Settings, rows: int) -> list[Entry]:
+    """The peers of a set of so many rows."""
+    found = asked(settings, "dense")
+    if settings.peers is not None or rows <= PEER_ROWS_MAX:
+        return found
+    return [entry for entry in found if entry.known.name.startswith(OURS)]
 
 
 def judged_sets(settings: Settings, names: Sequence[str]) -> list[Dataset]:

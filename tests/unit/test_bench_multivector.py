@@ -180,16 +180,28 @@ def test_a_peer_that_fails_keeps_its_row(tmp_path: Path, monkeypatch: pytest.Mon
     assert exact["q/s 2 threads"] is None
 
 
+def point(qps: float, recall: float = 1.0, **setting: object) -> multivector.Point:
+    found = np.zeros((10, 1), dtype=np.int64)
+    return multivector.Point(setting=setting, found=found, qps=qps, recall=recall)
+
+
 def test_slow_searches_are_timed_once() -> None:
     """A setting whose single searches took long has no second round; before, none is left out."""
-    point = multivector.Point(setting={}, found=np.zeros((10, 1), dtype=np.int64), qps=9.0)
-    assert (point.done, point.slow) == (False, False)
-    point.times["single"] = [{"ms": [900.0, 950.0, 9_000.0]}]
-    assert not point.done
-    point.times["single"] = [{"ms": [1_100.0, 1_200.0]}]
-    assert point.done
-    slow = multivector.Point(setting={}, found=np.zeros((10, 1), dtype=np.int64), qps=4.0)
-    assert slow.slow
+    one = point(9.0)
+    assert (one.done, one.slow) == (False, False)
+    one.times["single"] = [{"ms": [900.0, 950.0, 9_000.0]}]
+    assert not one.done
+    one.times["single"] = [{"ms": [1_100.0, 1_200.0]}]
+    assert one.done
+    assert point(4.0).slow
+
+
+def test_settings_that_nobody_would_choose_are_not_timed() -> None:
+    """Another finds as much, and is clearly faster; the default plan and exact always are."""
+    fast, worse, close = point(100, 0.9, n=1), point(80, 0.9, n=2), point(95, 0.9, n=3)
+    finer, plan = point(50, 0.95, n=4), point(10, 0.5, plan="default")
+    every = [fast, worse, close, finer, plan]
+    assert [each.beaten(every) for each in every] == [False, True, False, False, False]
 
 
 def test_a_corpus_keeps_its_known_items(tmp_path: Path) -> None:
