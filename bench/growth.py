@@ -6,12 +6,13 @@ Nothing but vecstore and numpy is loaded there, as their memory is one of the fi
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from vecstore.types import Array, Float32, Int64
 NAME, FIELD = "bench", "tokens"
 BATCH = 1_000
 LIMIT = 10
+PERIOD_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +84,43 @@ def alone(call: Any, *arguments: Any) -> Any:
         return pool.submit(call, *arguments).result()
 
 
+class Peak:
+    """The most memory that this process has while it is entered: all, and what is not mapped files.
+
+    Pages of mapped files count as long as nobody else wants them: the system takes them back.
+    """
+
+    def __init__(self) -> None:
+        self.rss = self.anon = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            now = memory_of()
+            self.rss, self.anon = max(self.rss, now["rss"]), max(self.anon, now["anon"])
+            if self._ended.wait(PERIOD_S):
+                return
+
+
 def grown(path: Path, source: Source, steps: list[int]) -> dict[str, Any]:
     """Build a collection of so many documents, flushed and compacted, then of more.
 
     Returns:
         "seconds" of each step, the last of them without compaction where there are several; the
-        most memory that this process held, "peak", and what it held before, "idle"; and how many
-        "tokens" there are. Documents are made outside of these seconds, yet not of the memory.
+        most memory that this process had, "rss" and "anon" (see `Peak`); how many "tokens" there
+        are. Documents are made outside of these seconds, yet not of the memory.
     """
     spent, at, tokens = [], 0, 0
-    idle = memory_of()["rss"]
-    with vs.open(path) as database:
+    with Peak() as peak, vs.open(path) as database:
         dim = np.load(source.folder / "tokens.npy", mmap_mode="r").shape[1]
         schema = vs.Schema([vs.MultiVector(FIELD, dim, "dot")])
         collection = database.create_collection(NAME, schema)
@@ -109,16 +137,7 @@ def grown(path: Path, source: Source, steps: list[int]) -> dict[str, Any]:
                 collection.compact()
             spent.append(seconds + time.perf_counter() - begun)
             at = step
-    return {"seconds": spent, "tokens": tokens, "idle": idle, "peak": _peak()}
-
-
-def _peak() -> int:
-    """The most memory that this process has held, in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "VmHWM":
-            return int(value.split()[0]) << 10
-    raise OSError("/proc/self/status has no VmHWM")
+    return {"seconds": spent, "tokens": tokens, "rss": peak.rss, "anon": peak.anon}
 
 
 def searched(path: Path, queries: list[Float32], seconds: float) -> dict[str, Any]:
