@@ -144,6 +144,7 @@ def test_the_default_plan_looks_for_candidates(
     found, made = pages
     monkeypatch.setattr(options, "MAXSIM_KEEP", {"ids": (2, 20)})
     monkeypatch.setattr(options, "MAXSIM_KEEP_VECTORS", 1)
+    monkeypatch.setattr(options, "MAXSIM_NPROBE", 3)
     monkeypatch.setattr(options, "MAXSIM_CANDIDATES", 2)
 
     def scored(**given_: object) -> int:

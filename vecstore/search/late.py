@@ -19,7 +19,7 @@ import numpy as np
 from vecstore import options
 from vecstore.request import MaxSim, SearchRequest
 from vecstore.search.answer import OnDamage, answer_dense, find_targets, make_hits, without
-from vecstore.search.candidates import Answer, Candidates, Target
+from vecstore.search.candidates import Answer, Candidates, Target, pick
 from vecstore.search.cascade import KERNEL, NOTHING
 from vecstore.search.matching import Matching
 from vecstore.search.parallel import Workers
@@ -85,13 +85,13 @@ def _plan(request: SearchRequest, snapshot: Snapshot) -> tuple[LatePlan, Sequenc
         return plan, targets
     vector, tokens = schema.vector(plan.stages[0].field), _tokens(targets)
     plan = thinned(deepened(plan, vector, tokens / allowed), allowed)
-    if not request.exact and tokens >= options.MAXSIM_SCAN_MAX:
+    if not request.exact and request.token_budget is None and tokens >= options.MAXSIM_SCAN_MAX:
         plan = probing(plan, vector)
     [queries] = request.token_queries.values()
     if request.exact or not request.field or not queries:
         return plan, targets
-    if not all(_have_both(target, request.field) for target in targets):
-        return plan, targets  # candidates would leave records out
+    if not _same_records(snapshot, request.field, vector.name):
+        return plan, targets  # candidates would leave records out, or be none of the field
     dense, coarse = after_dense(request, schema), coarse_of(schema.vector(request.field))
     scanned = sum(
         target.allowed.count * target.codes(coarse).codec.code_bytes
@@ -113,14 +113,18 @@ def _tokens(targets: Sequence[Target]) -> float:
     return found
 
 
-def _have_both(target: Target, field: str) -> bool:
-    """Whether every row that has the field of a target has another field, too."""
-    source = target.live.source
-    count = source.field_count(field)
-    if count < target.rows:
-        return False
-    own, others = source.field_rows(target.field), source.field_rows(field)
-    return others is None or (own is not None and bool(np.isin(own, others).all()))
+def _same_records(snapshot: Snapshot, *fields: str) -> bool:
+    """Whether every record that has one of two fields has the other, too."""
+    for live in snapshot.sources:
+        if len({live.source.field_count(field) for field in fields}) > 1:
+            return False
+        rows = [live.source.field_rows(field) for field in fields]
+        if all(each is None for each in rows):
+            continue
+        own, other = (np.arange(live.source.rows) if each is None else each for each in rows)
+        if not np.array_equal(own, other):
+            return False
+    return True
 
 
 def _bytes(plan: LatePlan, targets: Sequence[Target], records: int) -> float:
@@ -153,7 +157,12 @@ def _parts(
     for start in range(0, len(request.queries), step):
         part = request.part(slice(start, start + step))
         dense = replace(
-            part, plan=plan.cascade, limit=plan.candidates, token_queries={}, token_budget=None
+            part,
+            plan=plan.cascade,  # which alone says how many it finds
+            limit=min(plan.candidates, options.LIMIT_MAX),
+            token_queries={},
+            token_budget=None,
+            agg="maxsim",
         )
         targets, found = answer_dense(dense, snapshot, workers)
         steps = _steps(plan, targets)
@@ -248,6 +257,8 @@ class _Run(NamedTuple):
                     _report(step.stage, (rows or query.rows, len(found.row)), query, spent),
                 )
         assert found is not None
+        if len(found.row) > self.request.limit:  # those of other queries are to fit in, too
+            found = pick(found, np.arange(self.request.limit))
         return Answer(found, reports, matching=_matching(self.request, self.steps, place))
 
 

@@ -6,8 +6,9 @@ Shapes  N rows of the source, n rows that have a field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -80,6 +81,7 @@ class Codes:
     parts: Mapping[str, Array]
     touch: Touch
     lists: Lists | None = None
+    _making: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def positions(self, rows: Int64) -> Int64:
         """The positions of some rows of the field, int64 [n]."""
@@ -105,10 +107,12 @@ class Codes:
 
         Worked out when first asked for, some 10 ns a token; 4 bytes for each such pair.
         """
-        found = self.__dict__.get(_POSTINGS)
-        if found is None:  # threads may all do this
-            self.touch()
-            found = self.__dict__[_POSTINGS] = _kernels.Postings(offsets, self.parts["ids"], size)
+        with self._making:  # once, whoever else asks
+            found = self.__dict__.get(_POSTINGS)
+            if found is None:
+                self.touch()
+                found = _kernels.Postings(offsets, self.parts["ids"], size)
+                self.__dict__[_POSTINGS] = found
         postings: _kernels.Postings = found
         return postings
 

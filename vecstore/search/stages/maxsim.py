@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 # of a vector field scores: its measure of what is worth another thread.
 COST = 1 / 8
 _POSTING_BYTES = 4
+# Vectors of a query that a scan of ids reads tokens once for.
+STRIP = 32
 
 
 class TokenQuery:
@@ -67,13 +69,17 @@ class TokenQuery:
         """The records of a target to score, as bits (None: all), and how many there are.
 
         With nprobe those that look good by their centroids, unless there are hardly more, or hardly
-        any are found.
+        any are found; with a budget all, as centroids are those of all tokens.
         """
         allowed, most = target.allowed, options.MAXSIM_CANDIDATES * stage.keep
         prepared = self._prepare(read)
-        if stage.nprobe is None or allowed.count <= most or not isinstance(prepared, IdsPrepared):
+        if stage.nprobe is None or stage.token_budget is not None or allowed.count <= most:
+            return allowed.bits, allowed.count
+        if not isinstance(prepared, IdsPrepared):
             return allowed.bits, allowed.count
         [table] = prepared.tables[0]
+        if len(self.vectors) * stage.nprobe > len(table) * -(-len(self.vectors) // STRIP):
+            return allowed.bits, allowed.count  # more would be read than there are tokens
         postings = read.codes.postings(read.bounds.offsets, len(table))
         bits, count, looked = postings.candidates(
             table, len(self.vectors), stage.nprobe, most, allowed.bits
