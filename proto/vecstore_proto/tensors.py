@@ -120,6 +120,10 @@ def _tokens_to_wire(tokens: Tokens, into: pb.FieldVectors) -> None:
 
 def _tokens_from_wire(message: pb.FieldVectors, count: int) -> Tokens:
     vectors = tensor_from_wire(message.vectors)
+    if vectors.ndim != 2:
+        raise DimensionError(
+            f"tokens of field {message.field!r} have shape {vectors.shape}, expected [T, D]"
+        )
     given = np.array(message.tokens.lengths, dtype=np.int64)
     rows = rows_from_wire(message.rows, count) if message.HasField("rows") else range(count)
     if len(given) != len(rows) or (given < 1).any() or given.sum() != len(vectors):
@@ -129,12 +133,15 @@ def _tokens_from_wire(message: pb.FieldVectors, count: int) -> Tokens:
         )
     lengths = np.zeros(count, dtype=np.int64)
     lengths[list(rows)] = given
-    salience = message.tokens.salience
-    return Tokens(
-        vectors,
-        np.concatenate(([0], np.cumsum(lengths))),
-        tensor_from_wire(salience) if message.tokens.HasField("salience") else None,
-    )
+    salience = None
+    if message.tokens.HasField("salience"):
+        salience = tensor_from_wire(message.tokens.salience)
+        if salience.shape != (len(vectors),):
+            raise DimensionError(
+                f"salience of field {message.field!r} has shape {salience.shape}, expected "
+                f"({len(vectors)},): a number for each vector"
+            )
+    return Tokens(vectors, np.concatenate(([0], np.cumsum(lengths))), salience)
 
 
 def field_vectors_from_wire(

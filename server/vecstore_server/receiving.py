@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from vecstore_proto.v1 import common_pb2
 
 PART_TIMEOUT_S = 30.0
 """A stream whose next part takes longer is cancelled, so that a silent client holds no thread."""
+STREAM_TIMEOUT_S = 900.0
+"""Likewise one that takes longer as a whole, however often some of it comes."""
 
 
 def receive(
@@ -35,8 +38,11 @@ def receive(
     for request in _in_time(requests, context):
         first = first or request
         complete = request.last
-        parts += batch_from_wire([request.records])
-        rows += len(parts[-1].ids)
+        part = next(batch_from_wire([request.records]))
+        if parts and not part.ids:
+            raise RequestError("a part of the stream has no records, expected some in each")
+        parts.append(part)
+        rows += max(len(each or ()) for each in (part.ids, part.payloads, part.ttl_s))
         size += sum(map(_bytes, request.records.vectors))
         payloads += sum(map(len, request.records.payloads.json))
         _check_size(rows, size, payloads)
@@ -46,9 +52,12 @@ def receive(
 
 
 def _bytes(field: common_pb2.FieldVectors) -> int:
-    """The bytes of codes, or of vectors as float32."""
+    """The bytes of codes, or of vectors and salience as float32."""
     item = 1 if field.HasField("made_by") else 4
-    return item * int(math.prod(field.vectors.shape))
+    shapes = [field.vectors.shape]
+    if field.tokens.HasField("salience"):
+        shapes.append(field.tokens.salience.shape)
+    return item * sum(int(math.prod(shape)) for shape in shapes)
 
 
 def _check_size(rows: int, vector_bytes: int, payload_bytes: int) -> None:
@@ -68,9 +77,11 @@ def _check_size(rows: int, vector_bytes: int, payload_bytes: int) -> None:
 def _in_time(
     requests: Iterator[pb.UpsertStreamRequest], context: Any
 ) -> Iterator[pb.UpsertStreamRequest]:
-    """The parts of a stream, which is cancelled where the next one does not come in time."""
+    """The parts of a stream, which is cancelled where they do not come in time."""
+    end = time.monotonic() + STREAM_TIMEOUT_S
     while True:
-        timer = threading.Timer(PART_TIMEOUT_S, context.cancel)
+        left = min(PART_TIMEOUT_S, max(0.0, end - time.monotonic()))
+        timer = threading.Timer(left, context.cancel)
         timer.daemon = True
         timer.start()
         try:
