@@ -102,3 +102,4 @@ def test_tokens_to_train_with() -> None:
     ):
         assert sample_of_tokens(res2, tokens) == all_of_res2
         assert sample_of_tokens(res4, tokens) == some
+        assert sample_of_tokens(res4, tokens, growing=True) == all_of_res2

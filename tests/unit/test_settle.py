@@ -87,6 +87,28 @@ def test_many_tokens_are_upgraded_in_the_background(made: Collection) -> None:
     assert specs(made) == [("res2",), ("res2",)]
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_roomy_codes_learn_from_all_where_more_is_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_hand: bool
+) -> None:
+    """In the background from as many as there may be, once; by hand from a fourth."""
+    monkeypatch.setattr(centroid_training, "_SAMPLE_MIN", FEW)
+    monkeypatch.setattr(flushing, "DRIFT_MAX", 9)
+    with vs.open(tmp_path, options=vs.Options(background=False)) as database:
+        field = vs.MultiVector("pages", DIM, representations=["res4"])
+        made = database.create_collection("c", vs.Schema([field]))
+        learned = []
+        for start, stop in ((0, 30), (30, 60), (60, 180)):
+            made.upsert(range(start, stop), pages(stop - start, seed=start))
+            made.flush()
+            if by_hand:
+                made.compact()
+            else:
+                compact_all(made._store)
+            learned.append([info.rows for info in flushing.trained_codecs(made._store)])
+        assert learned == ([[FEW], [FEW], [MANY]] if by_hand else [[], [MANY], [MANY]])
+
+
 def test_other_tokens_get_another_codebook(
     made: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,13 +62,14 @@ def tokens_max(spec: Spec) -> int:
     return max(TOKENS_PER_CENTROID * _centroids_max(spec.codec), _SAMPLE_MIN)
 
 
-def sample_of_tokens(spec: Spec, tokens: int) -> int:
+def sample_of_tokens(spec: Spec, tokens: int, *, growing: bool = False) -> int:
     """Of how many tokens a codec is trained, where there are so many.
 
     All, and of many a fourth where codes keep most of what centroids leave: these, one for sixteen
-    of the sample, then stand for 64 each, and cost less to rank.
+    of the sample, then stand for 64 each, and cost less to rank. Of a collection that is growing
+    all: there will be as many as these are for.
     """
-    share = 1 if RADIXES.get(spec.codec, _ROOMY) < _ROOMY else _SAMPLE_SHARE
+    share = 1 if growing or RADIXES.get(spec.codec, _ROOMY) < _ROOMY else _SAMPLE_SHARE
     return min(max(tokens // share, min(tokens, _SAMPLE_MIN)), tokens_max(spec))
 
 

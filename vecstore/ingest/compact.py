@@ -135,7 +135,7 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bo
         if parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
             schema = settled(snapshot.info.schema, parts, trained_codecs(store), eager=eager)
-            codecs = choose_codecs(store, parts, trained, schema, pace)
+            codecs = choose_codecs(store, parts, trained, schema, pace, growing=not eager)
             files, paths = environment.files, environment.paths
             with environment.guard():
                 info = write_segment(

@@ -103,7 +103,7 @@ def flush(store: CollectionStore, pace: Pace) -> None:
         if plan.parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
             schema = settled(plan.schema, plan.parts, trained_codecs(store))
-            codecs = choose_codecs(store, plan.parts, trained, schema, pace)
+            codecs = choose_codecs(store, plan.parts, trained, schema, pace, growing=True)
             files, paths = environment.files, environment.paths
             with environment.guard():
                 info = write_segment(files, paths, number, plan.parts, schema, codecs, pace)
@@ -189,6 +189,8 @@ def choose_codecs(
     trained: list[CodecInfo],
     schema: Schema,
     pace: Pace = no_pace,
+    *,
+    growing: bool = False,
 ) -> dict[tuple[str, str], StoredCodec]:
     """The codec of each representation of the rows of all parts.
 
@@ -203,6 +205,7 @@ def choose_codecs(
         trained: takes those that were trained just now, which nothing names yet.
         schema: the representations.
         pace: called now and then, with 0 bytes written.
+        growing: whether more rows are to be expected, which codecs that learn now shall suit.
 
     Returns:
         (field, spec) -> codec, without fields that no row has.
@@ -230,9 +233,10 @@ def choose_codecs(
                     or enough >= growth * info.rows
                     or _drifted(store, info, own, enough)
                 ):
-                    sample = sample_vectors(own, vector.name, enough)
+                    most = sample_rows(count, vector.dim, budget, parsed, growing=growing)
+                    sample = sample_vectors(own, vector.name, most)
                     if isinstance(pace, Task):
-                        pace.message = f"{vector.name}: {spec} learns from {enough:,} vectors"
+                        pace.message = f"{vector.name}: {spec} learns from {most:,} vectors"
                     info = _train(store, vector, spec, sample, partial(pace, 0))
                     trained.append(info)
                 codec = info.id

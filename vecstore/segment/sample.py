@@ -17,14 +17,16 @@ _FLOAT_BYTES = 4
 TOKENS_SHARE = 4
 
 
-def sample_rows(count: int, dim: int, budget: int, spec: Spec | None = None) -> int:
+def sample_rows(
+    count: int, dim: int, budget: int, spec: Spec | None = None, *, growing: bool = False
+) -> int:
     """Of `count` rows, how many to learn from, where vectors [D] may take `budget` bytes.
 
     A codec of tokens may learn from TOKENS_SHARE times as many: it takes little more than these.
     """
     most, share = min(count, options.TRAINING_ROWS_MAX), 1
     if spec is not None and spec.learns_from_tokens:
-        most, share = sample_of_tokens(spec, count), TOKENS_SHARE
+        most, share = sample_of_tokens(spec, count, growing=growing), TOKENS_SHARE
     return min(most, max(1, share * budget // (_FLOAT_BYTES * dim)))
 
 
