@@ -4,6 +4,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -138,6 +140,45 @@ class Target {
     std::pair<i64, i64> asked_;
 };
 
+// When a search came back into the interpreter, where it still is as far as is known; else 0.
+std::atomic<i64> entered{0};
+// For about so long a search is there; a thread that sleeps takes longer to be woken up.
+constexpr i64 INSIDE_NS = 40'000;
+
+i64 now_ns() {
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+void breathe() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Without the GIL, which is awaited awake while another search is likely to give it up soon.
+class Outside {
+  public:
+    Outside() {
+        entered.store(0, std::memory_order_relaxed);
+        thread_ = PyEval_SaveThread();
+    }
+    ~Outside() {
+        while (const i64 since = entered.load(std::memory_order_relaxed)) {
+            if (now_ns() - since >= INSIDE_NS) break;
+            breathe();
+        }
+        PyEval_RestoreThread(thread_);
+        entered.store(now_ns(), std::memory_order_relaxed);
+    }
+    Outside(const Outside&) = delete;
+    Outside& operator=(const Outside&) = delete;
+
+  private:
+    PyThreadState* thread_;
+};
+
 // What scans of spans found: for each query rows and their scores.
 using Found = std::vector<std::pair<In<i64, 1>, In<float, 1>>>;
 
@@ -205,7 +246,7 @@ nb::tuple cascade(const nb::list& given, const CascadePlan& plan, const nb::list
     };
     std::vector<End> ends;
     {
-        nb::gil_scoped_release release;
+        const Outside outside;
         if (!scanned) found = scan_targets(read, plan, count);
         for (size_t q = 0; q < found.size(); q++) {
             const size_t kept = found[q].size();

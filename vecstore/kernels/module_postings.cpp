@@ -41,7 +41,10 @@ Postings postings_of(const Documents& documents, const Id* ids, i64 size) {
     found.offsets = next;
     found.documents.resize(next.back());
     std::fill(last.begin(), last.end(), ~u32(0));
-    each([&](size_t id, u32 d) { found.documents[next[id]++] = d; });
+    // Not beyond a list's end, should somebody write to the mapped ids meanwhile.
+    each([&](size_t id, u32 d) {
+        if (next[id] < found.offsets[id + 1]) found.documents[next[id]++] = d;
+    });
     return found;
 }
 
