@@ -83,7 +83,8 @@ class MaxSim:
         token_budget: vectors of a record that are read, the most important first; None means what
             the search says, or all.
         nprobe: of the first stage, where it reads `ids` or `ids256`: score only records that look
-            good by the centroids nearest to each vector of the query, so many of them; None: all.
+            good by the centroids nearest to each vector of the query, so many of them; None, or
+            with a token budget: all.
     """
 
     field: str
