@@ -96,10 +96,11 @@ MAXSIM_KEEP_FINER = (3, 30)
 # Of short records a coarse first stage keeps more: as many as have so many vectors together.
 MAXSIM_KEEP_VECTORS = 8_192
 # Of so many vectors on, the default plan looks for candidates by so many centroids near each vector
-# of the query, and scores so many for each record that the stage hands on, of each segment.
+# of the query, and scores so many for each record that the stage hands on, and so many at least, of
+# each segment.
 MAXSIM_SCAN_MAX = 1_000_000
 MAXSIM_NPROBE = 16
-MAXSIM_CANDIDATES = 8
+MAXSIM_CANDIDATES, MAXSIM_CANDIDATES_MIN = 8, 1_200
 # Candidates that a vector field finds for a multivector field.
 DENSE_KEEP = (30, 300)
 # Queries of one measurement of recall, and their bytes as float32: a message holds them.

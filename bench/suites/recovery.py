@@ -46,7 +46,7 @@ BATCH_ROWS = 50  # few, as each row is looked for, and some peers scan for it
 BATCHES_MAX = 12  # acknowledged before the moment is drawn, at most
 SLACK = 10  # further batches that one round may take: one that is quick outruns the moment drawn
 CONTROL_BATCHES = 5
-OPEN_S_MAX = 120
+OPEN_S_MAX = INSERT_S_MAX = 120  # a peer that waits for itself never ends
 SAMPLE = 300  # rows of the base that are looked for at the end
 
 
@@ -168,8 +168,11 @@ class Run:
             raise
         return worker
 
-    def _insert(self, worker: Worker, start: int, stop: int, **limit: float) -> None:
-        worker.ask("insert", source="all", start=start, stop=stop, batch=stop - start, **limit)
+    def _insert(
+        self, worker: Worker, start: int, stop: int, limit_s: float = INSERT_S_MAX
+    ) -> None:
+        rows = {"source": "all", "start": start, "stop": stop, "batch": stop - start}
+        worker.ask("insert", limit_s=limit_s, **rows)
 
     def _closed(self, worker: Worker) -> Written:
         """Batches, all acknowledged, and a proper end."""
@@ -187,15 +190,15 @@ class Run:
         spent: list[float] = []
         sure = int(self.rng.integers(1, BATCHES_MAX + 1))
         while len(spent) < BATCHES_MAX + SLACK - 1:
-            limit: dict[str, float] = {}
+            limit_s = float(INSERT_S_MAX)
             if len(spent) >= sure:
-                limit["limit_s"] = float(self.rng.uniform(0, np.median(spent)))
+                limit_s = float(self.rng.uniform(0, np.median(spent)))
             begun = time.perf_counter()
             try:
-                self._insert(worker, self.next, self.next + BATCH_ROWS, **limit)
+                self._insert(worker, self.next, self.next + BATCH_ROWS, limit_s)
             except PeerFailedError:
                 # The limit has passed, and the worker was killed for it; or it failed by itself.
-                if time.perf_counter() - begun < limit.get("limit_s", np.inf):
+                if len(spent) < sure or time.perf_counter() - begun < limit_s:
                     raise
                 return Written(start, self.next, self.next + BATCH_ROWS)
             spent.append(time.perf_counter() - begun)

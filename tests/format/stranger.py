@@ -154,7 +154,7 @@ class Database:
         return component(self.root / "codecs" / f"{number:016x}", "codec", *described[7][1:])
 
     def collection(self, name: str) -> Collection:
-        number, schema = value(self.spaces["collections"][name.encode()])
+        number, schema, *_ = value(self.spaces["collections"][name.encode()])
         return Collection(self, number, schema)
 
 

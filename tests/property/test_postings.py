@@ -107,6 +107,7 @@ def test_few_records_hold_the_best(
     """By centroids few records of a segment are scored, and nearly all of the best are these."""
     found, made = pages
     monkeypatch.setattr(options, "MAXSIM_CANDIDATES", 2)
+    monkeypatch.setattr(options, "MAXSIM_CANDIDATES_MIN", 1)
     exact, near = [], []
     for record in range(1, RECORDS, 9):
         query = made[record][:8] + 0.3
@@ -146,6 +147,7 @@ def test_the_default_plan_looks_for_candidates(
     monkeypatch.setattr(options, "MAXSIM_KEEP_VECTORS", 1)
     monkeypatch.setattr(options, "MAXSIM_NPROBE", 3)
     monkeypatch.setattr(options, "MAXSIM_CANDIDATES", 2)
+    monkeypatch.setattr(options, "MAXSIM_CANDIDATES_MIN", 1)
 
     def scored(**given_: object) -> int:
         hits = found.search(made[9], limit=10, explain=True, **given_)  # type: ignore[arg-type]

@@ -76,6 +76,7 @@ def test_no_more_is_kept_for_a_query_than_it_asked_for(foreground: Database) -> 
 def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
     """Records of many tokens, with centroids."""
     monkeypatch.setattr(centroid_training, "_CENTROIDS_MIN", 16)
+    monkeypatch.setattr(options, "MAXSIM_CANDIDATES_MIN", 1)
     rng = np.random.default_rng(3)
     database = vs.open(tmp_path / "db", options=vs.Options(background=False))
     field = vs.MultiVector("pages", 16, representations=["ids", "float16"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from threading import Barrier, Event, get_ident
 
 import numpy as np
 
@@ -45,6 +48,29 @@ def test_searches_side_by_side_share_the_threads() -> None:
             shares.append(workers.share(much))
     assert shares == [4, 2, 1, 1, 1]
     assert workers.share(much) == 4
+
+
+def test_what_no_thread_has_begun_runs_on_the_calling_one() -> None:
+    """Where threads are slow to start, a search does not wait; results keep their order."""
+    workers = Workers(2)
+    busy, free = Barrier(3), Event()
+
+    def hold() -> int:
+        busy.wait()
+        assert free.wait(60)
+        return get_ident()
+
+    def first() -> int:
+        busy.wait()
+        return get_ident()
+
+    with ThreadPoolExecutor(1) as other:
+        held = other.submit(workers.run, [first, hold, hold])
+        found = workers.run([partial(lambda n: (n, get_ident()), n) for n in range(5)])
+        free.set()
+        assert len(set(held.result())) == 3
+    assert found == [(n, get_ident()) for n in range(5)]
+    workers.close()
 
 
 def test_touching_is_needless_once_all_is_verified(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import vecstore as vs
+from vecstore import options
 from vecstore.codec import centroid_training
 from vecstore.collection import Collection
-from vecstore.ingest import flush as flushing
-from vecstore.ingest.compact import compact_all
+from vecstore.ingest import choose
+from vecstore.ingest.compact import compact_all, plan_for
 from vecstore.types import Array
 
 DIM, TOKENS = 8, 20
@@ -93,7 +94,7 @@ def test_roomy_codes_learn_from_all_where_more_is_to_come(
 ) -> None:
     """In the background from as many as there may be, once; by hand from a fourth."""
     monkeypatch.setattr(centroid_training, "_SAMPLE_MIN", FEW)
-    monkeypatch.setattr(flushing, "DRIFT_MAX", 9)
+    monkeypatch.setattr(choose, "DRIFT_MAX", 9)
     with vs.open(tmp_path, options=vs.Options(background=False)) as database:
         field = vs.MultiVector("pages", DIM, representations=["res4"])
         made = database.create_collection("c", vs.Schema([field]))
@@ -105,25 +106,77 @@ def test_roomy_codes_learn_from_all_where_more_is_to_come(
                 made.compact()
             else:
                 compact_all(made._store)
-            learned.append([info.rows for info in flushing.trained_codecs(made._store)])
+            learned.append([info.rows for info in choose.trained_codecs(made._store)])
         assert learned == ([[FEW], [FEW], [MANY]] if by_hand else [[], [MANY], [MANY]])
+
+
+def codecs(collection: Collection) -> list[int | None]:
+    """The codec of each segment; None: it has floats."""
+    found = collection._store.snapshot().segments
+    return [live.source.codec_id("pages", "res2") for live in found]
 
 
 def test_other_tokens_get_another_codebook(
     made: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens that lie elsewhere train a codec of their own; more of the same do not."""
+    """Tokens that no codec suits stay floats until they can teach one; then each get their own."""
+    monkeypatch.setattr(options, "COMPACTION_FANOUT", 100)
     made.upsert(range(50), pages(50, seed=1))
     made.flush()
     made.upsert(range(50, 70), pages(20, seed=2))
     made.flush()
-    sources = [live.source for live in made._store.snapshot().segments]
-    assert len({source.codec_id("pages", "res2") for source in sources}) == 1
-    monkeypatch.setattr(flushing, "DRIFT_ROWS", 300)
-    made.upsert(range(70, 90), pages(20, seed=3, topics=1))
-    made.flush()
-    sources = [live.source for live in made._store.snapshot().segments]
-    assert len({source.codec_id("pages", "res2") for source in sources}) == 2
+    assert codecs(made) == [first := codecs(made)[0], first]
+    for start in (70, 90, 110):
+        assert not plan_for(made._store, made._store.snapshot()).runs
+        made.upsert(range(start, start + 15), pages(15, seed=start, topics=1))
+        made.flush()
+        assert codecs(made)[-1] is None
+    compact_all(made._store)
+    *_, second = codecs(made)
+    assert codecs(made) == [first, first, second]
+    assert second not in (first, None)
+    for seed, topics in ((9, 0), (10, 1), (11, 2)):
+        made.upsert(range(100 * seed, 100 * seed + 2), pages(2, seed=seed, topics=topics))
+        made.flush()
+    assert codecs(made)[-3:] == [first, second, None]
+    assert not plan_for(made._store, made._store.snapshot()).runs
+
+
+def lost(collection: Collection, ids: Sequence[int], given: Sequence[Array]) -> float:
+    """How far stored tokens are from those given: the mean of 1 - cos."""
+    found = [record.vectors["pages"] for record in collection.get(ids, with_vectors=True)]
+    both = [np.concatenate(list(each)).astype(np.float64) for each in (given, found)]
+    one, other = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in both)
+    return float(1 - np.einsum("nd,nd->n", one, other).mean())
+
+
+def test_what_comes_little_by_little_is_not_coded_badly(made: Collection) -> None:
+    """Other tokens in small flushes stay exact, and a compaction of all learns from both kinds."""
+    usual, other = pages(50, seed=1), pages(20, seed=2, topics=1)
+    made.upsert(range(50), usual)
+    made.compact()
+    for start in range(0, 20, 2):
+        made.upsert(range(100 + start, 102 + start), other[start : start + 2])
+        made.flush()
+    assert lost(made, range(100, 120), other) < 1e-5
+    made.compact()
+    assert None not in codecs(made)
+    assert lost(made, range(100, 120), other) < 0.02
+    assert lost(made, range(50), usual) < 0.02
+
+
+def test_a_codec_of_some_tokens_learns_again_from_the_most(made: Collection) -> None:
+    """One that learned from more than a fourth of what is enough is not the last one."""
+    made.upsert(range(30), pages(30, seed=1))
+    made.compact()
+    assert [info.rows for info in choose.trained_codecs(made._store)] == [30 * TOKENS]
+    made.upsert(range(30, 60), pages(30, seed=2))
+    made.compact()
+    assert [info.rows for info in choose.trained_codecs(made._store)] == [MANY]
+    made.upsert(range(60, 120), pages(60, seed=3))
+    known = choose.trained_codecs(made._store)
+    made.compact()
+    assert choose.trained_codecs(made._store) == known
 
 
 def test_ids_take_as_many_centroids_as_two_bytes_tell(

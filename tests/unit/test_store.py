@@ -14,9 +14,10 @@ import vecstore as vs
 from vecstore import errors
 from vecstore.collection import Collection
 from vecstore.database import Database
-from vecstore.ingest import flush as flushing
 from vecstore.ingest import swap as swapping
+from vecstore.ingest.choose import choose_codecs
 from vecstore.ingest.compact import compact_all
+from vecstore.ingest.numbers import take_number
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.segment.catalog import CodecInfo
 from vecstore.segment.codecs import codecs_of
@@ -70,8 +71,8 @@ def merged(store: CollectionStore) -> Swap:
     environment, snapshot = store.environment, store.snapshot()
     parts = [Part(live.source, written_rows(live)) for live in snapshot.segments]
     trained: list[CodecInfo] = []
-    number = flushing.take_number(environment, keys.NEXT_SEGMENT)
-    codecs = flushing.choose_codecs(store, parts, trained, SCHEMA)
+    number = take_number(environment, keys.NEXT_SEGMENT)
+    codecs = choose_codecs(store, parts, trained, SCHEMA)
     files, paths = environment.files, environment.paths
     return Swap(
         removed=frozenset(item.id for item in snapshot.manifest.segments),

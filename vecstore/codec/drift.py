@@ -24,3 +24,10 @@ def drift(codec: Codec, vectors: Float32) -> float | None:
     if not isinstance(codec, CentroidCodec) or not vectors.any():
         return None
     return codec.left_of(vectors) / codec.left if codec.left > 0 else None
+
+
+def left_of_sample(codec: Codec) -> float:
+    """The share of squared lengths that centroids of tokens left of their sample; 0 of others."""
+    if isinstance(codec, ReducedCodec):
+        return left_of_sample(codec.inner)
+    return codec.left if isinstance(codec, CentroidCodec) else 0.0

@@ -16,7 +16,7 @@ from vecstore.codec.base import Rest, normalized
 from vecstore.codec.centroid import REACH, ZERO, bias_of, integers_of
 from vecstore.codec.centroid_training import kmeans
 from vecstore.kernels import _kernels
-from vecstore.types import Float32, Int8, Int64, Metric, Uint8
+from vecstore.types import Float32, Int8, Int64, Metric, Uint8, Uint16
 
 # Fields with more dimensions have no lists; their sums of products would need more than 32 bits.
 LISTS_DIM_MAX = 32_768
@@ -122,7 +122,7 @@ class Means:
         return normalized(means) if metric == "cosine" else means
 
 
-def stretched(centroids: Float32, lists: Int64, lengths: Float32) -> Float32:
+def stretched(centroids: Float32, lists: Int64 | Uint16, lengths: Float32) -> Float32:
     """The centroids [C, D], each at the length of the longest of its rows: zero where it has none.
 
     An inner product grows with a row's length, so the longest row decides whether a list can hold a

@@ -146,7 +146,7 @@ class Alteration:
             )
             if job is None or not job.asks_for(new):
                 check_derivable(snapshot, wanted)
-                check_salience(snapshot, Reduction.between(had, wanted))
+                check_salience(snapshot.sources, Reduction.between(had, wanted))
                 self._replace(job, new)
             return new
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from vecstore.errors import ReadOnlyError, StorageError
-from vecstore.ingest.flush import made_paths
+from vecstore.ingest.numbers import made_paths
 from vecstore.ingest.store import CollectionStore
 from vecstore.segment.catalog import AlterJob, CodecInfo
 from vecstore.segment.codecs import codecs_of, put_info

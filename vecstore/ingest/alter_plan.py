@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vecstore import options
 from vecstore.codec.centroid_training import tokens_min
 from vecstore.codec.ladder import resolve_schema
 from vecstore.codec.spec import parse_spec
@@ -20,7 +21,7 @@ from vecstore.schema import MultiVector, Schema, Vector, with_policies
 from vecstore.segment.base import Source
 from vecstore.segment.reduction import Reduction
 from vecstore.segment.snapshot import Live, Snapshot, live_field_rows, written_rows
-from vecstore.segment.vectors import code_rows, decode_rows, row_codes
+from vecstore.segment.vectors import code_rows, code_spans, decode_rows, row_codes
 from vecstore.types import Float32, Int64
 
 # Rows that the error of a representation is measured on, at most.
@@ -109,22 +110,21 @@ def _check_learnable(snapshot: Snapshot, wanted: Vector) -> None:
             )
 
 
-def check_salience(snapshot: Snapshot, reduction: Reduction) -> None:
+def check_salience(sources: Sequence[Live], reduction: Reduction) -> None:
     """Raise SchemaError where policies need salience that some live record does not have.
 
-    Beside others that have it, that is stored as zeros; of one token any policy makes one.
+    That is stored as zeros beside others that have it; of one token any policy makes one.
     """
     if not reduction.needs_salience:
         return
     name, missing = reduction.field.name, 0
-    for live in snapshot.sources:
+    for live in sources:
         numbers, tokens = live_field_rows(live, name), live.source.tokens(name)
-        if tokens is None or not len(numbers):
+        if tokens is None:
             continue
-        own = tokens.take(numbers)
-        starts = own.offsets[:-1].astype(np.int64)
-        unknown = np.maximum.reduceat(own.all_salience(), starts) <= 0
-        missing += int((unknown & (np.diff(own.offsets) > 1)).sum())
+        for some in code_spans(live.source, name, numbers, options.CHUNK_BYTES):
+            own = tokens.take(some)
+            missing += int((~own.weighed() & (np.diff(own.offsets) > 1)).sum())
     if missing:
         texts = " and ".join(repr(p.text) for p in reduction.policies if p.needs_salience)
         raise SchemaError(

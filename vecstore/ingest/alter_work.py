@@ -19,8 +19,9 @@ import numpy as np
 from vecstore.errors import CorruptionError, StorageError, VecstoreError
 from vecstore.ingest.alter_job import expect_job, give_up, put_job, read_job, update_job
 from vecstore.ingest.alter_plan import Order, check_derivable, check_salience, told
-from vecstore.ingest.flush import choose_codecs, take_number
+from vecstore.ingest.choose import choose_codecs
 from vecstore.ingest.jobs import Task
+from vecstore.ingest.numbers import take_number
 from vecstore.ingest.precision import check_fits, fit_buffer
 from vecstore.ingest.pressure import check_space
 from vecstore.ingest.store import CollectionStore, Swap
@@ -75,14 +76,16 @@ class AlterWork:
         self._drop_stale()
         try:
             for _ in range(ROUNDS_MAX):
-                if self._reduction and self._store.snapshot().buffer_bytes > MERGED_BYTES_MAX:
-                    self._store.background_flush(pace)  # else writes wait long at the cut-over
+                self._flush_much()
                 self._make_pending(pace)
+                if self._has_much():
+                    continue
                 with self._store.flush_lock:
                     if not self._pending():
                         self._cut_over()
                         break
             else:
+                self._flush_much()
                 with self._store.flush_lock:
                     self._make_pending(_unhindered)
                     self._cut_over()
@@ -90,6 +93,15 @@ class AlterWork:
             self._remove_untold()
         with suppress(StorageError):  # what cannot be removed now is tried again
             self._environment.reclaimer.sweep()
+
+    def _has_much(self) -> bool:
+        """Whether writes would wait long at the cut-over, while the write buffer is reduced."""
+        return bool(self._reduction) and self._store.snapshot().buffer_bytes > MERGED_BYTES_MAX
+
+    def _flush_much(self) -> None:
+        """Flush what takes long to reduce; without rests or pauses, as writers may wait for it."""
+        if self._has_much():
+            self._store.background_flush(lambda _: self._check())
 
     def _pending(self) -> list[Live]:
         """The segments that have other codes than they shall, and no successor yet."""
@@ -110,6 +122,7 @@ class AlterWork:
     def _make_pending(self, pace: Pace) -> None:
         def checked(written: int) -> None:
             self._check()
+            check_space(self._environment)
             pace(written)
 
         pending = self._pending()
@@ -142,8 +155,8 @@ class AlterWork:
     def _make(self, live: Live, pace: Pace) -> None:
         """Make the successor of one segment, and store that it is made."""
         old, environment = _segment(live), self._environment
-        check_space(environment)
         check_fits(live, self._wanted)
+        check_salience([live], self._reduction)
         self._touch_source(old)
         schema = self._schema_of(old)
         codecs = self._codecs_of(old, schema)
@@ -250,7 +263,7 @@ class AlterWork:
             self._check()
             snapshot = store.snapshot()
             check_derivable(snapshot, self._wanted)  # also what was written meanwhile
-            check_salience(snapshot, self._reduction)
+            check_salience(snapshot.blocks, self._reduction)
             for live in snapshot.blocks:
                 check_fits(live, self._wanted)
             reach("alter.commit")

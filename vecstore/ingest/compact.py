@@ -10,23 +10,21 @@ compaction drops them. What is worth writing again says compact_plan.py.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from vecstore.ingest.choose import SAMPLE_SHARE, choose_codecs, suits, trained_codecs
 from vecstore.ingest.compact_plan import Run, live_bytes, plan_compaction
-from vecstore.ingest.flush import (
-    SAMPLE_SHARE,
-    choose_codecs,
-    remove_unnamed,
-    take_number,
-    trained_codecs,
-)
+from vecstore.ingest.flush import remove_unnamed
 from vecstore.ingest.jobs import Jobs, Task, resting
+from vecstore.ingest.numbers import take_number
 from vecstore.ingest.settle import settled, upgrades
 from vecstore.ingest.store import CollectionStore, Swap
 from vecstore.ingest.ttl import MICROSECONDS
+from vecstore.schema import Vector
 from vecstore.segment.catalog import CodecInfo
 from vecstore.segment.manifest import SegmentInfo
 from vecstore.segment.snapshot import Live, Snapshot, written_rows
@@ -96,19 +94,24 @@ def plan_for(store: CollectionStore, snapshot: Snapshot, *, everything: bool = F
     """What is worth writing again of a collection as it is; see `plan_compaction`."""
     chunks = np.fromiter(snapshot.tombstones, dtype=np.int64)
     pairs = list(zip(snapshot.manifest.segments, snapshot.segments, strict=True))
-    dead = store.sparing(
-        lambda left_alone: {
+    lives, schema = {segment.id: live for segment, live in pairs}, snapshot.info.schema
+    known = trained_codecs(store) if any(item.multi for item in schema.vectors) else []
+
+    def suited(run: Sequence[SegmentInfo], vector: Vector, spec: str) -> bool:
+        parts = [Part(lives[item.id].source, written_rows(lives[item.id])) for item in run]
+        return suits(store, known, parts, vector, spec)
+
+    def planned(left_alone: Container[int]) -> Plan:
+        dead = {
             segment.id: _dead(live, chunks)
             for segment, live in pairs
             if segment.id not in left_alone
         }
-    )
-    known = (
-        trained_codecs(store) if any(item.multi for item in snapshot.info.schema.vectors) else ()
-    )
-    late = partial(upgrades, schema=snapshot.info.schema, known=known, eager=everything)
-    runs = plan_compaction(snapshot.manifest, dead, everything=everything, upgrades=late)
-    return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
+        late = partial(upgrades, schema=schema, suits=suited, eager=everything)
+        runs = plan_compaction(snapshot.manifest, dead, everything=everything, upgrades=late)
+        return Plan(runs, sum(live_bytes(segment, dead) for run in runs for segment in run))
+
+    return store.sparing(planned)
 
 
 def compact(store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bool = False) -> None:
@@ -134,7 +137,8 @@ def compact(store: CollectionStore, run: Run, pace: Pace = no_pace, *, eager: bo
         added: tuple[SegmentInfo, ...] = ()
         if parts:
             number = take_number(environment, keys.NEXT_SEGMENT)
-            schema = settled(snapshot.info.schema, parts, trained_codecs(store), eager=eager)
+            fits = partial(suits, store, trained_codecs(store))
+            schema = settled(snapshot.info.schema, parts, fits, eager=eager)
             codecs = choose_codecs(store, parts, trained, schema, pace, growing=not eager)
             files, paths = environment.files, environment.paths
             with environment.guard():

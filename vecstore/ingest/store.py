@@ -27,7 +27,8 @@ from vecstore.ingest import registry
 from vecstore.ingest.batch import Batch
 from vecstore.ingest.commit import Change, commit
 from vecstore.ingest.encoders import check_current
-from vecstore.ingest.flush import flush, made_paths
+from vecstore.ingest.flush import flush
+from vecstore.ingest.numbers import made_paths
 from vecstore.ingest.precision import fit_rows
 from vecstore.ingest.pressure import FlushMeter, admit
 from vecstore.ingest.swap import Swap, apply_swap

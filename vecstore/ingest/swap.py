@@ -76,7 +76,7 @@ def apply_swap(store: CollectionStore, change: Change, swap: Swap) -> Retired:
         swap.also(txn)
     info = before.info
     if swap.schema is not None:
-        info = CollectionInfo(info.id, info.name, swap.schema)
+        info = CollectionInfo(info.id, info.name, swap.schema, info.altered + 1)
         txn.put(keys.COLLECTIONS, keys.name_key(info.name), info.to_bytes())
     opened = {item.id: segment_of(store.environment, store.shelf, item) for item in swap.added}
     forget_dead(store.id, change, _spans(before, swap, opened))

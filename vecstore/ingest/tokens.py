@@ -81,6 +81,9 @@ def to_tokens(
     bounds = TokenBounds(offsets=make_offsets(lengths[present], len(present)))
     owners = TokenOwners(bounds.offsets, [ids[row] for row in present.tolist()])
     bounds = replace(bounds, salience=_checked_salience(field, tokens, owners))
+    if bounds.salience is not None:  # zeros throughout would say that it is not known
+        equal = np.repeat(~bounds.weighed(), np.diff(bounds.offsets).astype(np.int64))
+        bounds.salience[equal] = np.finfo(np.float16).smallest_subnormal
     values = to_vectors(field, tokens.vectors, owners, dtype).values
     if field.pruning or field.pooling:
         values, bounds, _ = Reduction.given(field).apply(values, bounds)

@@ -165,8 +165,10 @@ class Outside {
         thread_ = PyEval_SaveThread();
     }
     ~Outside() {
+        const i64 begun = now_ns();
         while (const i64 since = entered.load(std::memory_order_relaxed)) {
-            if (now_ns() - since >= INSIDE_NS) break;
+            const i64 now = now_ns();
+            if (now - since >= INSIDE_NS || now - begun >= INSIDE_NS) break;
             breathe();
         }
         PyEval_RestoreThread(thread_);

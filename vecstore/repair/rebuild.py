@@ -10,7 +10,8 @@ import numpy as np
 
 from vecstore.codec import parse_spec
 from vecstore.errors import CorruptionError
-from vecstore.ingest.flush import SAMPLE_SHARE, field_parts, take_number
+from vecstore.ingest.choose import SAMPLE_SHARE, field_parts
+from vecstore.ingest.numbers import take_number
 from vecstore.repair.remains import SegmentRemains
 from vecstore.repair.report import Findings
 from vecstore.repair.source import Salvaged

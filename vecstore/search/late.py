@@ -35,6 +35,7 @@ from vecstore.search.plan import (
 from vecstore.search.stages.maxsim import (
     COST,
     TokenQuery,
+    candidates_of,
     move,
     of_field,
     read_of,
@@ -115,6 +116,13 @@ def _tokens(targets: Sequence[Target]) -> float:
 
 def _same_records(snapshot: Snapshot, *fields: str) -> bool:
     """Whether every record that has one of two fields has the other, too."""
+    found: bool | None = snapshot.routes.get(fields)
+    if found is None:
+        found = snapshot.routes[fields] = _are_same(snapshot, fields)
+    return found
+
+
+def _are_same(snapshot: Snapshot, fields: Sequence[str]) -> bool:
     for live in snapshot.sources:
         if len({live.source.field_count(field) for field in fields}) > 1:
             return False
@@ -132,7 +140,7 @@ def _bytes(plan: LatePlan, targets: Sequence[Target], records: int) -> float:
     total, allowed = 0.0, sum(target.allowed.count for target in targets)
     for stage in plan.stages:
         if stage.nprobe is not None:
-            records = min(records, len(targets) * options.MAXSIM_CANDIDATES * stage.keep)
+            records = min(records, len(targets) * candidates_of(stage))
         read = [read_of(target, stage) for target in targets]
         each = sum(
             own.bounds.count / target.rows * target.allowed.count * own.codes.codec.code_bytes

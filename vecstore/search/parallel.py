@@ -54,7 +54,11 @@ class Workers:
         self._closed = False
 
     def run(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-        """Run every task, the first on the calling thread; results in the tasks' order."""
+        """Run every task, the first on the calling thread; results in the tasks' order.
+
+        The calling thread also runs what no other has begun by then: where cores are busy, with a
+        compaction for one, a thread may take milliseconds to get its turn.
+        """
         if len(tasks) == 1 or self.count == 1:
             return [task() for task in tasks]
         with self._lock:
@@ -68,7 +72,14 @@ class Workers:
                 futures = None
         if futures is None:
             return [task() for task in tasks]
-        return [tasks[0](), *(future.result() for future in futures)]
+        own = {0: tasks[0]()}
+        for place in range(len(futures), 0, -1):  # threads begin at the other end
+            if futures[place - 1].cancel():
+                own[place] = tasks[place]()
+        return [
+            own[place] if place in own else futures[place - 1].result()
+            for place in range(len(tasks))
+        ]
 
     def share(self, bytes_read: int) -> int:
         """How many threads are worth their start, to score so many bytes of codes.

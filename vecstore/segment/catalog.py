@@ -1,6 +1,6 @@
 """The collections of a database, its trained codecs and its alterations, as stored values.
 
-    CollectionInfo   [id, [[vector, ...], [[column, type], ...], ttl_s]]
+    CollectionInfo   [id, [[vector, ...], [[column, type], ...], ttl_s], altered]   if not 0
       vector         [field, dim, metric, [spec, ...], multi, pruning, pooling]
     CodecInfo        [id, collection, field, spec, dim, metric, rows, [name, bytes, crc]]
     AlterJob         [field, [spec, ...], [[old segment's id, SegmentInfo], ...], pruning, pooling]
@@ -52,6 +52,10 @@ class _CollectionData(msgspec.Struct, frozen=True, array_like=True):
     schema: _SchemaData
 
 
+class _AlteredData(_CollectionData, frozen=True, array_like=True):
+    altered: _Count = 0
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """A collection.
@@ -60,16 +64,21 @@ class CollectionInfo:
         id: a number that no other collection ever had.
         name: what users call it.
         schema: its fields, with every representation spelled out.
+        altered: how many times its schema was changed, and with it perhaps the write buffer.
     """
 
     id: int
     name: str
     schema: Schema
+    altered: int = 0
 
     def to_bytes(self) -> bytes:
         """What is stored under the name."""
         version = 2 if any(vector.multi for vector in self.schema.vectors) else 1
-        return to_bytes(_CollectionData(self.id, _plain(self.schema)), version)
+        plain = _plain(self.schema)
+        if not self.altered:
+            return to_bytes(_CollectionData(self.id, plain), version)
+        return to_bytes(_AlteredData(self.id, plain, self.altered), version)
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> CollectionInfo:
@@ -79,8 +88,8 @@ class CollectionInfo:
             FormatVersionError: a newer version wrote it.
             CorruptionError: it is no collection.
         """
-        found = from_bytes(_CollectionData, data)
-        return cls(found.id, name, _checked(found.schema))
+        found = from_bytes(_AlteredData, data)
+        return cls(found.id, name, _checked(found.schema), found.altered)
 
 
 class CodecInfo(msgspec.Struct, frozen=True, array_like=True):

@@ -48,13 +48,15 @@ def list_order(
     lists = min(LISTS_MAX, math.ceil(options.LISTS_PER_ROOT * math.sqrt(count)))
     coarse = _trained(vector, parts, lists, sample_bytes, rest)
     means = Means(lists, vector.dim)
-    assigned, lengths = [], []
+    found, lengths = np.empty(count, dtype=np.uint16), []  # LISTS_MAX fit
+    start = 0
     for vectors in _pieces(vector, parts):
-        assigned.append(coarse.assign(vectors, rest))
-        means.add(vectors, assigned[-1])
+        own = coarse.assign(vectors, rest)
+        found[start : start + len(own)] = own
+        start += len(own)
+        means.add(vectors, own)
         if vector.metric == "dot":
             lengths.append(np.linalg.norm(vectors, axis=1))
-    found = np.concatenate(assigned)
     centroids = means.centroids(coarse, vector.metric)
     if vector.metric == "dot":
         centroids = stretched(centroids, found, np.concatenate(lengths))

@@ -21,7 +21,7 @@ from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
 from vecstore.segment.ragged import read_array
 from vecstore.segment.stream import Shape
 from vecstore.storage.paths import LISTED
-from vecstore.types import Array, Float32, Int64, Uint32, Uint64
+from vecstore.types import Array, Float32, Int64, Uint16, Uint32, Uint64
 
 _PREFIX = "lists/"
 _OFFSETS, _ORDER = _PREFIX + "offsets", _PREFIX + "order"
@@ -45,12 +45,13 @@ class ListOrder:
     order: Uint32
 
     @classmethod
-    def of(cls, centroids: Float32, assigned: Int64) -> ListOrder:
-        """The order of rows that belong to the lists `assigned` [n]."""
+    def of(cls, centroids: Float32, assigned: Int64 | Uint16) -> ListOrder:
+        """The order of rows that belong to the lists `assigned` [n]; lists of none are left out."""
         sizes = np.bincount(assigned, minlength=len(centroids))
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint64)
+        used = sizes > 0
+        offsets = np.concatenate([[0], np.cumsum(sizes[used])]).astype(np.uint64)
         order = np.argsort(assigned, kind="stable").astype(np.uint32)
-        return cls(centroids=centroids, offsets=offsets, order=order)
+        return cls(centroids=centroids[used], offsets=offsets, order=order)
 
     def arrays(self, codec: Codec) -> dict[str, Array]:
         """What a component holds beside the codes; centroids are coded as rows are."""

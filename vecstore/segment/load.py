@@ -82,12 +82,12 @@ def segment_of(environment: Environment, shelf: CodecShelf, segment: SegmentInfo
 def _only_grew(known: Snapshot, manifest: Manifest, info: CollectionInfo, txn: Txn) -> bool:
     """Whether LMDB still holds the write buffer that `known` has, and at most more.
 
-    A flush takes the oldest batch away, and an `alter` that stores batches again changes the schema
-    or the segments. Segments alone tell of neither: they may come and go in between.
+    A flush takes the oldest batch away, and an `alter` that stores batches again is counted.
+    Segments alone tell of neither: they may come and go in between.
     """
     return (
         known.manifest.segments == manifest.segments
-        and known.info.schema == info.schema
+        and known.info.altered == info.altered
         and known.buffer_key is not None
         and txn.has(keys.BUFFER, known.buffer_key)
     )

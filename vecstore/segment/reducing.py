@@ -17,12 +17,14 @@ from vecstore.segment.ragged import Ragged
 from vecstore.segment.reader import Segment
 from vecstore.segment.reduction import Reduction
 from vecstore.segment.rows import FieldVectors, Rows
+from vecstore.segment.stream import Pace, no_pace
 from vecstore.segment.tokens import TokenBounds
 from vecstore.segment.vectors import code_spans, token_vectors
 from vecstore.storage.files import FileSystem
 from vecstore.types import Int64, Uint8
 
 _FLOAT_BYTES = 4
+_HALF_MAX = float(np.finfo(np.float16).max)
 # Beside the components of a segment under way; gone before it is whole.
 _POOLED = "pooled"
 
@@ -30,11 +32,20 @@ _POOLED = "pooled"
 class Reducing:
     """Does a reduction to one field of a segment, some records at a time."""
 
-    def __init__(self, files: FileSystem, folder: Path, old: Segment, reduction: Reduction) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        folder: Path,
+        old: Segment,
+        reduction: Reduction,
+        pace: Pace = no_pace,
+    ) -> None:
+        """`pace` is called with the bytes of each piece that was written, 0 where none is."""
         self._files = files
         self._path = folder / _POOLED
         self._old = old
         self._reduction = reduction
+        self._pace = pace
         self._dtype = float_dtype(reduction.field)
         self._bounds: list[TokenBounds] = []
         self._kept: list[Int64] = []
@@ -67,6 +78,8 @@ class Reducing:
         step = max(1, options.CHUNK_BYTES // (_FLOAT_BYTES * field.dim))
         for numbers in code_spans(self._old, field.name, every, step):
             values, bounds = token_vectors(self._old, field.name, numbers)
+            if self._dtype == np.float16:  # dead rows may be beyond
+                values = np.clip(values, -_HALF_MAX, _HALF_MAX)
             with np.errstate(under="ignore"):
                 values = values.astype(self._dtype)
             left = self._reduction.apply_stored(values, bounds)
@@ -74,6 +87,7 @@ class Reducing:
             if left.kept is not None:
                 self._kept.append(tokens.rows(numbers)[left.kept])
             yield np.ascontiguousarray(left.values).view(np.uint8).reshape(-1)
+            self._pace(left.values.nbytes if self._reduction.pools else 0)
 
     def _part(self, vectors: FieldVectors) -> FieldPart:
         """New vectors as a source of codes."""

@@ -7,8 +7,9 @@ Shapes  n records, T tokens of them, D dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from vecstore.multivector.sets import TokenSets
 from vecstore.schema import MultiVector, Schema, Vector
 from vecstore.segment.rows import FieldVectors, Rows
 from vecstore.segment.tokens import TokenBounds
-from vecstore.types import Array, Int64
+from vecstore.types import Array, Bool, Int64
 
 _PLACES = 1 << 16
 
@@ -35,6 +36,9 @@ class Reduced(NamedTuple):
     values: Array
     bounds: TokenBounds
     kept: Int64 | None
+
+
+_Work: TypeAlias = Callable[[Array, TokenBounds], Reduced]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,49 @@ class Reduction:
         Raises:
             VectorError: a policy needs salience, and it is not known.
         """
+        known = bounds.weighed()
+        if known.all():
+            return self._apply(values, bounds)
+        if not known.any():
+            return self._apply(values, replace(bounds, salience=None))
+        return self._by_kind(values, bounds, known, self._apply_unknown)
+
+    def apply_stored(self, values: Array, bounds: TokenBounds) -> Reduced:
+        """The same of stored tokens; those without the salience that is needed stay.
+
+        They belong to records that are dead, or have one token: of others it was asked before.
+        """
+        known = bounds.weighed()
+        if known.all() or not self.needs_salience:
+            return self.apply(values, bounds)
+        return self._by_kind(values, bounds, known, _left_alone)
+
+    def _apply_unknown(self, values: Array, bounds: TokenBounds) -> Reduced:
+        return self._apply(values, replace(bounds, salience=None))
+
+    def _by_kind(self, values: Array, bounds: TokenBounds, known: Bool, other: _Work) -> Reduced:
+        """Reduce records whose salience is known; do something else to the others."""
+        numbers = [np.flatnonzero(known), np.flatnonzero(~known)]
+        rows = [bounds.rows(own) for own in numbers]
+        found = [
+            work(values[own], bounds.take(some))
+            for work, own, some in zip((self._apply, other), rows, numbers, strict=True)
+            if len(some)
+        ]
+        rows = [own for own in rows if len(own)]
+        joined = TokenBounds.concat([each.bounds for each in found])
+        back = np.argsort(np.concatenate(numbers))
+        order = joined.rows(back)
+        kept = [
+            own[each.kept] for own, each in zip(rows, found, strict=True) if each.kept is not None
+        ]
+        return Reduced(
+            np.concatenate([each.values for each in found])[order].astype(values.dtype, copy=False),
+            joined.take(back),
+            None if self.pools else np.concatenate(kept)[order],
+        )
+
+    def _apply(self, values: Array, bounds: TokenBounds) -> Reduced:
         order = bounds.as_given()
         places = salience = None
         if order is not None:
@@ -101,15 +148,6 @@ class Reduction:
             sets = apply(policy, sets, self.field.metric)
         left = TokenBounds(offsets=sets.offsets, places=sets.all_places(), salience=sets.salience)
         return Reduced(sets.vectors, left, None if self.pools else _kept(bounds, left))
-
-    def apply_stored(self, values: Array, bounds: TokenBounds) -> Reduced:
-        """The same of stored tokens; those without the salience that is needed stay.
-
-        They belong to records that are dead: of others it was asked before.
-        """
-        if self.needs_salience and bounds.salience is None:
-            return Reduced(values, bounds, np.arange(bounds.count))
-        return self.apply(values, bounds)
 
 
 def reduce_rows(rows: Rows, had: Schema, wanted: Schema, *, stored: bool = False) -> Rows:
@@ -134,6 +172,10 @@ def reduce_rows(rows: Rows, had: Schema, wanted: Schema, *, stored: bool = False
             left = work(found.values, found.tokens)
             changed[vector.name] = replace(found, values=left.values, tokens=left.bounds)
     return replace(rows, vectors={**rows.vectors, **changed}) if changed else rows
+
+
+def _left_alone(values: Array, bounds: TokenBounds) -> Reduced:
+    return Reduced(values, bounds, np.arange(bounds.count))
 
 
 def _kept(before: TokenBounds, after: TokenBounds) -> Int64:

@@ -67,7 +67,7 @@ def relink_segment(
         for number, vector in enumerate(schema.vectors):
             field = _Field(sink, old, vector, number)
             if reduction and reduction.field.name == vector.name and old.field_count(vector.name):
-                work = Reducing(files, folder, old, reduction)
+                work = Reducing(files, folder, old, reduction, pace)
                 fields.append(field.write_reduced(codecs, work))
             else:
                 fields.append(field.write(codecs, rebuild))

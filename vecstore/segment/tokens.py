@@ -28,7 +28,7 @@ from vecstore.segment.ragged import (
     make_offsets,
     read_array,
 )
-from vecstore.types import Array, Float16, Int64, Uint16, Uint64
+from vecstore.types import Array, Bool, Float16, Int64, Uint16, Uint64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,6 +143,15 @@ class TokenBounds:
         if self.touch is not None:
             self.touch(None)
         return self.salience
+
+    def weighed(self) -> Bool:
+        """Of which records salience is known, bool [n]: of those where it is not 0 throughout."""
+        if self.salience is None or not len(self):
+            return np.zeros(len(self), dtype=np.bool_)
+        found: Bool = np.logical_or.reduceat(
+            self.all_salience() != 0, self.offsets[:-1].astype(np.int64)
+        )
+        return found
 
     def as_given(self) -> Int64 | None:
         """The tokens of all records in the order in which they were given; None: as they are."""

@@ -71,7 +71,7 @@ class TokenQuery:
         With nprobe those that look good by their centroids, unless there are hardly more, or hardly
         any are found; with a budget all, as centroids are those of all tokens.
         """
-        allowed, most = target.allowed, options.MAXSIM_CANDIDATES * stage.keep
+        allowed, most = target.allowed, candidates_of(stage)
         prepared = self._prepare(read)
         if stage.nprobe is None or stage.token_budget is not None or allowed.count <= most:
             return allowed.bits, allowed.count
@@ -107,6 +107,11 @@ class TokenQuery:
             return [task() for task in tasks]
         self.threads = max(self.threads, min(self.workers.count, len(tasks)))
         return self.workers.run(tasks)
+
+
+def candidates_of(stage: MaxSim) -> int:
+    """How many records of a target a stage with nprobe scores, where there are more."""
+    return max(options.MAXSIM_CANDIDATES * stage.keep, options.MAXSIM_CANDIDATES_MIN)
 
 
 class Read(NamedTuple):
