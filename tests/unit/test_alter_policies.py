@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 import vecstore as vs
 from tests.unit.altering import ALONE, at, folders, named
-from vecstore import errors
+from tests.unit.test_alter_background import until
+from vecstore import errors, options
 from vecstore.collection import Collection
 from vecstore.database import Database
+from vecstore.ingest import alter_work
 from vecstore.ingest.alter_job import read_job
 from vecstore.ingest.batch import make_batch
+from vecstore.segment.reader import Segment
+from vecstore.segment.reducing import Reducing
+from vecstore.segment.reduction import Reduction
 from vecstore.types import Array
 
 DIM = 8
@@ -180,7 +187,7 @@ def test_stand_ins_stay(tmp_path: Path) -> None:
 
 
 def test_it_goes_on_after_a_crash(tmp_path: Path) -> None:
-    """Cut off in the middle nothing is changed; opened again, it comes to its end."""
+    """Cut off in the middle nothing changes; opened again, it ends by itself with what it made."""
     with vs.open(tmp_path, options=ALONE) as db:
         made = make(db)
 
@@ -190,9 +197,69 @@ def test_it_goes_on_after_a_crash(tmp_path: Path) -> None:
         with at("alter.built", crash), pytest.raises(KeyboardInterrupt):
             made.alter("pages", pruning="share0.5", pooling="fixed2")
         assert lengths(made) == WHOLE
+        job = read_job(made._store)
+        assert job is not None
+        [built] = job.built
     with vs.open(tmp_path) as db:
         made = db.collection("c")
-        made.alter("pages", pruning="share0.5", pooling="fixed2")
+        until(lambda: read_job(made._store) is None)
         assert lengths(made) == [min(2, count) for count in HALF]
+        assert built.info.id in {segment.id for segment in made._store.snapshot().manifest.segments}
         assert db.check() == []
         assert folders(db) == named(made)
+
+
+def test_a_paused_alteration_holds_up_no_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even inside its flush of a large buffer."""
+    monkeypatch.setattr(alter_work, "MERGED_BYTES_MAX", 100)
+    with vs.open(tmp_path) as db:
+        made = make(db)
+        db.pause_jobs()
+        with at("flush.begin", db.pause_jobs):
+            db.resume_jobs()
+            made.alter("pages", pruning="share0.5", wait=False)
+            until(lambda: not made._store.snapshot().buffer_batches)
+        writer = Thread(target=lambda: (made.upsert([50], {"pages": PAGES[:1]}), made.flush()))
+        writer.start()
+        writer.join(60)
+        assert not writer.is_alive()
+        assert read_job(made._store) is not None
+        db.resume_jobs()
+        until(lambda: read_job(made._store) is None)
+        assert lengths(made) == HALF
+
+
+def test_long_reductions_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ask after each piece whether they are to go on, and count what they write."""
+    monkeypatch.setattr(options, "CHUNK_BYTES", 4 * DIM * 10)
+    with vs.open(tmp_path, options=ALONE) as db:
+        made = make(db)
+        made.compact()
+        [live] = made._store.snapshot().segments
+        assert isinstance(live.source, Segment)
+        had = made.schema.vector("pages")
+        assert isinstance(had, vs.MultiVector)
+        for number, policy in enumerate(({"pruning": "share0.5"}, {"pooling": "fixed1"})):
+            written: list[int] = []
+            reduction = Reduction.between(had, replace(had, **policy))  # type: ignore[arg-type]
+            files, folder = made._store.environment.files, tmp_path / str(number)
+            folder.mkdir()
+            work = Reducing(files, folder, live.source, reduction, written.append)
+            with work.done() as (_, bounds):
+                assert len(written) > 10
+                assert sum(written) == (2 * DIM * bounds.count if number else 0)
+
+
+def test_salience_may_be_anything(tmp_path: Path) -> None:
+    """Below zero, or zero throughout: it is known then, unlike what nobody gave."""
+    with vs.open(tmp_path, options=ALONE) as db:
+        made = make(db)
+        made.upsert(range(30), {"pages": weighed(PAGES)})
+        for record, salience in ((0, -np.arange(1.0, 3.0)), (1, np.zeros(3))):
+            tokens = vs.Tokens.of_lengths(PAGES[record], [len(salience)], salience=salience)
+            made.upsert([record], {"pages": tokens})
+        made.compact()
+        made.alter("pages", pruning="salience-1.0std")
+        assert len(made.get([1], with_vectors=True)[0].vectors["pages"]) == 3  # type: ignore[union-attr]

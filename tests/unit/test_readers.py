@@ -332,3 +332,23 @@ def test_reader_needs_a_database(tmp_path: Path) -> None:
         with pytest.raises(NotADatabaseError):
             vs.open(path, read_only=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_reader_sees_what_policies_did_to_the_buffer(tmp_path: Path) -> None:
+    """Also where the schema is again what it was, and there was never a segment."""
+    writer = Writer(tmp_path / "db")
+    writer.do('field = vs.MultiVector("p", 4, "dot")')
+    writer.do('pages = db.create_collection("pages", vs.Schema([field]))')
+    writer.do('pages.upsert(range(2), {"p": [np.eye(4), np.ones((6, 4))]})')
+    with vs.open(tmp_path / "db", read_only=True) as db:
+        pages = db.collection("pages")
+
+        def lengths() -> list[int]:
+            found = pages.get([0, 1], with_vectors=True)
+            return [len(record.vectors["p"]) for record in found if record is not None]
+
+        assert lengths() == [4, 6]
+        writer.do('pages.alter("p", pruning="share0.5")')
+        writer.do('pages.alter("p", pruning="")')
+        assert lengths() == [2, 3]
+    writer.close()
