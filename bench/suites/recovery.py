@@ -168,9 +168,7 @@ class Run:
             raise
         return worker
 
-    def _insert(
-        self, worker: Worker, start: int, stop: int, limit_s: float = INSERT_S_MAX
-    ) -> None:
+    def _insert(self, worker: Worker, start: int, stop: int, limit_s: float = INSERT_S_MAX) -> None:
         rows = {"source": "all", "start": start, "stop": stop, "batch": stop - start}
         worker.ask("insert", limit_s=limit_s, **rows)
 

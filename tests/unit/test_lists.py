@@ -121,6 +121,21 @@ def test_lists_are_learned_from_all_kinds_of_rows(
     assert kinds.min() < 0 < kinds.max()
 
 
+def test_no_list_is_empty(foreground: Database) -> None:
+    """Where many rows are equal, lists without a row would be probed for nothing."""
+    vectors = rows(ROWS, DIM)
+    vectors[: ROWS * 4 // 5] = vectors[0]
+    items = foreground.create_collection("items", SCHEMA)
+    items.upsert(range(ROWS), vectors)
+    items.flush()
+    [live] = items._store.snapshot().segments
+    part = FieldPart(live.source, np.arange(ROWS))
+    order = list_order(SCHEMA.vectors[0], [part], 1 << 20, no_pace)
+    assert len(order.centroids) == len(order.offsets) - 1
+    assert (np.diff(order.offsets) > 0).all()
+    assert sorted(order.order.tolist()) == list(range(ROWS))
+
+
 def test_few_rows_have_no_lists(foreground: Database) -> None:
     """Codes of a segment of fewer rows stay in the order of rows."""
     items = foreground.create_collection("items", SCHEMA)

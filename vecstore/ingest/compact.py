@@ -32,6 +32,7 @@ from vecstore.segment.tombstones import CHUNK_SEQS
 from vecstore.segment.writer import Pace, Part, no_pace, write_segment
 from vecstore.storage import keys
 from vecstore.storage.failpoints import reach
+from vecstore.storage.heap import trim
 from vecstore.types import Int64
 
 
@@ -59,6 +60,7 @@ def compact_now(store: CollectionStore, jobs: Jobs) -> None:
         compact_all(store, resting(lambda _: environment.check_open()), everything=True)
     environment.reclaimer.sweep()
     environment.give_back()
+    trim()
 
 
 def compact_all(store: CollectionStore, pace: Pace = no_pace, *, everything: bool = False) -> None:

@@ -25,6 +25,7 @@ from typing import Literal
 from vecstore.errors import ClosedError, VecstoreError
 from vecstore.reports import Job, JobKind, JobState
 from vecstore.segment.stream import Pace
+from vecstore.storage.heap import trim
 
 # Jobs of the lane "work" rest for this share of the time that a chunk took, and at most so long.
 REST_SHARE = 0.25
@@ -287,6 +288,7 @@ class Jobs:
                 else:
                     self._end(task, error)
             del task, error
+            trim()
 
     def _next(self, lane: Lane) -> Task | None:
         with self._changed:

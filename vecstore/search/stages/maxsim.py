@@ -31,8 +31,9 @@ from vecstore.types import Float32, Int64, Uint64
 Result = TypeVar("Result")
 
 # What a MaxSim costs for each byte of codes and vector of the query, in bytes of codes that a scan
-# of a vector field scores: its measure of what is worth another thread.
-COST = 1 / 8
+# of a vector field scores; and in bytes that are as much worth another thread, as products gain
+# more by it than reading does.
+COST, _SHARED = 1 / 8, 1 / 2
 _POSTING_BYTES = 4
 # Vectors of a query that a scan of ids reads tokens once for.
 STRIP = 32
@@ -99,7 +100,7 @@ class TokenQuery:
         size = tokens * read.codes.codec.code_bytes
         self.rows += rows
         self.bytes_read += size
-        return int(size * len(self.vectors) * COST)
+        return int(size * len(self.vectors) * _SHARED)
 
     def run(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do what scores, on as many threads."""
