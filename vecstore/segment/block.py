@@ -129,8 +129,8 @@ class Block:
         if spec not in self.specs(field):
             return None
         found = self._codes.get(field)
-        if found is None:  # threads may all do this
-            found = self._codes[field] = self._packed(field, self._made[field])
+        if found is None:  # threads may all do this, for the same codes
+            found = self._codes.setdefault(field, self._packed(field, self._made[field]))
         return found
 
     def _packed(self, field: str, made: Encoding) -> Codes:

@@ -185,7 +185,7 @@ class Segment:
             info = self.info.field(field)
             if info is None or not info.presence:
                 return None
-            found = self._field_rows[field] = self._read_presence(info)
+            found = self._field_rows.setdefault(field, self._read_presence(info))
         return found
 
     def tokens(self, field: str) -> TokenBounds | None:
@@ -195,7 +195,7 @@ class Segment:
             info = self.info.field(field)
             if info is None or not info.bounds:
                 return None
-            found = self._tokens[field] = self._read_tokens(info)
+            found = self._tokens.setdefault(field, self._read_tokens(info))
         return found
 
     def field_count(self, field: str) -> int:
@@ -214,11 +214,11 @@ class Segment:
         return None if found is None else found[1].codec
 
     def codes(self, field: str, spec: str) -> Codes | None:
-        """The codes of one representation, or None where there is none that begins with it."""
+        """The one copy of a representation's codes; None where none begins with it."""
         if (found := self._codes.get((field, spec))) is None:
             item = self._representation(field, spec) or self._containing(field, spec)
             if item is not None:
-                found = self._codes[field, spec] = self._read_codes(*item)
+                found = self._codes.setdefault((field, spec), self._read_codes(*item))
         return found
 
     def verify(self, read: Callable[[int], None] | None = None) -> list[str]:
@@ -396,5 +396,5 @@ class Segment:
         if item.component not in self._lists:  # `item` may be contained in what it holds
             whole = next(each for each in field.representations if each.component == item.component)
             lists = stored_lists(component, self._codecs(field, whole), field.count)
-            self._lists[item.component] = lists
+            return self._lists.setdefault(item.component, lists)
         return self._lists[item.component]
