@@ -46,10 +46,11 @@ RPC_TIMEOUT_S = 60.0
 
 # A codec trained on fewer rows than this is trained again by the next larger flush.
 TRAINING_ROWS_MAX = 65_536
-# A filter that leaves fewer rows than this (or this share of them) skips the scan of codes:
-# its rows are gathered and scored with the finest representation.
+# A filter that leaves at most so many rows skips the scan of codes: its rows are gathered and
+# scored with the finest representation. So many rows of lists are scanned in the time of one that
+# is scored by itself, wherever its codes lie.
 GATHER_ROWS_MAX = 1_000
-GATHER_SHARE_MAX = 0.01
+LISTED_PER_ROW = 8
 # The codes of a field of a segment with at least so many rows are stored as inverted lists; so many
 # times the square root of the rows.
 LISTS_ROWS_MIN = 50_000

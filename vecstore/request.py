@@ -38,6 +38,7 @@ class Probe:
     """As Scan, but score only the rows of the `nprobe` inverted lists nearest to the query.
 
     In each segment whose codes of `representation` are stored as lists; other rows are all scored.
+    More lists are visited where those hold less than their share of the rows that a filter passes.
     """
 
     representation: str

@@ -23,9 +23,8 @@ from vecstore.search.candidates import Answer, Queries, Target
 from vecstore.search.compiled import compile_cascade
 from vecstore.search.parallel import Workers
 from vecstore.segment.base import Codes, Sound
-from vecstore.segment.bits import pack_mask
+from vecstore.segment.bits import Allowed, pack_mask
 from vecstore.segment.lists import ListOrder, Lists, read_lists
-from vecstore.segment.snapshot import Allowed
 from vecstore.types import Float32, Int64, Metric, Uint32, Uint64
 
 COARSE = ("bits1", "bits2", "bits4", "int8", "prefix5/bits2", "float16", "sign", "lvq4", "pq2")
@@ -91,7 +90,10 @@ def listed(rng: np.random.Generator, codec: Codec, vectors: Float32) -> tuple[Li
     """Some lists, of which some are empty, and the vectors in their order."""
     count = int(rng.integers(1, 20))
     centroids = gaussian(count, codec.dim, codec.metric, int(rng.integers(2**32)))
-    order = ListOrder.of(centroids, rng.integers(0, count, len(vectors)))
+    assigned = rng.integers(0, count, len(vectors))
+    if rng.random() < 0.5:  # so that rows that a filter passes may all be in some lists
+        assigned = np.sort(assigned)
+    order = ListOrder.of(centroids, assigned)
     arrays = {name: np.asarray(array) for name, array in order.arrays(codec).items()}
     return read_lists(arrays, len(vectors), "memory"), vectors[order.order]
 
@@ -118,6 +120,8 @@ def target_of(
         owners = np.sort(rng.choice(count, rows, replace=False)).astype(np.uint32)
     seqs = first + np.cumsum(rng.integers(1, 4, count)).astype(np.uint64)
     mask = rng.random(rows) < rng.choice([0.05, 0.5, 0.99])
+    if rng.random() < 0.5:
+        mask &= np.arange(rows) < rng.integers(rows + 1)
     mask[rng.integers(rows)] = True
     allowed = Allowed(pack_mask(mask), int(mask.sum()))
     if rng.random() < 0.4:

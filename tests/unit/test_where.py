@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vecstore as vs
+from vecstore.database import Database
 from vecstore.errors import FilterError
 from vecstore.schema import Column
+from vecstore.search import answer as search_answer
 from vecstore.search.mask import evaluate
 from vecstore.search.nodes import And, Compare, Contains, In, IsNull, Node, Not, Or
 from vecstore.search.where import parse_where
 from vecstore.segment.columns import ColumnData
+from vecstore.segment.snapshot import Live
+from vecstore.types import Bool
 
 COLUMNS = (
     Column("year", "int"),
@@ -202,3 +207,38 @@ def test_nulls_are_neither_true_nor_false() -> None:
         mask = evaluate(parse_where(text, COLUMNS), data.__getitem__, 3)
         assert mask.dtype == np.bool_
         assert mask.tolist() == expected, text
+
+
+def test_a_filter_is_worked_out_once_for_what_is_there(
+    foreground: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again where rows were written since, another filter was asked, or bits take too much room."""
+    calls = []
+
+    def counted(node: Node, live: Live) -> Bool:
+        calls.append(node)
+        return passing(node, live)
+
+    passing = search_answer.passing
+    monkeypatch.setattr(search_answer, "passing", counted)
+    schema = vs.Schema([vs.Vector("v", 4)], columns=[vs.Column("n", "int")])
+    items = foreground.create_collection("items", schema)
+
+    def found(where: str) -> tuple[int, set[object]]:
+        calls.clear()
+        ids = items.search(np.ones(4, np.float32), where=where).ids
+        return len(calls), set(ids.tolist())
+
+    for round_, ids in enumerate(({0}, {0, 1})):
+        items.upsert([round_], np.ones((1, 4), np.float32), [{"n": 1}])
+        items.flush()
+        assert found("n = 1") == (round_ + 1, ids)
+        assert found("n = 1") == (0, ids)
+        assert found("n = 2") == (round_ + 1, set())
+        assert found("n = 1") == (0, ids)
+    monkeypatch.setattr(search_answer, "ROUTES_BYTES_MAX", 0)
+    assert found("n >= 1") == found("n >= 1") == (2, {0, 1})
+    monkeypatch.undo()
+    for number in range(3 * search_answer.ROUTES_MAX):
+        items.search(np.ones(4, np.float32), where=f"n = {number}")
+    assert len(items._store.snapshot().routes) <= search_answer.ROUTES_MAX

@@ -98,7 +98,7 @@ class Prepared(Protocol):
         Args:
             parts: what `pack` returned for codes in the order of the lists.
             lists: where they lie.
-            probes: [Q, P], the lists of each query, none twice.
+            probes: [Q, P], the lists of each query, none twice; -1 at the end for none.
             allowed: as in `scan`, by row.
             keep: as in `scan`.
         """

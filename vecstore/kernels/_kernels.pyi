@@ -53,7 +53,7 @@ class Scorer:
             offsets: [C + 1], ascending, at most N; list l holds the positions
                 [offsets[l], offsets[l + 1]) of the codes.
             order: [N], the row at each position; what is beyond N - 1 is passed over.
-            probes: [Q, P], the lists of each query, none twice.
+            probes: [Q, P], the lists of each query, none twice; -1 at the end for none.
             allowed: as in `scan`, by row.
             keep: 1 to 2**32 - 1. Order: score descending, then row ascending.
         """

@@ -77,7 +77,7 @@ void rescore(const std::vector<CascadeTarget>& targets, const CascadePlan& plan,
 }
 
 // The best lists of each query, as many for each: [count][probed].
-std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
+std::vector<i64> best_lists(const Listed& listed, i64 count, i64 nprobe) {
     const Scoring& read = listed.centroids;
     std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
                                     {0, listed.lists.count, nullptr}, nprobe);
@@ -89,6 +89,95 @@ std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe) {
     for (Best& each : ranked) {
         const std::vector<Hit>& lists = ordered ? each.sorted() : each.unsorted();
         for (size_t i = 0; i < probed; i++) probes.push_back(lists[i].row);
+    }
+    return probes;
+}
+
+// As in segment/lists.py.
+constexpr i64 PROBES_FIRST = 16, PROBES_NEAR = 4;
+
+// How much each list holds of the rows that a search may find.
+class Shares {
+  public:
+    Shares(const Lists& lists, const u64* allowed) : lists_(lists), allowed_(allowed) {
+        for (i64 word = 0; word < (lists.rows + BLOCK - 1) / BLOCK; word++)
+            passing_ += std::popcount(allowed[word]);
+    }
+    // Whether too few rows are missing for it to matter where these lie.
+    bool even() const { return passing_ * 16 >= lists_.rows * 15; }
+
+    // The best lists with allowed rows: as many as `nprobe` that have their share of these, and as
+    // far below the first such lists as the last of `nprobe` is without a filter. A list of half
+    // its share counts whole. Returns whether `ranked` has so many, and near enough.
+    bool choose(const std::vector<Hit>& ranked, i64 nprobe, std::vector<i64>& chosen) {
+        const i64 first = std::max(nprobe / PROBES_FIRST, i64(1));
+        const bool known = i64(ranked.size()) >= nprobe;
+        const float depth =
+            known ? ranked[size_t(first - 1)].score - ranked[size_t(nprobe - 1)].score : 0;
+        float least = -std::numeric_limits<float>::infinity();
+        double weight = 0;
+        bool begun = false, far = !known;
+        chosen.clear();
+        for (size_t i = 0; i < ranked.size(); i++) {
+            const Hit& each = ranked[i];
+            const double own = weight_of(each.row);
+            if (own > 0) chosen.push_back(each.row);
+            weight += own;
+            far |= i64(i + 1) == nprobe && weight * PROBES_NEAR < double(nprobe);
+            if (!begun && weight >= double(first)) {
+                begun = true;
+                least = each.score - depth;
+            }
+            if (!far && weight >= double(nprobe) && each.score <= least) return true;
+        }
+        return false;
+    }
+
+  private:
+    double weight_of(i64 list) {
+        if (weights_.empty()) weights_.assign(size_t(lists_.count), -1);
+        double& found = weights_[size_t(list)];
+        if (found >= 0) return found;
+        const i64 start = i64(lists_.offsets[list]), stop = i64(lists_.offsets[list + 1]);
+        i64 own = 0;
+        for (i64 at = start; at < stop; at++) {
+            const i64 row = lists_.order[at];
+            if (row < lists_.rows) own += allowed_[row / BLOCK] >> (row % BLOCK) & 1;
+        }
+        if (!own) return found = 0;
+        const double wanted = double(stop - start) * double(passing_);
+        return found = std::min(1.0, double(2 * own * lists_.rows) / wanted);
+    }
+
+    const Lists& lists_;
+    const u64* allowed_;
+    i64 passing_ = 0;
+    std::vector<double> weights_;
+};
+
+// The lists that each query visits: [count][probed], filled up with -1.
+std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe, const u64* allowed) {
+    const Lists& lists = listed.lists;
+    if (!allowed) return best_lists(listed, count, nprobe);
+    Shares shares(lists, allowed);
+    if (shares.even()) return best_lists(listed, count, nprobe);
+    const Scoring& read = listed.centroids;
+    std::vector<std::vector<i64>> chosen(static_cast<size_t>(count));
+    i64 ranks = std::min(lists.count, 4 * nprobe);
+    for (bool enough = false; !enough; ranks = lists.count) {
+        std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
+                                        {0, lists.count, nullptr}, ranks);
+        enough = true;
+        for (size_t q = 0; q < chosen.size(); q++)
+            enough &= shares.choose(ranked[q].sorted(), nprobe, chosen[q]);
+        if (ranks == lists.count) break;
+    }
+    size_t probed = 0;
+    for (const std::vector<i64>& each : chosen) probed = std::max(probed, each.size());
+    std::vector<i64> probes;
+    for (std::vector<i64>& each : chosen) {
+        each.resize(probed, -1);
+        probes.insert(probes.end(), each.begin(), each.end());
     }
     return probes;
 }
@@ -124,7 +213,7 @@ std::vector<Best> scan_target(const CascadeTarget& target, const CascadePlan& pl
     Lists lists = target.listed->lists;
     std::vector<i64> probes(size_t(count), 0);
     if (plan.nprobe)
-        probes = probes_of(*target.listed, count, plan.nprobe);
+        probes = probes_of(*target.listed, count, plan.nprobe, target.allowed);
     else
         lists = {whole, 1, lists.order, lists.rows};
     return scan_lists(*read.variant, read.family, read.job, count, lists, probes.data(),

@@ -285,8 +285,8 @@ nb::list Scorer::scan_lists(In<u64, 1> offsets, In<u32, 1> order, In<i64, 2> pro
     check(i64(probes.shape(0)) == count_, "probes of shape [Q, P]");
     u64 outside = 0;
     for (size_t i = 0; i < probes.size(); i++)
-        outside |= u64(u64(probes.data()[i]) >= u64(count));
-    check(!outside, "probes from 0 to C - 1");
+        outside |= u64(u64(probes.data()[i]) + 1 > u64(count));
+    check(!outside, "probes from 0 to C - 1, and -1 for none");
     check(0 < keep && keep <= ROWS_MAX, "keep from 1 to 2^32 - 1");
     check(!allowed || i64(allowed->shape(0)) >= (i64(order.shape(0)) + BLOCK - 1) / BLOCK,
           "a word of allowed for every 64 rows");

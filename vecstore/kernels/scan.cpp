@@ -149,10 +149,11 @@ class Visits {
   public:
     Visits(i64 lists, i64 count, const i64* probes, i64 probed)
         : lists_(lists), ends_(size_t(lists) + 2), queries_(size_t(count * probed)) {
-        for (i64 i = 0; i < count * probed; i++) ends_[size_t(probes[i]) + 2]++;
+        for (i64 i = 0; i < count * probed; i++)
+            if (probes[i] >= 0) ends_[size_t(probes[i]) + 2]++;
         std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
         for (i64 i = 0; i < count * probed; i++)
-            queries_[ends_[size_t(probes[i]) + 1]++] = u32(i / probed);
+            if (probes[i] >= 0) queries_[ends_[size_t(probes[i]) + 1]++] = u32(i / probed);
     }
     Some of(i64 list) const {
         const size_t start = ends_[size_t(list)], stop = ends_[size_t(list) + 1];
@@ -236,9 +237,10 @@ std::vector<Best> scan_lists(const Variant& variant, const Family& family, const
     if (count == 1) {
         // The best lists come first, so that of the others few rows are offered.
         const u32 only = 0;
-        for (i64 i = 0; i < probed; i++)
-            scanner.list(lists, probes[i], allowed, start(i + 1 < probed ? probes[i + 1] : lists.count),
-                         {&only, 1});
+        for (i64 i = 0; i < probed && probes[i] >= 0; i++) {
+            const i64 next = i + 1 < probed && probes[i + 1] >= 0 ? probes[i + 1] : lists.count;
+            scanner.list(lists, probes[i], allowed, start(next), {&only, 1});
+        }
     } else {
         const Visits visits(lists.count, count, probes, probed);
         for (i64 list = visits.from(0); list < lists.count;) {

@@ -69,8 +69,9 @@ struct Lists {
     i64 rows;            // N
 };
 
-// Scores the allowed rows of each query's lists, probes [count][probed], no list twice; one Best
-// for each query, not sorted yet. Bit i of word w of allowed is row 64 w + i; null: every row.
+// Scores the allowed rows of each query's lists, probes [count][probed], no list twice, those that
+// have fewer filled up with -1; one Best for each query, not sorted yet. Bit i of word w of allowed
+// is row 64 w + i; null: every row.
 std::vector<Best> scan_lists(const Variant& variant, const Family& family, const void* job,
                              i64 count, const Lists& lists, const i64* probes, i64 probed,
                              const u64* allowed, i64 keep);

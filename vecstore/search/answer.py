@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 OnDamage: TypeAlias = Callable[[CorruptionError], object]
 
 # A snapshot remembers the routes of so many kinds of searches.
-ROUTES_MAX = 64
+ROUTES_MAX, ROUTES_BYTES_MAX = 64, 16 << 20
 
 
 def answer(
@@ -74,12 +74,14 @@ def answer_dense(
 
 def _route(request: SearchRequest, snapshot: Snapshot) -> Route:
     """How to search; remembered by the snapshot for the next search that is alike."""
-    alike = (request.field, request.limit, request.exact, request.plan)
-    route: Route | None = snapshot.routes.get(alike) if request.where is None else None
+    alike = (request.field, request.limit, request.exact, request.plan, request.where)
+    route: Route | None = snapshot.routes.get(alike)
     if route is None:
         route = _find_route(request, snapshot)
-        if request.where is None and not _expires(route.targets):
-            if len(snapshot.routes) >= ROUTES_MAX:
+        rows = 0 if request.where is None else sum(target.rows for target in route.targets)
+        most = min(ROUTES_MAX, ROUTES_BYTES_MAX // (1 + rows // 8))  # what passes is kept as bits
+        if most and not _expires(route.targets):
+            if len(snapshot.routes) >= most:
                 snapshot.routes.clear()
             snapshot.routes[alike] = route
     return route
@@ -92,13 +94,15 @@ def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     for target in targets:
         allowed += target.allowed.count
         rows += target.rows
-    few = allowed <= max(options.GATHER_ROWS_MAX, int(rows * options.GATHER_SHARE_MAX))
+    few = allowed <= options.GATHER_ROWS_MAX
     nprobe = 0
     if request.plan is None and allowed and not (few or request.exact):
         coarse = coarse_of(vector)
         lists = max((target.list_count(coarse) for target in targets), default=0)
         codec = parse_spec(coarse, vector.dim).codec
         nprobe = lists_to_probe(lists, request.limit, allowed, codec)
+        if allowed * options.LISTED_PER_ROW * lists <= rows * nprobe:
+            nprobe = 0
     return make_route(make_plan(request, vector, few=few, nprobe=nprobe), targets)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from vecstore.codec import Codec, Prepared
 from vecstore.search.matching import Matching
 from vecstore.segment.base import Codes
-from vecstore.segment.snapshot import Allowed, Live
+from vecstore.segment.bits import Allowed
+from vecstore.segment.snapshot import Live
 from vecstore.types import Float32, Int64, StageReport, Uint64
 
 

@@ -18,7 +18,8 @@ from vecstore.search.parallel import Workers
 from vecstore.search.stages.maxsim import TokenQuery, rescore_sets
 from vecstore.search.stages.rescore import rescore
 from vecstore.search.where import Node
-from vecstore.segment.snapshot import Allowed, Live, Place, Snapshot
+from vecstore.segment.bits import Allowed
+from vecstore.segment.snapshot import Live, Place, Snapshot
 from vecstore.segment.vectors import owners, read_vectors
 from vecstore.types import Hits, Int64, Record, TokenMatches
 

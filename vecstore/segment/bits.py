@@ -8,9 +8,19 @@ Bit i of word w stands for row 64 * w + i; bits beyond the last row are 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from vecstore.types import Bool, Uint64
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Rows that a scan may return, as packed bits; `bits` None means all `count` rows."""
+
+    bits: Uint64 | None
+    count: int
 
 
 def pack_mask(mask: Bool) -> Uint64:

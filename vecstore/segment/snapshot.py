@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from vecstore.segment.base import Source
-from vecstore.segment.bits import pack_mask, unpack_mask
+from vecstore.segment.bits import Allowed, pack_mask, unpack_mask
 from vecstore.segment.catalog import CollectionInfo
 from vecstore.segment.manifest import Manifest
 from vecstore.segment.tombstones import dead_mask
@@ -23,14 +23,6 @@ from vecstore.types import Bool, Int64, Uint64
 Tombstones: TypeAlias = Mapping[int, bytes]
 Clock: TypeAlias = Callable[[], float]
 """Seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """Rows that a scan may return, as packed bits; `bits` None means all `count` rows."""
-
-    bits: Uint64 | None
-    count: int
 
 
 class Live:

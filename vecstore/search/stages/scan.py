@@ -86,7 +86,7 @@ def _tasks(
     prepared, lists = queries.prepared(codes.codec), codes.lists
     count, bits, keep = len(queries), target.allowed.bits, stage.keep
     if lists is not None and isinstance(stage, Probe):
-        probes = lists.probe(prepared, stage.nprobe)
+        probes = lists.probe(prepared, stage.nprobe, target.allowed)
         rows = lists.rows_of(probes)
         scored = rows * codes.codec.code_bytes
         queries.rows_scanned += rows // count
