@@ -110,7 +110,7 @@ def test_lists_that_cannot_be_are_refused() -> None:
     for wrong in ([0, 3, 2], [0, 5], [3], []):
         with pytest.raises(ValueError, match="expected"):
             scorer.scan_lists(np.array(wrong, dtype=np.uint64), order, probes, None, 3)
-    for places in ([[2]], [[-1]], [[0], [1]]):
+    for places in ([[2]], [[-2]], [[0], [1]]):
         with pytest.raises(ValueError, match="expected"):
             scorer.scan_lists(offsets, order, np.array(places), None, 3)
     with pytest.raises(ValueError, match="expected offsets"):
@@ -121,6 +121,8 @@ def test_lists_that_cannot_be_are_refused() -> None:
         scorer.scan_lists(offsets, order, probes, np.zeros(0, dtype=np.uint64), 3)
     with pytest.raises(ValueError, match="expected keep"):
         scorer.scan_lists(offsets, order, probes, None, 0)
+    none = np.array([[1, -1, 0]])  # what follows is not visited
+    assert scorer.scan_lists(offsets, order, none, None, 9)[0][0].tolist() == [2, 3]
     astray = np.array([0, 7, 2**32 - 1, 3], dtype=np.uint32)
     assert scorer.scan_lists(offsets, astray, probes, None, 9)[0][0].tolist() == [0, 3]
 
