@@ -345,9 +345,14 @@ def _lane(kind: JobKind) -> Lane:
 
 
 def _release(error: BaseException | None) -> None:
-    """Let go of what the frames of an error hold: arrays of files that may have to be removed."""
+    """Let go of what the frames of an error hold: arrays of files that may have to be removed.
+
+    Functions among the frames hold more, so that what nobody asks about keeps none at all.
+    """
     while error is not None:
         clear_frames(error.__traceback__)
+        if isinstance(error, JobStopped):
+            error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 
