@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from threading import Event, active_count, current_thread
 from threading import enumerate as threads
@@ -350,7 +348,6 @@ def test_forgotten_jobs_do_not_keep_the_interpreter() -> None:
     """A program that never closes its jobs ends at once, without a word."""
     code = """
 import time
-import weakref
 from vecstore.ingest.jobs import Jobs
 
 def work(pace):
@@ -388,27 +385,3 @@ def test_work_on_the_callers_thread_rests(monkeypatch: pytest.MonkeyPatch) -> No
     assert told == [7, 7, 7]
     wanted = [module.REST_SHARE * 0.01, module.REST_SHARE * 0.02, module.REST_S_MAX]
     assert slept == pytest.approx(wanted)
-
-
-def test_what_was_stopped_holds_nothing(jobs: Jobs) -> None:
-    """Neither frames nor the functions among them: whoever removes files waits for no collector."""
-    held: list[weakref.ref[Endless]] = []
-
-    def run(pace: Task) -> None:
-        work = Endless()
-        held.append(weakref.ref(work))
-        _ = [[work, pace, self(pace)] for self in [work]]
-
-    gc.collect()
-    gc.disable()
-    try:
-        jobs.submit("compact", "items", run)
-        end = time.monotonic() + LONG_S
-        while not held or ((work := held[0]()) is not None and not work.begun.is_set()):
-            assert time.monotonic() < end
-        work = None
-        jobs.cancel("items")
-        while held[0]() is not None:
-            assert time.monotonic() < end
-    finally:
-        gc.enable()
