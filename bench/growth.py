@@ -22,7 +22,7 @@ from bench.peers.worker import allocated, memory_of
 from vecstore.types import Array, Float32, Int64
 
 NAME, FIELD = "bench", "tokens"
-BATCH = 1_000
+BATCH = 250
 LIMIT = 10
 PERIOD_S = 0.02
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.test_codecs import METRICS, built, gaussian
+from tests.reference import lists as twin
 from vecstore import options
 from vecstore.codec import Codec, parse_spec
 from vecstore.codec.affine import to_bfloat16
@@ -88,7 +89,7 @@ def vectors_of(rng: np.random.Generator, rows: int, dim: int, metric: Metric) ->
 
 def listed(rng: np.random.Generator, codec: Codec, vectors: Float32) -> tuple[Lists, Float32]:
     """Some lists, of which some are empty, and the vectors in their order."""
-    count = int(rng.integers(1, 20))
+    count = int(rng.integers(1, rng.choice([20, 80])))
     centroids = gaussian(count, codec.dim, codec.metric, int(rng.integers(2**32)))
     assigned = rng.integers(0, count, len(vectors))
     if rng.random() < 0.5:  # so that rows that a filter passes may all be in some lists
@@ -181,7 +182,7 @@ def first_stage(spec: str, keep: int, nprobe: int) -> Scan | Probe:
     return Probe(spec, nprobe, keep) if nprobe else Scan(spec, keep)
 
 
-NPROBES = st.sampled_from([0, 0, 1, 3, 30])
+NPROBES = st.sampled_from([0, 0, 1, 3, 30, 40])
 PLANS = st.one_of(
     st.builds(
         lambda spec, keep, nprobe: Cascade((first_stage(spec, keep, nprobe),)),
@@ -228,12 +229,53 @@ def test_kernels_answer_as_the_stages(
         expect_equal(found, expected)
 
 
-@given(damage=st.sampled_from(["scale", "error", "values"]), seed=SEEDS)
+@given(
+    nprobe=st.sampled_from([1, 2, 20, 40, 100]),
+    queries=st.sampled_from([1, 3, 20]),
+    share=st.sampled_from([None, 0.01, 0.1, 0.5, 0.93, 0.95]),
+    by_place=st.booleans(),
+    seed=SEEDS,
+)
+@settings(max_examples=200, deadline=None)
+def test_lists_are_visited_as_the_twin_says(
+    nprobe: int, queries: int, share: float | None, by_place: bool, seed: int
+) -> None:
+    """However many rows a filter passes, and wherever they lie."""
+    rng = np.random.default_rng(seed)
+    metric = METRICS[rng.integers(len(METRICS))]
+    vectors = vectors_of(rng, 600, 6, metric)
+    codec = built(str(rng.choice(COARSE[:4])), 6, metric, vectors)
+    lists, kept = listed(rng, codec, vectors)
+    codes = Codes(codec=codec, parts=codec.pack(codec.encode(kept)), touch=Sound(), lists=lists)
+    prepared = codec.prepare(gaussian(queries, 6, metric, seed))
+    mask = None
+    if share is not None:
+        ranks = np.arange(600) if by_place else rng.permutation(600)
+        mask = ranks < 600 * share
+    bits = None if mask is None else pack_mask(mask)
+    assert codes.listed is not None
+    found = codes.listed.probes(prepared.scorer(codes.parts), nprobe, bits)
+    ranked = prepared.scan(lists.centroids, (0, len(lists)), None, len(lists))
+    owners = np.split(lists.order.astype(np.int64), lists.offsets[1:-1].astype(np.int64))
+    expected = twin.probes(ranked, owners, nprobe, mask)
+    assert found.shape == (queries, max(map(len, expected)))
+    for own, wanted in zip(found, expected, strict=True):
+        assert (own[len(wanted) :] == -1).all()
+        assert sorted(own[: len(wanted)].tolist()) == sorted(wanted.tolist())
+        if queries == 1:
+            assert own.tolist() == wanted.tolist()
+
+
+@given(
+    damage=st.sampled_from(["scale", "error", "values"]),
+    nprobe=st.sampled_from([0, 0, 3, 30]),
+    seed=SEEDS,
+)
 @settings(deadline=None)
-def test_damaged_numbers_are_ordered_alike(damage: str, seed: int) -> None:
+def test_damaged_numbers_are_ordered_alike(damage: str, nprobe: int, seed: int) -> None:
     """NaN and infinities among factors, errors and floats change neither order nor cuts."""
     rng = np.random.default_rng(seed)
-    plan = Cascade((Scan("bits1", 300), Rescore("float32", 20)))
+    plan = Cascade((first_stage("bits1", 300, nprobe), Rescore("float32", 20)))
     targets = targets_of(rng, plan, "l2", 6, 2)
     for target in targets:
         for codes in target.live.source.found.values():  # type: ignore[attr-defined]

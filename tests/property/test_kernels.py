@@ -123,6 +123,9 @@ def test_lists_that_cannot_be_are_refused() -> None:
         scorer.scan_lists(offsets, order, probes, None, 0)
     none = np.array([[1, -1, 0]])  # what follows is not visited
     assert scorer.scan_lists(offsets, order, none, None, 9)[0][0].tolist() == [2, 3]
+    two = _kernels.flat(np.zeros((4, 2), np.float32), np.zeros((2, 2), np.float32), False)
+    found = two.scan_lists(offsets, order, np.array([[1, -1, 0], [0, 1, -1]]), None, 9)
+    assert [rows.tolist() for rows, _ in found] == [[2, 3], [0, 1, 2, 3]]
     astray = np.array([0, 7, 2**32 - 1, 3], dtype=np.uint32)
     assert scorer.scan_lists(offsets, astray, probes, None, 9)[0][0].tolist() == [0, 3]
 

@@ -24,7 +24,6 @@ from vecstore.codec.centroid import bias_of
 from vecstore.codec.lists import Coarse, Grid, Means, stretched
 from vecstore.codec.spec import parse_spec
 from vecstore.kernels import _kernels
-from vecstore.segment.bits import Allowed
 from vecstore.types import Float32, Metric
 
 SEEDS = st.integers(0, 2**32)
@@ -104,7 +103,8 @@ def test_lists_hold_the_codes_of_a_segment(count: int, seed: int) -> None:
                 if own.lists is None:
                     continue
                 prepared = own.codec.prepare(queries)
-                probes = own.lists.probe(prepared, len(own.lists), Allowed(None, n))
+                assert own.listed is not None
+                probes = own.listed.probes(prepared.scorer(own.parts), len(own.lists), None)
                 assert own.lists.rows_of(probes) == 3 * n
                 ranges = (own.lists.offsets, own.lists.order)
                 found = prepared.scan_lists(own.parts, ranges, probes, None, n)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import vecstore as vs
@@ -86,22 +85,34 @@ def test_candidates_and_probes_of_a_batch_are_bounded(
     monkeypatch.setattr(options, "CUT_SHARE", 1e3)  # every scan may have cut a row off
     queries = rows(60, DIM, seed=1)
     plan = vs.Cascade([vs.Probe("bits1", nprobe=900, keep=20), vs.Rescore("float16", keep=5)])
+    few = vs.Cascade([vs.Probe("bits1", nprobe=9, keep=20), vs.Rescore("float16", keep=5)])
+    asked = [(None, None), (plan, None), (few, "n < 1500")]
     with vs.open(tmp_path / "db", options=FOREGROUND) as db:
-        items = db.create_collection(
-            "items", vs.Schema(vectors=[vs.Vector("v", DIM, "cosine", ["bits1", "float16"])])
-        )
-        items.upsert(range(3000), rows(3000, DIM))
+        vector = vs.Vector("v", DIM, "cosine", ["bits1", "float16"])
+        items = db.create_collection("items", vs.Schema([vector], columns=[vs.Column("n", "int")]))
+        items.upsert(range(3000), rows(3000, DIM), [{"n": number} for number in range(3000)])
         items.flush()
         items.compact()
-        lists = int(np.ceil(options.LISTS_PER_ROOT * np.sqrt(3000)))
-        expected = [pairs(items.search_batch(queries, limit=5, plan=each)) for each in (None, plan)]
+        codes = items._store.snapshot().segments[0].source.codes("v", "bits1")
+        assert codes is not None
+        assert codes.lists is not None
+        lists = len(codes.lists)
+
+        def found() -> list[list[list[tuple[object, float]]]]:
+            return [
+                pairs(items.search_batch(queries, limit=5, plan=plan, where=where))
+                for plan, where in asked
+            ]
+
+        expected = found()
         monkeypatch.setattr(options, "CANDIDATES_MAX", 4000)
         runs.clear()
-        found = [pairs(items.search_batch(queries, limit=5, plan=each)) for each in (None, plan)]
-        assert found == expected
+        assert found() == expected
     assert {run.stages[0].keep for run, _ in runs} > {20, 160}  # widened
     for run, count in runs:
         first = run.stages[0]
         assert isinstance(first, vs.Scan | Probe)
-        kept = first.keep + (min(first.nprobe, lists) if isinstance(first, Probe) else 0)
+        kept = first.keep
+        if isinstance(first, Probe):  # any query of a filtered search may rank them all
+            kept += lists if first.nprobe == 9 else min(first.nprobe, lists)
         assert count == 1 or count * kept <= 4000

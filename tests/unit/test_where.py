@@ -236,9 +236,10 @@ def test_a_filter_is_worked_out_once_for_what_is_there(
         assert found("n = 1") == (0, ids)
         assert found("n = 2") == (round_ + 1, set())
         assert found("n = 1") == (0, ids)
-    monkeypatch.setattr(search_answer, "ROUTES_BYTES_MAX", 0)
+    monkeypatch.setattr(search_answer, "FILTERS_BYTES_MAX", 0)
     assert found("n >= 1") == found("n >= 1") == (2, {0, 1})
-    monkeypatch.undo()
-    for number in range(3 * search_answer.ROUTES_MAX):
-        items.search(np.ones(4, np.float32), where=f"n = {number}")
-    assert len(items._store.snapshot().routes) <= search_answer.ROUTES_MAX
+    monkeypatch.setattr(search_answer, "FILTERS_BYTES_MAX", 5)
+    for number in range(30):
+        items.search(np.ones(4, np.float32), where=f"n >= 1 AND n < {number}")
+    assert len(items._store.snapshot().filtered) <= 5
+    assert len(items._store.snapshot().routes) <= 1

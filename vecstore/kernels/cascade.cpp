@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <numeric>
 
 namespace vecstore {
 
@@ -146,7 +147,7 @@ class Shares {
         }
         if (!own) return found = 0;
         const double wanted = double(stop - start) * double(passing_);
-        return found = std::min(1.0, double(2 * own * lists_.rows) / wanted);
+        return found = std::min(1.0, 2.0 * double(own) * double(lists_.rows) / wanted);
     }
 
     const Lists& lists_;
@@ -154,33 +155,6 @@ class Shares {
     i64 passing_ = 0;
     std::vector<double> weights_;
 };
-
-// The lists that each query visits: [count][probed], filled up with -1.
-std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe, const u64* allowed) {
-    const Lists& lists = listed.lists;
-    if (!allowed) return best_lists(listed, count, nprobe);
-    Shares shares(lists, allowed);
-    if (shares.even()) return best_lists(listed, count, nprobe);
-    const Scoring& read = listed.centroids;
-    std::vector<std::vector<i64>> chosen(static_cast<size_t>(count));
-    i64 ranks = std::min(lists.count, 4 * nprobe);
-    for (bool enough = false; !enough; ranks = lists.count) {
-        std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
-                                        {0, lists.count, nullptr}, ranks);
-        enough = true;
-        for (size_t q = 0; q < chosen.size(); q++)
-            enough &= shares.choose(ranked[q].sorted(), nprobe, chosen[q]);
-        if (ranks == lists.count) break;
-    }
-    size_t probed = 0;
-    for (const std::vector<i64>& each : chosen) probed = std::max(probed, each.size());
-    std::vector<i64> probes;
-    for (std::vector<i64>& each : chosen) {
-        each.resize(probed, -1);
-        probes.insert(probes.end(), each.begin(), each.end());
-    }
-    return probes;
-}
 
 // Scores the allowed rows one by one, wherever their codes lie.
 std::vector<Best> scan_rows(const CascadeTarget& target, i64 keep, i64 count) {
@@ -221,6 +195,33 @@ std::vector<Best> scan_target(const CascadeTarget& target, const CascadePlan& pl
 }
 
 }  // namespace
+
+std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe, const u64* allowed) {
+    const Lists& lists = listed.lists;
+    if (!allowed) return best_lists(listed, count, nprobe);
+    Shares shares(lists, allowed);
+    if (shares.even()) return best_lists(listed, count, nprobe);
+    const Scoring& read = listed.centroids;
+    std::vector<std::vector<i64>> chosen(static_cast<size_t>(count));
+    std::vector<u32> lacking(static_cast<size_t>(count));
+    std::iota(lacking.begin(), lacking.end(), u32(0));
+    for (i64 ranks = std::min(lists.count, 4 * nprobe);; ranks = lists.count) {
+        std::vector<Best> ranked = scan(*read.variant, read.family, read.job, count,
+                                        {0, lists.count, nullptr}, ranks, lacking);
+        std::erase_if(lacking, [&](u32 q) {
+            return shares.choose(ranked[q].sorted(), nprobe, chosen[q]);
+        });
+        if (lacking.empty() || ranks == lists.count) break;
+    }
+    size_t probed = 0;
+    for (const std::vector<i64>& each : chosen) probed = std::max(probed, each.size());
+    std::vector<i64> probes;
+    for (std::vector<i64>& each : chosen) {
+        each.resize(probed, -1);
+        probes.insert(probes.end(), each.begin(), each.end());
+    }
+    return probes;
+}
 
 void in_order(Candidates& candidates, i64 keep) {
     if (candidates.size() > size_t(keep)) {

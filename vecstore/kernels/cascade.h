@@ -32,6 +32,10 @@ struct Listed {
     Lists lists;
 };
 
+// The lists that queries [0, count) visit, [count][P], filled up with -1: the best `nprobe`; under a
+// filter as many, and as far from the query, as hold their share of the rows that it passes.
+std::vector<i64> probes_of(const Listed& listed, i64 count, i64 nprobe, const u64* allowed);
+
 struct CascadeTarget {
     i64 rows;  // N; codes may have room for more
     Read scan;

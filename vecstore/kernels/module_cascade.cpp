@@ -89,6 +89,24 @@ class ListedCodes {
         check(i64(offsets_.size()) - 1 <= centroids_.rows(), "a centroid for each list");
     }
     i64 rows() const { return i64(order_.shape(0)); }
+    Out<i64> probes(nb::handle_t<Scores> queries, i64 nprobe,
+                    const std::optional<In<u64, 1>>& allowed) const {
+        Asked asked;
+        asked.queries = {&nb::cast<const Scores&>(queries)};
+        const i64 count = asked.count = asked.queries[0]->scoring().count;
+        check(count > 0, "a query");
+        check(0 < nprobe && nprobe <= ROWS_MAX, "nprobe from 1 to 2^32 - 1");
+        check(!allowed || i64(allowed->shape(0)) >= (rows() + BLOCK - 1) / BLOCK,
+              "a word of allowed for every 64 rows");
+        const Listed listed = read(asked, 0);
+        std::vector<i64> found;
+        {
+            nb::gil_scoped_release release;
+            found = probes_of(listed, count, nprobe, allowed ? allowed->data() : nullptr);
+        }
+        const size_t each = found.size() / size_t(count);
+        return array(std::move(found), {size_t(count), each});
+    }
     Listed read(Asked& asked, i64 place) const {
         return {centroids_.read(asked, place).scoring,
                 {offsets_.data(), i64(offsets_.size()) - 1, order_.data(), rows()}};
@@ -290,7 +308,9 @@ void add_cascade(nb::module_& m) {
         .def("at", &Reading::at, in("positions"));
     nb::class_<ListedCodes>(m, "Listed")
         .def(nb::init<const Reading&, In<u64, 1>, In<u32, 1>>(), nb::arg("centroids"), in("offsets"),
-             in("order"));
+             in("order"))
+        .def("probes", &ListedCodes::probes, nb::arg("queries"), nb::arg("nprobe"),
+             in("allowed").none());
     nb::class_<Target>(m, "Target")
         .def(nb::init<const Reading&, const Reading*, i64, std::optional<In<u64, 1>>,
                       const ListedCodes*, std::pair<i64, i64>>(),

@@ -149,11 +149,14 @@ class Visits {
   public:
     Visits(i64 lists, i64 count, const i64* probes, i64 probed)
         : lists_(lists), ends_(size_t(lists) + 2), queries_(size_t(count * probed)) {
-        for (i64 i = 0; i < count * probed; i++)
-            if (probes[i] >= 0) ends_[size_t(probes[i]) + 2]++;
+        auto each = [&](auto&& visit) {
+            for (i64 q = 0; q < count; q++)
+                for (i64 i = q * probed; i < (q + 1) * probed && probes[i] >= 0; i++)
+                    visit(size_t(probes[i]), u32(q));
+        };
+        each([&](size_t list, u32) { ends_[list + 2]++; });
         std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
-        for (i64 i = 0; i < count * probed; i++)
-            if (probes[i] >= 0) queries_[ends_[size_t(probes[i]) + 1]++] = u32(i / probed);
+        each([&](size_t list, u32 query) { queries_[ends_[list + 1]++] = query; });
     }
     Some of(i64 list) const {
         const size_t start = ends_[size_t(list)], stop = ends_[size_t(list) + 1];
@@ -220,12 +223,17 @@ const std::vector<Hit>& Best::sorted() {
 }
 
 std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
-                       const Span& span, i64 keep) {
+                       const Span& span, i64 keep, const std::vector<u32>& queries) {
     std::vector<Best> best(size_t(count), Best(variant, keep, true));
+    Scanner(variant, family, job, best).span(span, queries);
+    return best;
+}
+
+std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
+                       const Span& span, i64 keep) {
     std::vector<u32> all(static_cast<size_t>(count));
     std::iota(all.begin(), all.end(), u32(0));
-    Scanner(variant, family, job, best).span(span, all);
-    return best;
+    return scan(variant, family, job, count, span, keep, all);
 }
 
 std::vector<Best> scan_lists(const Variant& variant, const Family& family, const void* job,

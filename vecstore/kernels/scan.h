@@ -61,6 +61,10 @@ struct Span {
 std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
                        const Span& span, i64 keep);
 
+// The same for some of the queries; nothing is found for the others.
+std::vector<Best> scan(const Variant& variant, const Family& family, const void* job, i64 count,
+                       const Span& span, i64 keep, const std::vector<u32>& queries);
+
 // Rows in the order of inverted lists.
 struct Lists {
     const u64* offsets;  // [C + 1]: list l holds the positions [offsets[l], offsets[l + 1])

@@ -28,8 +28,9 @@ from vecstore.types import Bool, Float32, Hits, Id, Int64, Payload, TokenMatches
 Value = TypeVar("Value")
 OnDamage: TypeAlias = Callable[[CorruptionError], object]
 
-# A snapshot remembers the routes of so many kinds of searches.
-ROUTES_MAX, ROUTES_BYTES_MAX = 64, 16 << 20
+# A snapshot remembers the routes of so many kinds of searches; of those with filters as many again,
+# or fewer, so that the bits of what passes take about so many bytes.
+ROUTES_MAX, FILTERS_BYTES_MAX = 64, 16 << 20
 
 
 def answer(
@@ -74,26 +75,24 @@ def answer_dense(
 
 def _route(request: SearchRequest, snapshot: Snapshot) -> Route:
     """How to search; remembered by the snapshot for the next search that is alike."""
+    known = snapshot.routes if request.where is None else snapshot.filtered
     alike = (request.field, request.limit, request.exact, request.plan, request.where)
-    route: Route | None = snapshot.routes.get(alike)
+    route: Route | None = known.get(alike)
     if route is None:
         route = _find_route(request, snapshot)
         rows = 0 if request.where is None else sum(target.rows for target in route.targets)
-        most = min(ROUTES_MAX, ROUTES_BYTES_MAX // (1 + rows // 8))  # what passes is kept as bits
+        most = min(ROUTES_MAX, FILTERS_BYTES_MAX // (1 + rows // 8))
         if most and not _expires(route.targets):
-            if len(snapshot.routes) >= most:
-                snapshot.routes.clear()
-            snapshot.routes[alike] = route
+            if len(known) >= most:
+                known.clear()
+            known[alike] = route
     return route
 
 
 def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
     vector = snapshot.info.schema.vector(request.field)
     targets = find_targets(request, snapshot, request.field)
-    allowed = rows = 0
-    for target in targets:
-        allowed += target.allowed.count
-        rows += target.rows
+    allowed = sum(target.allowed.count for target in targets)
     few = allowed <= options.GATHER_ROWS_MAX
     nprobe = 0
     if request.plan is None and allowed and not (few or request.exact):
@@ -101,8 +100,6 @@ def _find_route(request: SearchRequest, snapshot: Snapshot) -> Route:
         lists = max((target.list_count(coarse) for target in targets), default=0)
         codec = parse_spec(coarse, vector.dim).codec
         nprobe = lists_to_probe(lists, request.limit, allowed, codec)
-        if allowed * options.LISTED_PER_ROW * lists <= rows * nprobe:
-            nprobe = 0
     return make_route(make_plan(request, vector, few=few, nprobe=nprobe), targets)
 
 
@@ -163,7 +160,8 @@ def _step(request: SearchRequest, route: Route) -> int:
     kept = first.keep
     if isinstance(first, Probe) and targets:
         lists = max(target.list_count(first.representation) for target in targets)
-        kept += min(first.nprobe, lists)
+        filtered = any(target.allowed.bits is not None for target in targets)
+        kept += lists if filtered else min(first.nprobe, lists)
     codecs = {
         id(codec): codec
         for stage in plan.stages

@@ -20,7 +20,7 @@ from vecstore.request import Cascade, Probe, Rescore, Scan
 from vecstore.search.candidates import Answer, Candidates, Queries, Target
 from vecstore.search.parallel import Workers
 from vecstore.search.stages.rescore import FEW, first_reading
-from vecstore.search.stages.scan import incomparable, is_sparse, scan_parts, touch
+from vecstore.search.stages.scan import by_itself, incomparable, scan_parts, touch
 from vecstore.segment.base import Codes
 
 # So many queries for each thread are worth that each reads all codes; fewer share the rows.
@@ -56,7 +56,7 @@ def compile_cascade(plan: Cascade, targets: Sequence[Target]) -> Compiled | None
             None if rescore is None else fine.reading,
             target.rows,
             target.allowed.bits,
-            None if isinstance(first, Scan) and is_sparse(target) else own.listed,
+            None if by_itself(first, target, own) else own.listed,
             (place[id(own.codec)], place[id(fine.codec)]),
         )
         for target, own, fine in zip(targets, read, finer, strict=True)
@@ -72,7 +72,7 @@ def _ascend(targets: Sequence[Target]) -> bool:
 
 def _rows(first: Scan | Probe, target: Target, codes: Codes) -> int:
     """About how many rows of a target a query reads."""
-    if codes.lists is None or isinstance(first, Scan):
+    if codes.lists is None or isinstance(first, Scan) or by_itself(first, target, codes):
         return target.allowed.count
     return target.rows * min(first.nprobe, len(codes.lists)) // len(codes.lists)
 
@@ -111,7 +111,7 @@ class Compiled(NamedTuple):
     def answer(self, queries: Queries, workers: Workers) -> list[Answer]:
         """Answer queries, at least one, as `run_cascade` does."""
         for target, codes in zip(self.targets, self.read, strict=True):
-            touch(target, codes)
+            touch(self.first, target, codes)
         threads = workers.share(self.scored * len(queries))
         if len(queries) < QUERIES_MIN * threads:
             return self.run(queries, workers if threads > 1 else None)

@@ -55,7 +55,7 @@ def _default_plan(vector: Vector, limit: int, nprobe: int, *, exact: bool) -> Ca
 
 
 def lists_to_probe(lists: int, limit: int, allowed: int, codec: str = "") -> int:
-    """How many of a segment's lists the default plan visits; 0 where it scans all rows.
+    """How many of a segment's lists the default plan visits at least; 0: it scans all rows.
 
     The larger the wanted share of the rows, the further they lie from the query, and the more lists
     hold them; whether a filter left few rows, or few were written. See DECISIONS.md.

@@ -11,25 +11,20 @@ import numpy as np
 
 from vecstore import options
 from vecstore.codec import Codec, Parts, parse_spec
-from vecstore.codec.base import Prepared
 from vecstore.codec.lists import LISTS_DIM_MAX
 from vecstore.errors import CorruptionError
-from vecstore.segment.bits import Allowed
 from vecstore.segment.format import Component
 from vecstore.segment.forms import check_forms, code_forms
 from vecstore.segment.layout import Arrays, Form
 from vecstore.segment.manifest import FieldInfo, RepresentationInfo, SegmentInfo
-from vecstore.segment.ragged import gather_index, make_offsets, read_array
+from vecstore.segment.ragged import read_array
 from vecstore.segment.stream import Shape
 from vecstore.storage.paths import LISTED
-from vecstore.types import Array, Float32, Float64, Int64, Uint16, Uint32, Uint64
+from vecstore.types import Array, Float32, Int64, Uint16, Uint32, Uint64
 
 _PREFIX = "lists/"
 _OFFSETS, _ORDER = _PREFIX + "offsets", _PREFIX + "order"
 _CENTROIDS = _PREFIX + "centroids/"
-# Of the lists that a query visits, one in so many are the first, from which on depth is measured;
-# and one in so many must have their share of the rows that a filter passes, else all are visited.
-PROBES_FIRST, PROBES_NEAR = 16, 4
 # The arrays that say which row the codes at each position are of.
 PLACING = frozenset({_OFFSETS, _ORDER})
 
@@ -85,63 +80,6 @@ class Lists:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
-
-    def probe(self, prepared: Prepared, nprobe: int, allowed: Allowed) -> Int64:
-        """The lists that each query visits, int64 [Q, P]; -1 at the end of those that visit fewer.
-
-        They are the best `nprobe`, or more where a filter left other rows than lie near the query.
-        The queries score centroids as they score rows, so that nothing more is prepared.
-        """
-        if allowed.bits is None or allowed.count * 16 >= len(self.order) * 15:
-            ranked = prepared.scan(self.centroids, (0, len(self)), None, nprobe)
-            if len(ranked) == 1:
-                return ranked[0][0][None]
-            least = min((len(lists) for lists, _ in ranked), default=0)  # NaN is not found
-            return np.stack([lists[:least] for lists, _ in ranked])
-        for ranks in sorted({min(4 * nprobe, len(self)), len(self)}):
-            ranked = prepared.scan(self.centroids, (0, len(self)), None, ranks)
-            found = [self._choose(lists, scores, nprobe, allowed) for lists, scores in ranked]
-            if all(whole for _, whole in found):
-                break
-        chosen = [lists for lists, _ in found]
-        probes = np.full((len(chosen), max(map(len, chosen), default=0)), -1, dtype=np.int64)
-        for query, lists in enumerate(chosen):
-            probes[query, : len(lists)] = lists
-        return probes
-
-    def _choose(
-        self, lists: Int64, scores: Float32, nprobe: int, allowed: Allowed
-    ) -> tuple[Int64, bool]:
-        """Of ranked lists the best with allowed rows, and whether there are enough.
-
-        They are as many as `nprobe` that have their share of these rows, and go as far below the
-        first such lists as the last of `nprobe` is without a filter. A list of half its share
-        counts whole. There never are enough where the best `nprobe` lists hold hardly any such row.
-        """
-        weights = self._weights(lists, allowed)
-        sums = np.cumsum(weights)
-        first = max(nprobe // PROBES_FIRST, 1)
-        begin = int(np.searchsorted(sums, first))
-        deep = np.zeros(0, dtype=np.int64)
-        if len(lists) >= nprobe and sums[nprobe - 1] * PROBES_NEAR >= nprobe and begin < len(lists):
-            least = scores[begin] - (scores[first - 1] - scores[nprobe - 1])
-            deep = np.flatnonzero((sums >= nprobe) & (scores <= least))
-        stop = int(deep[0]) + 1 if len(deep) else len(lists)
-        return lists[:stop][weights[:stop] > 0], bool(len(deep))
-
-    def _weights(self, lists: Int64, allowed: Allowed) -> Float64:
-        """How much of their share of the allowed rows some lists have, 0 to 1."""
-        assert allowed.bits is not None
-        starts = self.offsets[lists]
-        bounds = make_offsets(self.offsets[lists + 1] - starts, len(lists))
-        rows = self.order[gather_index(starts, bounds)]
-        passes = allowed.bits[rows >> 6] >> (rows & 63).astype(np.uint64) & np.uint64(1)
-        sums = make_offsets(passes, len(passes))[bounds]
-        shares = np.diff(bounds).astype(np.float64) * allowed.count
-        wanted = 2.0 * np.diff(sums).astype(np.float64) * len(self.order)
-        return np.minimum(
-            1.0, np.divide(wanted, shares, out=np.zeros(len(lists)), where=wanted > 0)
-        )
 
     def rows_of(self, probes: Int64) -> int:
         """How many rows some lists have together; -1 is none."""

@@ -168,6 +168,7 @@ class Snapshot:
         buffer_codecs: trained codecs that made codes in those batches; until the buffer is next
             empty or read, also what was in them.
         routes: what searches of this snapshot found out and leave for the next that are alike.
+        filtered: the same of searches with a filter.
     """
 
     info: CollectionInfo
@@ -181,6 +182,7 @@ class Snapshot:
     buffer_key: bytes | None = None
     buffer_codecs: frozenset[int] = frozenset()
     routes: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    filtered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def sources(self) -> tuple[Live, ...]:

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from vecstore import options
 from vecstore.codec import Prepared
 from vecstore.request import Probe, Scan
 from vecstore.search.candidates import Candidates, Queries, Target, in_order, pick
@@ -47,7 +48,7 @@ def scan(
     """
     read = [target.codes(stage.representation) for target in targets]
     for target, codes in zip(targets, read, strict=True):
-        touch(target, codes)
+        touch(stage, target, codes)
     parts = scan_parts(stage, targets, read, queries, workers)
     owners, found = [owner for owner, _ in parts], [part for _, part in parts]
     groups = incomparable(stage, read) if rescored else []
@@ -85,8 +86,9 @@ def _tasks(
     """What to run of one target, on a thread each."""
     prepared, lists = queries.prepared(codes.codec), codes.lists
     count, bits, keep = len(queries), target.allowed.bits, stage.keep
-    if lists is not None and isinstance(stage, Probe):
-        probes = lists.probe(prepared, stage.nprobe, target.allowed)
+    alone = by_itself(stage, target, codes)
+    if codes.listed is not None and lists is not None and isinstance(stage, Probe) and not alone:
+        probes = codes.listed.probes(prepared.scorer(codes.parts), stage.nprobe, bits)
         rows = lists.rows_of(probes)
         scored = rows * codes.codec.code_bytes
         queries.rows_scanned += rows // count
@@ -100,7 +102,7 @@ def _tasks(
     scored = target.allowed.count * codes.codec.code_bytes
     queries.rows_scanned += target.allowed.count
     queries.bytes_read += scored
-    if lists is not None and is_sparse(target):
+    if lists is not None and alone:
         parts = 1 if workers is None else workers.share(scored * count)
         return [
             partial(_score_rows, prepared, codes, count, own, keep)
@@ -129,12 +131,21 @@ def _score_rows(prepared: Prepared, codes: Codes, count: int, rows: Int64, keep:
     return found
 
 
-def touch(target: Target, codes: Codes) -> None:
+def touch(stage: Scan | Probe, target: Target, codes: Codes) -> None:
     """Verify the codes that a scan of a target reads."""
-    if not is_sparse(target):
+    if not by_itself(stage, target, codes):
         codes.touch()
     elif not codes.touch.needless:
         codes.touch(codes.positions(allowed_rows(target)))
+
+
+def by_itself(stage: Scan | Probe, target: Target, codes: Codes) -> bool:
+    """Whether so few rows are allowed that each is scored by itself, wherever its codes lie."""
+    lists = codes.lists
+    if target.allowed.bits is None or lists is None or isinstance(stage, Scan):
+        return is_sparse(target)
+    visited = target.rows * min(stage.nprobe, len(lists))
+    return target.allowed.count * options.LISTED_PER_ROW * len(lists) <= visited
 
 
 def is_sparse(target: Target) -> bool:
