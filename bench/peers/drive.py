@@ -207,9 +207,11 @@ class Worker:
         said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"ended with {code}: {said[-1][:SAID_CHARACTERS] if said else 'no word'}"
 
-    def build(self, case: Case, batch: int = INSERT_ROWS) -> dict[str, Any]:
+    def build(
+        self, case: Case, batch: int = INSERT_ROWS, limit_s: float = BUILD_S_MAX
+    ) -> dict[str, Any]:
         """Create, insert all of the case, finish. Seconds of each, memory and disk in bytes."""
-        limit_s = BUILD_S_MAX * max(1.0, case.rows / 1e6)
+        limit_s *= max(1.0, case.rows / 1e6)
         self.ask("create")
         span = {"source": "vectors", "start": 0, "stop": case.rows, "batch": batch}
         inserted = self.ask("insert", **span, new=True, limit_s=limit_s)

@@ -45,7 +45,7 @@ def test_the_truth_is_the_ranking_by_maxsim(tmp_path: Path) -> None:
     base = tokens.synthetic(40, 6)
     Source.save(tmp_path, list(base.documents))
     source = Source(folder=tmp_path)
-    [(_, documents)] = source.batches(0, 300)
+    documents = [each for _, batch in source.batches(0, 300) for each in batch]
     made = tokens.TokenSet(name="x", documents=documents, queries=base.queries, dense=base.dense)
     found = growth.nearest(source, 300, list(base.queries))
     np.testing.assert_array_equal(found, tokens.ranking(made, growth.LIMIT))
