@@ -58,6 +58,7 @@ def visible(items: Collection) -> list[Any]:
     """The ids that every kind of read agrees on."""
     found = [record.id for record in items.scroll()]
     assert sorted(items.search([1, 1], limit=100).ids) == sorted(found)
+    assert sorted(items.search([1, 1], limit=100, where="n >= 0").ids) == sorted(found)
     assert sorted(items.search([1, 1], limit=100, exact=True).ids) == sorted(found)
     assert items.count() == items.count("n >= 0") == items.stats().records == len(found)
     assert [bool(record) for record in items.get(range(10))] == [id_ in found for id_ in range(10)]

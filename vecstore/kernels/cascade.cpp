@@ -94,7 +94,8 @@ std::vector<i64> best_lists(const Listed& listed, i64 count, i64 nprobe) {
     return probes;
 }
 
-// As in segment/lists.py.
+// Of the lists that are visited one in so many are the first, from which depth is measured; and one
+// in so many must have its share of the rows that a filter passes, else all lists are visited.
 constexpr i64 PROBES_FIRST = 16, PROBES_NEAR = 4;
 
 // How much each list holds of the rows that a search may find.

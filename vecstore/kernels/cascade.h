@@ -1,6 +1,7 @@
 // A whole query: a scan of every target, the best of all of them, and a rescore of these.
 //
-// search/cascade.py and search/stages say the same in Python, and are the definition.
+// search/cascade.py and search/stages say the same in Python, and are the definition; which lists
+// are visited, `Listed.probes` in _cascade.pyi defines.
 #pragma once
 #include <functional>
 #include <optional>
